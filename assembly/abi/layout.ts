@@ -1,0 +1,78 @@
+// The map of the core's linear memory. All addresses are byte offsets into the Wasm memory.
+//
+//   0x0000  null guard
+//   0x1000  STATE      the processor: everything that differs between processors (abi/state.ts)
+//   0x2000  COMM       arguments and results between core and host
+//   0x3000  REGIONS    physical memory map, 64 entries of 32 bytes, sorted by base
+//   0x3800  STAGING    write log: bytes that commit after an instruction can no longer fault
+//   0x4000  static data of the compiled module (memoryBase in asconfig.json)
+//   0x20000 CPUID_TABLE
+//   0x22000 ...        TLB, block cache, per-frame metadata, guest frames (last)
+
+export const STATE = 0x1000;
+export const STATE_SIZE = 0x1000;
+export const COMM = 0x2000;
+export const COMM_SIZE = 0x1000;
+
+export const REGIONS = 0x3000;
+export const REGION_MAX = 64;
+export const REGION_SIZE = 32;
+// region entry
+export const RG_BASE = 0; // u64 guest-physical address, page aligned
+export const RG_BYTES = 8; // u64 length, page aligned
+export const RG_HOST = 16; // u32 address of the first frame in linear memory (0 for MMIO windows)
+export const RG_FLAGS = 20; // u32 RegionFlag
+
+export const STAGING = 0x3800;
+export const STAGING_SIZE = 0x800;
+
+export const STATIC_DATA = 0x4000;
+
+export const CPUID_TABLE = 0x20000;
+export const CPUID_MAX = 128;
+export const CPUID_ENTRY = 32;
+// CPUID entry
+export const CE_LEAF = 0; // u32
+export const CE_SUBLEAF = 4; // u32
+export const CE_FLAGS = 8; // u32, CPUID_HAS_SUBLEAF
+export const CE_EAX = 12;
+export const CE_EBX = 16;
+export const CE_ECX = 20;
+export const CE_EDX = 24;
+export const CPUID_HAS_SUBLEAF = 1;
+
+export const CONTEXTS = 0x22000; // address-space contexts of the TLB
+export const TLB = 0x30000; // two tables (supervisor, user) of TLB_ENTRIES
+export const TLB_ENTRIES = 1024;
+export const TLB_ENTRY = 32;
+export const TLB_TABLE = 0x8000; // bytes of one table
+// TLB entry
+export const TE_READ = 0; // u64 tag: linear page | context << 52; all ones never matches
+export const TE_WRITE = 8;
+export const TE_EXEC = 16;
+export const TE_ADDEND = 24; // u32: linear (low 32 bits) + addend = address in linear memory
+
+export const BLOCK_HASH = 0x40000;
+export const BLOCK_HASH_ENTRIES = 0x8000;
+export const BLOCK_POOL = 0x60000; // decoded records
+export const BLOCK_POOL_END = 0x860000;
+
+export const FRAME_META = 0x860000; // per-frame metadata; guest frames follow it
+
+export const PAGE = 4096;
+
+export const enum RegionFlag {
+  Ram = 1,
+  ReadOnly = 2,
+  Mmio = 4,
+}
+
+// one byte a frame; a set bit means no write TLB entry for the frame
+export const enum PageFlag {
+  NotRam = 1,
+  ReadOnly = 2,
+  Code = 4,
+  PageTable = 8,
+  Watched = 16,
+  DirtyLog = 32,
+}

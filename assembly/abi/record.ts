@@ -1,0 +1,32 @@
+// A decoded instruction: RECORD_SIZE bytes in linear memory. Written by decode/, read by execute/, vmx/ and jit/.
+// A record holds no linear address, so the same bytes mapped elsewhere share it.
+
+export const RECORD_SIZE = 32;
+export const R_OP = 0; // u16 Op (decode/ops.generated.ts)
+export const R_LEN = 2; // u8 bytes, 1-15
+export const R_INDEX = 3; // u8 instructions before this one in its block
+export const R_OFF = 4; // u16 offset of the first byte from BLOCK_RIP
+export const R_SEG = 6; // u8 segment of the memory operand, SEG_* / 8
+export const R_MODRM = 7; // u8 modrm.reg with REX.R in 3:0, modrm.rm with REX.B in 7:4
+export const R_DST = 8; // u8 register operand as a byte offset from GPR (AH is 1, RCX is 8)
+export const R_SRC = 9; // u8 second register operand, likewise
+export const R_BASE = 10; // u8 base of the address: slot offset from GPR, ZERO_SLOT or BLOCK_RIP included
+export const R_IDX = 11; // u8 index register, likewise
+export const R_SCALE = 12; // u8 0-3
+export const R_ADDR_SHIFT = 13; // u8 0, 32 or 48: (ea << shift) >> shift truncates to the address size
+export const R_SIZE = 14; // u8 operand size in bytes: 1, 2, 4, 8
+export const R_FLAGS = 15; // u8 RecordFlag
+export const R_DISP = 16; // i64 displacement; RIP-relative ones are relative to BLOCK_RIP
+export const R_IMM = 24; // i64 immediate, sign-extended; branch target relative to BLOCK_RIP; moffs address
+export const R_FAR_OFFSET = 24; // u32 of a far pointer
+export const R_FAR_SELECTOR = 28; // u16 of a far pointer
+export const R_IMM2 = 28; // u8 second immediate of ENTER (the first is the u16 at R_IMM)
+
+export const enum RecordFlag {
+  Lock = 1,
+  Rep = 2, // F3
+  Repne = 4, // F2
+  Mem = 8, // modrm names memory
+  Rex = 16,
+  Ends = 32, // ends its block: RIP already holds the next instruction when the handler runs
+}
