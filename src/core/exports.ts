@@ -1,0 +1,74 @@
+/** Everything the Wasm module exports (assembly/index.ts). u64 values cross as BigInt; addresses are offsets into `memory`. */
+export interface CoreExports {
+  readonly memory: WebAssembly.Memory;
+
+  // --- memory map ---
+  /** Prepares metadata for at most `maxFrames` guest frames and resets the processor. 0 = ok, 1 = out of memory. */
+  init(maxFrames: number): number;
+  /** Address of `frames` zeroed 4 KiB frames, 0 when they do not fit. Grows `memory` (views must be remade). */
+  allocFrames(frames: number): number;
+  /** Maps [base, base + pages * 4096) to frames at `host` (RegionFlag). 0 = ok, 1 = overlap, 2 = too many regions, 3 = bad argument. */
+  mapRegion(base: bigint, pages: number, host: number, flags: number): number;
+  /** Removes the region that starts at `base`. 0 = ok, 1 = no such region. */
+  unmapRegion(base: bigint): number;
+  /** Address in `memory` of a guest-physical byte, 0 for a hole or an MMIO window. */
+  physToHost(address: bigint): number;
+  /** Must follow every host write into guest frames: drops decoded code and cached translations that depend on the bytes. */
+  noteHostWrite(host: number, bytes: number): void;
+
+  // --- processor ---
+  /** 0 = RESET (power-up), 1 = INIT. */
+  reset(kind: number): void;
+  /** Must follow host writes to CR0/3/4, EFER, segments, RFLAGS or CPL in the state block. */
+  stateChanged(): void;
+  /** RFLAGS with the arithmetic flags materialised. */
+  getRflags(): bigint;
+  setRflags(value: bigint): void;
+  /** Runs until COUNT has risen by `maxInstructions`, `work` units are used, or something needs the host. */
+  run(maxInstructions: bigint, work: bigint): number;
+  /** Adds completed instructions that the host carried out for the guest (kvmSkipEmulatedInstruction). */
+  retire(instructions: number): void;
+  /** External interrupt request; held until delivered or cleared by a negative vector. */
+  raiseInterrupt(vector: number): void;
+  raiseNmi(): void;
+  /** Physical RDMSR/WRMSR as at CPL 0 in root operation. 0 = ok (value in COMM_VALUE), 1 = #GP(0). */
+  rdmsr(index: number): number;
+  wrmsr(index: number, value: bigint): number;
+  /** Linear to physical for the current context; access: 0 read, 1 write, 2 fetch. All ones when it faults; no state changes. */
+  translate(linear: bigint, access: number): bigint;
+  /** CPUID as the model answers it, into COMM_CPUID. */
+  cpuid(leaf: number, subleaf: number): void;
+  tsc(): bigint;
+
+  // --- VMX for the host (VmxResult) ---
+  /** Puts the processor in 64-bit root operation: 0x3A locked, CR0/CR4/EFER legal, VMXON done with the region at `vmxon`. */
+  hostInit(vmxon: bigint): number;
+  vmxon(address: bigint): number;
+  vmxoff(): number;
+  vmclear(address: bigint): number;
+  vmptrld(address: bigint): number;
+  /** Current-VMCS pointer, all ones when there is none. */
+  vmptrst(): bigint;
+  /** Value in COMM_VALUE. */
+  vmread(field: number): number;
+  vmwrite(field: number, value: bigint): number;
+  /**
+   * VM entry from the host. Succeed: the processor is in non-root operation and run() continues the guest.
+   * An entry failure after the host state was loaded is a VM exit with reason bit 31: Succeed too, and run() returns VmExit at once.
+   */
+  vmlaunch(): number;
+  vmresume(): number;
+  invept(type: number, eptp: bigint): number;
+  invvpid(type: number, vpid: number, linear: bigint): number;
+}
+
+/** Callbacks of the module (assembly/imports.ts). */
+export interface CoreImports {
+  portIn(port: number, size: number): number;
+  portOut(port: number, size: number, value: number): void;
+  mmioRead(address: bigint, size: number): bigint;
+  mmioWrite(address: bigint, size: number, value: bigint): void;
+  cpuidHook(leaf: number, subleaf: number): number;
+  rdmsrHook(index: number): number;
+  wrmsrHook(index: number, value: bigint): number;
+}
