@@ -1,0 +1,122 @@
+import { add, type Interval, midpoint, scale, ZERO } from "./interval.ts";
+import type { CostKind, CostModel } from "./model.ts";
+
+/** Who executed a host MSR access: the policy under test, Linux's own switches, or KVM's syscall MSRs. */
+export const MSR_CAUSES = ["policy", "switch_to_xtra", "arch_prctl", "boot", "shared_msrs"] as const;
+export type MsrCause = (typeof MSR_CAUSES)[number];
+
+/** Plain counts, kvm_stat's names where it has one. */
+export interface Counters {
+  instructions: number;
+  exits: number;
+  io_exits: number;
+  mmio_exits: number;
+  irq_exits: number;
+  irq_window_exits: number;
+  nmi_window_exits: number;
+  halt_exits: number;
+  signal_exits: number;
+  host_state_reload: number;
+  /** Pages put into the EPT. */
+  pf_fixed: number;
+  /** Returns to user space and back: KVM_RUN calls. */
+  userspace_round_trips: number;
+  loads: number;
+  /** Loads after which the guest was entered. */
+  entering_loads: number;
+  puts: number;
+  /** Exceptions that the processor raised and delivered itself. */
+  hardware_faults: number;
+  /** Exceptions that KVM injected. */
+  injected_faults: number;
+}
+
+type Stat = keyof Counters;
+
+const STATS: readonly Stat[] = [
+  "instructions",
+  "exits",
+  "io_exits",
+  "mmio_exits",
+  "irq_exits",
+  "irq_window_exits",
+  "nmi_window_exits",
+  "halt_exits",
+  "signal_exits",
+  "host_state_reload",
+  "pf_fixed",
+  "userspace_round_trips",
+  "loads",
+  "entering_loads",
+  "puts",
+  "hardware_faults",
+  "injected_faults",
+];
+
+/** Everything that has a price, counted. Exact: the same run gives the same ledger. */
+export class Ledger {
+  readonly counts: Counters = Object.fromEntries(STATS.map((stat) => [stat, 0])) as unknown as Counters;
+  /** VM exits by basic reason. */
+  readonly exitsByReason = new Map<number, number>();
+  readonly rdmsr: Record<MsrCause, number> = zeroCauses();
+  readonly wrmsr: Record<MsrCause, number> = zeroCauses();
+
+  count(stat: Stat, times = 1): void {
+    this.counts[stat] += times;
+  }
+
+  exit(reason: number): void {
+    this.counts.exits += 1;
+    this.exitsByReason.set(reason, (this.exitsByReason.get(reason) ?? 0) + 1);
+  }
+
+  exitsOf(reason: number): number {
+    return this.exitsByReason.get(reason) ?? 0;
+  }
+
+  /** Sum over all causes. */
+  total(access: "rdmsr" | "wrmsr"): number {
+    return MSR_CAUSES.reduce((sum, cause) => sum + this[access][cause], 0);
+  }
+
+  /** Cycles under `model`; boot and arch_prctl happen before the guest and are left out. */
+  cycles(model: CostModel): CycleReport {
+    const running = (access: Record<MsrCause, number>): number =>
+      access.policy + access.switch_to_xtra + access.shared_msrs;
+    const times: Record<CostKind, number> = {
+      instruction: this.counts.instructions,
+      exit: this.counts.exits,
+      wrmsr: running(this.wrmsr),
+      rdmsr: running(this.rdmsr),
+      userspace: this.counts.userspace_round_trips,
+      fault: this.counts.hardware_faults + this.counts.injected_faults,
+    };
+    const byCause = {} as Record<CostKind, Interval>;
+    let total = ZERO;
+    for (const kind of Object.keys(times) as CostKind[]) {
+      byCause[kind] = scale(model[kind].cycles, times[kind]);
+      total = add(total, byCause[kind]);
+    }
+    return { model: model.name, byCause, total, midpoint: midpoint(total) };
+  }
+
+  toJSON(): object {
+    return {
+      ...this.counts,
+      exits_by_reason: Object.fromEntries([...this.exitsByReason].sort((a, b) => a[0] - b[0])),
+      rdmsr: { ...this.rdmsr },
+      wrmsr: { ...this.wrmsr },
+    };
+  }
+}
+
+export interface CycleReport {
+  readonly model: string;
+  readonly byCause: Readonly<Record<CostKind, Interval>>;
+  readonly total: Interval;
+  readonly midpoint: number;
+}
+
+function zeroCauses(): Record<MsrCause, number> {
+  return Object.fromEntries(MSR_CAUSES.map((cause) => [cause, 0])) as Record<MsrCause, number>;
+}
