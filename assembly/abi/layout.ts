@@ -47,7 +47,7 @@ export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY = 32;
 export const TLB_TABLE = 0x8000; // bytes of one table
 // TLB entry
-export const TE_READ = 0; // u64 tag: linear page | context << 52; all ones never matches
+export const TE_READ = 0; // u64 tag: linear page | context << 52; context is never 0, so tag 0 matches nothing
 export const TE_WRITE = 8;
 export const TE_EXEC = 16;
 export const TE_ADDEND = 24; // u32: linear (low 32 bits) + addend = address in linear memory
@@ -75,4 +75,7 @@ export const enum PageFlag {
   PageTable = 8,
   Watched = 16,
   DirtyLog = 32,
+  WriteCached = 64, // some write TLB entry may exist; not a restriction
 }
+/** Flags that forbid a write TLB entry. */
+export const PAGE_NO_WRITE_ENTRY = 63;

@@ -1,0 +1,274 @@
+// Linear and segmented accesses: the TLB hit path inline, everything else in the slow path below it.
+//
+// A read that faults returns 0, a write probe that faults returns 0; the stop word then holds the event or exit and
+// the caller tests aborted(). probe* return the address in linear memory to store to (or to read-modify-write at).
+import {
+  PageFlag,
+  PAGE_NO_WRITE_ENTRY,
+  TE_ADDEND,
+  TE_EXEC,
+  TE_READ,
+  TE_WRITE,
+  TLB,
+  TLB_ENTRY,
+  TLB_TABLE,
+} from "../abi/layout";
+import {
+  CPL,
+  LINEAR_MASK,
+  MODE,
+  ModeBit,
+  SEG_CS,
+  SEG_FS,
+  SEG_SS,
+  SEGS,
+  SG_ATTR,
+  SG_BASE,
+  SG_EFFECTIVE,
+  SG_LIMIT,
+  SG_READ_END,
+  SG_WRITE_END,
+  TAG_REAL,
+  TR_TABLE,
+  TR_TAG,
+  TR_TAG_IMPLICIT,
+} from "../abi/state";
+import { aborted, raiseError } from "../state/stop";
+import { orPageFlag, pageFlags } from "./frames";
+import { isMmio, physToHost } from "./physical";
+import { deviceRead, stage, stageRead } from "./staging";
+import { EXECUTE, READ, walk, walkPerm, walkPhys, WRITE } from "./walk";
+
+/** Place of a translated byte that is not plain RAM: lastPhys holds its physical address. */
+const DEVICE: u32 = 1;
+let lastPhys: u64 = 0;
+const buffer: usize = memory.data(64);
+
+function tlbEntry(table: u32, linear: u64): u32 {
+  return table + ((u32(linear >> 12) & 1023) << 5);
+}
+
+/** Enters what walk() found. A frame with flags gets no write entry; a place that is no RAM gets none at all. */
+function fill(table: u32, tag: u64, linear: u64, host: u32): void {
+  const e = tlbEntry(table, linear);
+  const full = (linear >> 12) | tag;
+  const addend = (host & ~0xfff) - (u32(linear) & ~0xfff);
+  if (load<u32>(e, TE_ADDEND) != addend || (load<u64>(e, TE_READ) != full && load<u64>(e, TE_EXEC) != full)) {
+    store<u64>(e, 0, TE_READ);
+    store<u64>(e, 0, TE_WRITE);
+    store<u64>(e, 0, TE_EXEC);
+    store<u32>(e, addend, TE_ADDEND);
+  }
+  if (walkPerm & READ) store<u64>(e, full, TE_READ);
+  if (walkPerm & EXECUTE) store<u64>(e, full, TE_EXEC);
+  if (walkPerm & WRITE && !(pageFlags(host) & PAGE_NO_WRITE_ENTRY)) {
+    store<u64>(e, full, TE_WRITE);
+    orPageFlag(host, PageFlag.WriteCached);
+  }
+}
+
+/** Address of one linear byte; 0: faulted, DEVICE: no RAM there. */
+function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
+  const e = tlbEntry(table, linear);
+  const have = access == READ ? load<u64>(e, TE_READ) : access == WRITE ? load<u64>(e, TE_WRITE) : load<u64>(e, TE_EXEC);
+  if (have == ((linear >> 12) | tag)) return u32(linear) + load<u32>(e, TE_ADDEND);
+  if (!walk(linear, access, table != TLB, false)) return 0;
+  const pa = walkPhys | (linear & 0xfff);
+  const host = physToHost(pa);
+  lastPhys = pa;
+  if (!host) return DEVICE;
+  fill(table, tag, linear, host);
+  return host;
+}
+
+function canonical(linear: u64): bool {
+  return u64((i64(linear) << 16) >> 16) == linear;
+}
+
+/** Full segmentation check of an explicit access. @sdm 3A "Limit Checking" "Type Checking" */
+function segmentOk(seg: u32, ea: u64, size: u32, write: bool): bool {
+  const s = SEGS + seg;
+  const vector: u32 = seg == SEG_SS ? 12 : 13;
+  const mode = load<u32>(MODE);
+  if (mode & ModeBit.Code64) {
+    const linear = ea + load<u64>(s, SG_EFFECTIVE);
+    if (canonical(linear) && canonical(linear + size - 1)) return true;
+    raiseError(vector, 0);
+    return false;
+  }
+  const attr = load<u32>(s, SG_ATTR);
+  let ok = (attr & 0x10000) == 0;
+  if (ok && mode & ModeBit.Protected) {
+    if (attr & 8) ok = !write && (attr & 2) != 0; // code: never written, read if readable
+    else ok = !write || (attr & 2) != 0;
+  }
+  if (ok) {
+    const last = ea + size - 1;
+    const limit = u64(load<u32>(s, SG_LIMIT));
+    if ((attr & 0xc) == 4 && attr & 0x10) {
+      const top: u64 = attr & 0x4000 ? 0xffffffff : 0xffff;
+      ok = ea > limit && last <= top;
+    } else ok = last <= limit;
+  }
+  if (!ok) raiseError(vector, 0);
+  return ok;
+}
+
+/** Linear address of a checked segment offset; ~0 cannot occur for a checked access. */
+function toLinear(seg: u32, ea: u64): u64 {
+  return (ea + load<u64>(SEGS + seg, SG_EFFECTIVE)) & load<u64>(LINEAR_MASK);
+}
+
+function aligned(linear: u64, size: u32): bool {
+  if (load<u64>(TR_TAG) != ~(0 as u64) || !(u32(linear) & (size - 1)) || size > 8) return true;
+  raiseError(17, 0);
+  return false;
+}
+
+/** Copies `size` bytes (at most 64) at a linear address into `buffer`. */
+function gather(linear: u64, size: u32, access: u32, table: u32, tag: u64): bool {
+  const len1 = min<u32>(size, 4096 - (u32(linear) & 0xfff));
+  const h1 = translateAt(linear, access, table, tag);
+  if (!h1) return false;
+  const p1 = lastPhys;
+  let h2: u32 = 0;
+  if (size > len1) {
+    h2 = translateAt((linear + len1) & load<u64>(LINEAR_MASK), access, table, tag);
+    if (!h2) return false;
+  }
+  const p2 = lastPhys;
+  part(buffer, h1, p1, len1);
+  if (aborted()) return false;
+  if (h2) part(buffer + len1, h2, p2, size - len1);
+  return !aborted();
+}
+
+function part(to: usize, host: u32, pa: u64, bytes: u32): void {
+  if (host != DEVICE) {
+    memory.copy(to, host, bytes);
+    return;
+  }
+  while (bytes) {
+    let n: u32 = 8;
+    while (n > bytes || pa & u64(n - 1)) n >>= 1;
+    const v = deviceRead(pa, n);
+    for (let i: u32 = 0; i < n; i++) store<u8>(to + i, u8(v >> u64(i << 3)));
+    pa += n;
+    to += n;
+    bytes -= n;
+  }
+}
+
+function probeAt(linear: u64, size: u32, table: u32, tag: u64): u32 {
+  const len1 = min<u32>(size, 4096 - (u32(linear) & 0xfff));
+  const h1 = translateAt(linear, WRITE, table, tag);
+  if (!h1) return 0;
+  const p1 = lastPhys;
+  if (size == len1) {
+    if (h1 != DEVICE && !(pageFlags(h1) & PAGE_NO_WRITE_ENTRY)) return h1;
+    return stage(size, h1 == DEVICE ? 0 : h1, p1, size, 0, 0);
+  }
+  const h2 = translateAt((linear + len1) & load<u64>(LINEAR_MASK), WRITE, table, tag);
+  if (!h2) return 0;
+  return stage(size, h1 == DEVICE ? 0 : h1, p1, len1, h2 == DEVICE ? 0 : h2, lastPhys);
+}
+
+// --- explicit accesses ---
+
+/** Reads a segment-relative operand with the current privilege. */
+export function readMem<T>(seg: u32, ea: u64): T {
+  if (ea + sizeof<T>() <= load<u64>(SEGS + seg, SG_READ_END)) {
+    const linear = (ea + load<u64>(SEGS + seg, SG_EFFECTIVE)) & load<u64>(LINEAR_MASK);
+    const e = tlbEntry(load<u32>(TR_TABLE), linear);
+    if (
+      load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG)) &&
+      (u32(linear) & 0xfff) <= <u32>(4096 - sizeof<T>())
+    ) {
+      return load<T>(u32(linear) + load<u32>(e, TE_ADDEND));
+    }
+  }
+  if (!readSlow(seg, ea, sizeof<T>())) return 0 as T;
+  return load<T>(buffer);
+}
+
+function readSlow(seg: u32, ea: u64, size: u32): bool {
+  if (!segmentOk(seg, ea, size, false)) return false;
+  const linear = toLinear(seg, ea);
+  return aligned(linear, size) && gather(linear, size, READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+}
+
+/** Translates a write of `size` bytes (at most 64): the address to store to, 0 when it faults. */
+export function probeWrite(seg: u32, ea: u64, size: u32): u32 {
+  if (ea + size <= load<u64>(SEGS + seg, SG_WRITE_END)) {
+    const linear = (ea + load<u64>(SEGS + seg, SG_EFFECTIVE)) & load<u64>(LINEAR_MASK);
+    const e = tlbEntry(load<u32>(TR_TABLE), linear);
+    if (load<u64>(e, TE_WRITE) == ((linear >> 12) | load<u64>(TR_TAG)) && (u32(linear) & 0xfff) <= 4096 - size) {
+      return u32(linear) + load<u32>(e, TE_ADDEND);
+    }
+  }
+  return probeSlow(seg, ea, size);
+}
+
+function probeSlow(seg: u32, ea: u64, size: u32): u32 {
+  if (!segmentOk(seg, ea, size, true)) return 0;
+  const linear = toLinear(seg, ea);
+  if (!aligned(linear, size)) return 0;
+  return probeAt(linear, size, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+}
+
+/** As probeWrite, for an instruction that reads the operand first: a device is asked for its contents. */
+export function probeModify(seg: u32, ea: u64, size: u32): u32 {
+  const at = probeWrite(seg, ea, size);
+  if (at != 0 && at < 0x4000 && isMmio(lastPhys)) {
+    stageRead(at, lastPhys, size);
+    if (aborted()) return 0;
+  }
+  return at;
+}
+
+export function readLinear<T>(linear: u64): T {
+  if (!gather(linear, sizeof<T>(), READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL))) return 0 as T;
+  return load<T>(buffer);
+}
+
+export function probeWriteLinear(linear: u64, size: u32): u32 {
+  return probeAt(linear, size, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+}
+
+// --- implicit supervisor accesses: descriptor tables, TSS, frames of gates to CPL 0-2 ---
+
+export function readSystem<T>(linear: u64): T {
+  linear &= load<u64>(LINEAR_MASK);
+  const e = tlbEntry(TLB, linear);
+  if (
+    load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG_IMPLICIT)) &&
+    (u32(linear) & 0xfff) <= <u32>(4096 - sizeof<T>())
+  ) {
+    return load<T>(u32(linear) + load<u32>(e, TE_ADDEND));
+  }
+  if (!gather(linear, sizeof<T>(), READ, TLB, load<u64>(TR_TAG_IMPLICIT))) return 0 as T;
+  return load<T>(buffer);
+}
+
+export function probeSystem(linear: u64, size: u32): u32 {
+  return probeAt(linear & load<u64>(LINEAR_MASK), size, TLB, load<u64>(TR_TAG_IMPLICIT));
+}
+
+/** A write with the privilege of a stack about to be switched to. */
+export function probeAs(linear: u64, size: u32, user: bool): u32 {
+  if (!user) return probeSystem(linear, size);
+  return probeAt(linear & load<u64>(LINEAR_MASK), size, TLB + TLB_TABLE, load<u64>(TAG_REAL));
+}
+
+// --- instruction fetch ---
+
+/** Address of an instruction byte, 0: faulted, 1: no RAM there. */
+export function fetchAt(linear: u64): u32 {
+  return translateAt(linear, EXECUTE, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+}
+
+/** Physical address for the host, all ones when the access would fault; changes nothing. access: READ, WRITE or EXECUTE. */
+export function translateQuiet(linear: u64, access: u32): u64 {
+  if (!walk(linear, access, load<u32>(CPL) == 3, true)) return ~(0 as u64);
+  return walkPhys | (linear & 0xfff);
+}

@@ -1,0 +1,90 @@
+// Address-space contexts of the TLB. A context number stands for everything a cached translation depends on besides
+// the tables themselves: CR3 (none when paging is off), the bits of TR_MODE, EPTP and VPID. Since a store to a frame
+// that served a walk flushes, an entry stays true for as long as its context number lives: MOV CR3 and VM entries
+// only choose another number.
+import { CONTEXTS, TE_ADDEND, TE_WRITE, TLB, TLB_ENTRIES, TLB_ENTRY, TLB_TABLE } from "../abi/layout";
+import {
+  CPL,
+  CR0,
+  CR3,
+  EFLAGS_REST,
+  TAG_REAL,
+  TR_EPTP,
+  TR_MODE,
+  TR_TAG,
+  TR_TAG_IMPLICIT,
+  TR_VPID,
+  TransBit,
+} from "../abi/state";
+import { FLAG_AC } from "../state/flags";
+import { forgetPageTables } from "./frames";
+
+// CONTEXTS: WAYS entries of {u64 root, u64 eptp, u32 mode | vpid << 16, u32 number (0: free)}
+const WAYS: u32 = 16;
+const ENTRY: u32 = 24;
+let nextWay: u32 = 0;
+let lastNumber: u32 = 0;
+
+function contextFor(root: u64, eptp: u64, key: u32): u64 {
+  for (let i: u32 = 0; i < WAYS; i++) {
+    const e = CONTEXTS + i * ENTRY;
+    if (load<u32>(e, 16) == key && load<u64>(e) == root && load<u64>(e, 8) == eptp && load<u32>(e, 20) != 0) {
+      return u64(load<u32>(e, 20)) << 52;
+    }
+  }
+  if (++lastNumber >= 0xfff) {
+    clearTlb();
+    lastNumber = 1;
+  }
+  const e = CONTEXTS + nextWay * ENTRY;
+  nextWay = (nextWay + 1) & (WAYS - 1);
+  store<u64>(e, root);
+  store<u64>(e, eptp, 8);
+  store<u32>(e, key, 16);
+  store<u32>(e, lastNumber, 20);
+  return u64(lastNumber) << 52;
+}
+
+/** Chooses the context of the present CR3, TR_MODE, EPTP and VPID. Called whenever one of them or RFLAGS.AC changes. */
+export function selectContext(): void {
+  const mode = load<u32>(TR_MODE);
+  let root: u64 = 0;
+  if (mode & TransBit.Paging) {
+    root = load<u64>(CR3) & (mode & TransBit.Pae && !(mode & TransBit.Long) ? 0xffffffe0 : 0xffffffffff000);
+  }
+  const eptp = load<u64>(TR_EPTP);
+  const vpid = load<u32>(TR_VPID) << 16;
+  const tag = contextFor(root, eptp, mode | vpid);
+  store<u64>(TAG_REAL, tag);
+  const checksAlignment =
+    load<u32>(CPL) == 3 && (load<u32>(EFLAGS_REST) & FLAG_AC) != 0 && (load<u64>(CR0) & 0x40000) != 0;
+  store<u64>(TR_TAG, checksAlignment ? ~(0 as u64) : tag);
+  store<u64>(TR_TAG_IMPLICIT, mode & TransBit.Ac ? contextFor(root, eptp, (mode & ~TransBit.Ac) | vpid) : tag);
+}
+
+function clearTlb(): void {
+  memory.fill(TLB, 0, TLB_TABLE * 2);
+  memory.fill(CONTEXTS, 0, WAYS * ENTRY);
+}
+
+/** Drops every cached translation. Whoever changes the PDPTE registers under an unchanged CR3 calls it too. */
+export function flushTlb(): void {
+  memory.fill(CONTEXTS, 0, WAYS * ENTRY);
+  forgetPageTables();
+  selectContext();
+}
+
+/** Empties the TLB for a new processor. */
+export function initTlb(): void {
+  clearTlb();
+  lastNumber = 0;
+  nextWay = 0;
+}
+
+/** Drops the write entries of one frame in both tables. */
+export function dropWriteEntries(frame: u32): void {
+  for (let i: u32 = 0; i < TLB_ENTRIES * 2; i++) {
+    const e = TLB + i * TLB_ENTRY;
+    if ((u32(load<u64>(e, TE_WRITE)) << 12) + load<u32>(e, TE_ADDEND) == frame) store<u64>(e, 0, TE_WRITE);
+  }
+}

@@ -1,0 +1,167 @@
+// Frames of guest memory and their metadata: one byte of PageFlag, one bit for each 64-byte line that decoded code
+// covers, and the head of the frame's list of blocks. `host` is any address inside the frame.
+import { FRAME_META, PAGE, PageFlag } from "../abi/layout";
+import { StopBit } from "../abi/state";
+import { stop } from "../state/stop";
+import { dropWriteEntries, flushTlb } from "./context";
+
+let frameLimit: u32 = 0; // frames that metadata was reserved for
+let frameCount: u32 = 0; // frames handed out
+let frameFirst: u32 = 0; // address of frame 0
+let linesBase: u32 = 0;
+let headsBase: u32 = 0;
+
+const CODE_WRITE_MAX: u32 = 64;
+const codeWrites: usize = memory.data(512); // CODE_WRITE_MAX x {u32 host, u32 bytes}
+let codeWriteCount: u32 = 0;
+const PT_MAX: u32 = 1024;
+const pageTables: usize = memory.data(4096); // frames that carry PageFlag.PageTable
+let pageTableCount: u32 = 0;
+
+function growTo(end: u64): bool {
+  const have = u64(u32(memory.size())) << 16;
+  if (end <= have) return true;
+  if (end > 0xffff0000) return false;
+  return memory.grow(i32((end - have + 0xffff) >> 16)) >= 0;
+}
+
+/** Reserves metadata for `frames` frames and hands back every frame. False: out of memory. */
+export function initFrames(frames: u32): bool {
+  const lines = (u64(FRAME_META) + u64(frames) + 7) & ~(7 as u64);
+  const heads = lines + u64(frames) * 8;
+  const first = (heads + u64(frames) * 4 + 4095) & ~(4095 as u64);
+  if (!growTo(first)) return false;
+  linesBase = u32(lines);
+  headsBase = u32(heads);
+  frameFirst = u32(first);
+  memory.fill(FRAME_META, 0, frameFirst - FRAME_META);
+  frameLimit = frames;
+  frameCount = 0;
+  codeWriteCount = 0;
+  pageTableCount = 0;
+  return true;
+}
+
+/** Address of `frames` zeroed frames, 0: they do not fit. */
+export function allocFrames(frames: u32): u32 {
+  if (frames == 0 || frames > frameLimit - frameCount) return 0;
+  const host = u64(frameFirst) + (u64(frameCount) << 12);
+  if (!growTo(host + (u64(frames) << 12))) return 0;
+  frameCount += frames;
+  return u32(host);
+}
+
+export function frameRangeValid(host: u32, bytes: u64): bool {
+  return host >= frameFirst && u64(host) + bytes <= u64(frameFirst) + (u64(frameCount) << 12);
+}
+
+function frameOf(host: u32): u32 {
+  return (host - frameFirst) >> 12;
+}
+
+export function pageFlags(host: u32): u32 {
+  return load<u8>(FRAME_META + frameOf(host));
+}
+
+export function orPageFlag(host: u32, flag: u32): void {
+  const p = FRAME_META + frameOf(host);
+  store<u8>(p, load<u8>(p) | flag);
+}
+
+export function clearPageFlag(host: u32, flag: u32): void {
+  const p = FRAME_META + frameOf(host);
+  store<u8>(p, load<u8>(p) & ~flag);
+}
+
+/** Address of the frame's u64 of code lines. */
+export function codeLines(host: u32): u32 {
+  return linesBase + (frameOf(host) << 3);
+}
+
+/** Address of the frame's u32 list head of blocks. */
+export function codeHead(host: u32): u32 {
+  return headsBase + (frameOf(host) << 2);
+}
+
+/** A set bit for each 64-byte line of one page that [offset, offset + bytes) touches. */
+export function lineMask(offset: u32, bytes: u32): u64 {
+  const first = (offset & 0xfff) >> 6;
+  const last = ((offset & 0xfff) + bytes - 1) >> 6;
+  return (~(0 as u64) >> u64(63 - (last - first))) << u64(first);
+}
+
+function restrict(host: u32, flag: u32): void {
+  const f = pageFlags(host);
+  if (f & flag) return;
+  orPageFlag(host, flag);
+  if (f & PageFlag.WriteCached) {
+    dropWriteEntries(host & ~0xfff);
+    clearPageFlag(host, PageFlag.WriteCached);
+  }
+}
+
+/** The frame holds code from now on: it loses its write entries, so that every store to it is seen. */
+export function noteCode(host: u32, bytes: u32): void {
+  const lines = codeLines(host);
+  store<u64>(lines, load<u64>(lines) | lineMask(host, bytes));
+  restrict(host, PageFlag.Code);
+}
+
+/** The frame served a page walk: a store to it drops what came from it. */
+export function notePageTable(host: u32): void {
+  if (pageFlags(host) & PageFlag.PageTable) return;
+  if (pageTableCount == PT_MAX) flushTlb();
+  store<u32>(pageTables + (pageTableCount << 2), host & ~0xfff);
+  pageTableCount++;
+  restrict(host, PageFlag.PageTable);
+}
+
+/** Called by flushTlb: no translation is cached any more, so no frame is a table in use. */
+export function forgetPageTables(): void {
+  for (let i: u32 = 0; i < pageTableCount; i++) {
+    clearPageFlag(load<u32>(pageTables + (i << 2)), PageFlag.PageTable);
+  }
+  pageTableCount = 0;
+}
+
+/** Must follow every write to a frame that may carry flags; the range stays inside one page. */
+export function noteWrite(host: u32, bytes: u32): void {
+  const f = pageFlags(host);
+  if (f & PageFlag.Code && load<u64>(codeLines(host)) & lineMask(host, bytes)) {
+    if (codeWriteCount < CODE_WRITE_MAX) {
+      store<u32>(codeWrites + (codeWriteCount << 3), host);
+      store<u32>(codeWrites + (codeWriteCount << 3), bytes, 4);
+    }
+    codeWriteCount++;
+    stop(StopBit.Leave);
+  }
+  if (f & PageFlag.PageTable) flushTlb();
+}
+
+/** noteWrite over a range of any length. */
+export function noteWrites(host: u32, bytes: u32): void {
+  while (bytes) {
+    const n = min<u32>(bytes, PAGE - (host & 0xfff));
+    noteWrite(host, n);
+    host += n;
+    bytes -= n;
+  }
+}
+
+// --- the list of stores to code, drained by run/ through blocks/ ---
+export function codeWritesPending(): u32 {
+  return codeWriteCount;
+}
+/** More stores than the list holds: every block must go. */
+export function codeWritesOverflow(): bool {
+  return codeWriteCount > CODE_WRITE_MAX;
+}
+export function codeWriteHost(i: u32): u32 {
+  return load<u32>(codeWrites + (i << 3));
+}
+export function codeWriteBytes(i: u32): u32 {
+  return load<u32>(codeWrites + (i << 3), 4);
+}
+export function clearCodeWrites(): void {
+  codeWriteCount = 0;
+}

@@ -1,0 +1,104 @@
+// The write log: a store that is not plain memory (code, page tables, ROM, MMIO, two pages) goes to a staged copy,
+// and reaches memory in commit(), after everything of the instruction that can fault.
+import { PageFlag, STAGING, STAGING_SIZE } from "../abi/layout";
+import { RunCode } from "../abi/run";
+import { StopBit, STOP } from "../abi/state";
+import { mmioRead, mmioWrite } from "../imports";
+import { stop, stopHost } from "../state/stop";
+import { noteWrite, pageFlags } from "./frames";
+import { isMmio } from "./physical";
+
+// entry: 64 bytes of data, then
+const ST_SIZE: usize = 64; // u32 bytes staged
+const ST_LEN1: usize = 68; // u32 bytes in the first page
+const ST_HOST1: usize = 72; // u32 first address in linear memory, 0: not RAM
+const ST_HOST2: usize = 76; // u32 second page
+const ST_PHYS1: usize = 80; // u64 physical address, for MMIO
+const ST_PHYS2: usize = 88;
+const ENTRY: u32 = 96;
+const MAX: u32 = STAGING_SIZE / ENTRY;
+let count: u32 = 0;
+
+/** Reads `bytes` (1, 2, 4 or 8, at most) from a place that is no RAM; a hole reads all ones. */
+export function deviceRead(pa: u64, bytes: u32): u64 {
+  return isMmio(pa) ? mmioRead(pa, bytes) : ~(0 as u64);
+}
+
+function deviceWrite(pa: u64, data: usize, bytes: u32): void {
+  if (!isMmio(pa)) return;
+  while (bytes) {
+    let n: u32 = 8;
+    while (n > bytes || pa & u64(n - 1)) n >>= 1;
+    let v: u64 = 0;
+    memory.copy(changetype<usize>(BUFFER), data, n);
+    v = load<u64>(BUFFER) & (n == 8 ? ~(0 as u64) : ((1 as u64) << (n << 3)) - 1);
+    mmioWrite(pa, n, v);
+    pa += n;
+    data += n;
+    bytes -= n;
+  }
+}
+const BUFFER: usize = memory.data(16);
+
+function fetch(to: usize, host: u32, pa: u64, bytes: u32): void {
+  if (host) memory.copy(to, host, bytes);
+  else if (!isMmio(pa)) memory.fill(to, 0xff, bytes);
+}
+
+/**
+ * Opens a staged write of at most 64 bytes; the present contents of RAM are copied in, so that a read-modify-write works on the copy.
+ * Returns the address to store to, 0 when the log is full.
+ */
+export function stage(size: u32, host1: u32, phys1: u64, len1: u32, host2: u32, phys2: u64): u32 {
+  if (count == MAX || size > 64) {
+    stopHost(RunCode.Internal);
+    return 0;
+  }
+  const e = STAGING + count * ENTRY;
+  count++;
+  fetch(e, host1, phys1, len1);
+  if (size > len1) fetch(e + len1, host2, phys2, size - len1);
+  store<u32>(e, size, ST_SIZE);
+  store<u32>(e, len1, ST_LEN1);
+  store<u32>(e, host1, ST_HOST1);
+  store<u32>(e, host2, ST_HOST2);
+  store<u64>(e, phys1, ST_PHYS1);
+  store<u64>(e, phys2, ST_PHYS2);
+  stop(StopBit.Commit);
+  return e;
+}
+
+/** Fills a staged copy from an MMIO window, for read-modify-write; plain stores do not ask the device. */
+export function stageRead(at: u32, pa: u64, bytes: u32): void {
+  const v = mmioRead(pa, bytes);
+  memory.copy(at, changetype<usize>(BUFFER), 0);
+  store<u64>(BUFFER, v);
+  memory.copy(at, BUFFER, bytes);
+}
+
+function put(host: u32, pa: u64, data: usize, bytes: u32): void {
+  if (!host) deviceWrite(pa, data, bytes);
+  else if (!(pageFlags(host) & PageFlag.ReadOnly)) {
+    memory.copy(host, data, bytes);
+    noteWrite(host, bytes);
+  }
+}
+
+/** Carries out the staged writes in order. */
+export function commit(): void {
+  store<u32>(STOP, load<u32>(STOP) & ~StopBit.Commit);
+  for (let i: u32 = 0; i < count; i++) {
+    const e = STAGING + i * ENTRY;
+    const len1 = load<u32>(e, ST_LEN1);
+    const size = load<u32>(e, ST_SIZE);
+    put(load<u32>(e, ST_HOST1), load<u64>(e, ST_PHYS1), e, len1);
+    if (size > len1) put(load<u32>(e, ST_HOST2), load<u64>(e, ST_PHYS2), e + len1, size - len1);
+  }
+  count = 0;
+}
+
+/** Drops the staged writes of an instruction that did not complete. */
+export function discard(): void {
+  store<u32>(STOP, load<u32>(STOP) & ~StopBit.Commit);
+  count = 0;
+}

@@ -1,0 +1,90 @@
+// RFLAGS. The arithmetic flags live in two words, free of the kind and size of the operation that set them:
+//   FLAG_RESULT   the result, sign-extended to 64 bits: ZF = (result == 0), SF = its sign, PF = parity of its low byte
+//   FLAG_CARRIES  31: carry out of the top bit (CF)   30: carry into the top bit (OF = bit 31 ^ bit 30)   3: AF
+//                 15:8: xor-ed into the byte PF looks at   0: xor-ed into SF
+// The last two corrections serve POPF and SAHF, which can set combinations no result has.
+// Everything else of RFLAGS lies in EFLAGS_REST.
+import { EFLAGS_REST, FLAG_CARRIES, FLAG_RESULT } from "../abi/state";
+
+export const FLAG_CF = 1;
+export const FLAG_PF = 4;
+export const FLAG_AF = 0x10;
+export const FLAG_ZF = 0x40;
+export const FLAG_SF = 0x80;
+export const FLAG_TF = 0x100;
+export const FLAG_IF = 0x200;
+export const FLAG_DF = 0x400;
+export const FLAG_OF = 0x800;
+export const FLAG_IOPL = 0x3000;
+export const FLAG_NT = 0x4000;
+export const FLAG_RF = 0x10000;
+export const FLAG_VM = 0x20000;
+export const FLAG_AC = 0x40000;
+export const FLAG_VIF = 0x80000;
+export const FLAG_VIP = 0x100000;
+export const FLAG_ID = 0x200000;
+export const FLAGS_ARITHMETIC = 0x8d5;
+
+export function getCF(): u32 {
+  return load<u32>(FLAG_CARRIES) >>> 31;
+}
+
+export function getOF(): u32 {
+  const c = load<u32>(FLAG_CARRIES);
+  return ((c << 1) ^ c) >>> 31;
+}
+
+export function getAF(): u32 {
+  return (load<u32>(FLAG_CARRIES) >>> 3) & 1;
+}
+
+export function getZF(): u32 {
+  return u32(load<u64>(FLAG_RESULT) == 0);
+}
+
+export function getSF(): u32 {
+  return (u32(load<u64>(FLAG_RESULT) >> 63) ^ load<u32>(FLAG_CARRIES)) & 1;
+}
+
+export function getPF(): u32 {
+  const b = (load<u8>(FLAG_RESULT) ^ load<u8>(FLAG_CARRIES + 1)) as u32;
+  return (popcnt(b) & 1) ^ 1;
+}
+
+export function arithmeticFlags(): u32 {
+  return getCF() | (getPF() << 2) | (getAF() << 4) | (getZF() << 6) | (getSF() << 7) | (getOF() << 11);
+}
+
+export function getRflags(): u64 {
+  return u64(load<u32>(EFLAGS_REST) | arithmeticFlags());
+}
+
+/** Sets CF PF AF ZF SF OF from an RFLAGS image. */
+export function setArithmetic(f: u32): void {
+  const cf = f & 1;
+  let carries = (cf << 31) | ((cf ^ ((f >>> 11) & 1)) << 30) | ((f & FLAG_AF) >>> 1);
+  let result: u64 = 1; // odd parity in the low byte, positive, non-zero
+  if (f & FLAG_ZF) {
+    result = 0;
+    carries |= (f & FLAG_SF) >>> 7;
+    if (!(f & FLAG_PF)) carries |= 0x100;
+  } else {
+    if (f & FLAG_SF) result |= (1 as u64) << 63;
+    if (f & FLAG_PF) carries |= 0x100;
+  }
+  store<u64>(FLAG_RESULT, result);
+  store<u32>(FLAG_CARRIES, carries);
+}
+
+/** Replaces RFLAGS; bit 1 reads 1, bits 3, 5, 15 and 63:22 read 0. Callers recompute the mode when TF, VM or AC may change. */
+export function setRflags(value: u64): void {
+  const f = u32(value);
+  setArithmetic(f);
+  store<u32>(EFLAGS_REST, (f & 0x3f7fd5 & ~FLAGS_ARITHMETIC) | 2);
+}
+
+export function setCF(value: u32): void {
+  const c = load<u32>(FLAG_CARRIES);
+  const of = ((c << 1) ^ c) & 0x80000000;
+  store<u32>(FLAG_CARRIES, (c & 0x3fffffff) | (value << 31) | (((value << 31) ^ of) >>> 1));
+}
