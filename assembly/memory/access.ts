@@ -10,7 +10,6 @@ import {
   TE_READ,
   TE_WRITE,
   TLB,
-  TLB_ENTRY,
   TLB_TABLE,
 } from "../abi/layout";
 import {
@@ -19,11 +18,9 @@ import {
   MODE,
   ModeBit,
   SEG_CS,
-  SEG_FS,
   SEG_SS,
   SEGS,
   SG_ATTR,
-  SG_BASE,
   SG_EFFECTIVE,
   SG_LIMIT,
   SG_READ_END,

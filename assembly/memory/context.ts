@@ -83,7 +83,7 @@ export function initTlb(): void {
 
 /** Drops the write entries of one frame in both tables. */
 export function dropWriteEntries(frame: u32): void {
-  for (let i: u32 = 0; i < TLB_ENTRIES * 2; i++) {
+  for (let i: u32 = 0; i < <u32>TLB_ENTRIES * 2; i++) {
     const e = TLB + i * TLB_ENTRY;
     if ((u32(load<u64>(e, TE_WRITE)) << 12) + load<u32>(e, TE_ADDEND) == frame) store<u64>(e, 0, TE_WRITE);
   }

@@ -5,7 +5,8 @@
 import { TR_EPTP, XR_LINEAR, XR_PHYSICAL } from "../abi/state";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import { recordExit } from "../state/exitRecord";
-import { notePageTable, physToHost } from "./physical";
+import { notePageTable } from "./frames";
+import { physToHost } from "./physical";
 
 // access
 export const EPT_READ: u32 = 1;

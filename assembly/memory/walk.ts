@@ -2,7 +2,8 @@
 // @sdm 3A "Paging"
 import { CR3, PDPTE, TR_EPTP, TR_MODE, TransBit } from "../abi/state";
 import { raisePageFault } from "../state/stop";
-import { eptWalk } from "./ept";
+import { PHYSICAL_WIDTH } from "../abi/width";
+import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, eptTableAccess, eptWalk } from "./ept";
 import { notePageTable } from "./frames";
 import { physRead32, physRead64, physToHost } from "./physical";
 
@@ -20,9 +21,7 @@ const PS: u64 = 0x80;
 const XD: u64 = 0x8000000000000000;
 
 const PHYSICAL_MASK: u64 = 0xffffffffff000; // bits 51:12
-/** Physical-address width the processor reports (CPUID 80000008H). */
-export const MAXPHYADDR: u64 = 46;
-const RESERVED_HIGH: u64 = 0xfc00000000000; // bits 51:46
+const RESERVED_HIGH: u64 = PHYSICAL_MASK & ~(((1 as u64) << PHYSICAL_WIDTH) - 1);
 
 /** What the last successful walk found. */
 export let walkPhys: u64 = 0; // physical address of the page's 4 KiB part
@@ -35,6 +34,10 @@ let e2: u64 = 0;
 let e3: u64 = 0;
 let levels: u32 = 0;
 let silent: bool = false; // no side effects: no A/D bits, no fault record
+
+function quietBit(): u32 {
+  return silent ? EPT_QUIET : 0;
+}
 
 function visit(pa: u64): void {
   if (levels == 0) e0 = pa;
@@ -51,7 +54,7 @@ function visited(i: u32): u64 {
 /** Physical address of a paging-structure entry; all ones when EPT stopped the walk. */
 function structure(gpa: u64, linear: u64): u64 {
   if (load<u64>(TR_EPTP) == 0) return gpa;
-  const r = eptWalk(gpa, READ, false, linear, silent);
+  const r = eptWalk(gpa, eptTableAccess(), EPT_LINEAR | quietBit(), linear);
   return r ? (r & PHYSICAL_MASK) | (gpa & 0xfff) : ~(0 as u64);
 }
 
@@ -75,7 +78,7 @@ function setAccessed(wide: bool, dirty: bool, linear: u64): bool {
     const pa = structure(gpa, linear);
     const value = wide ? physRead64(pa) : u64(physRead32(pa));
     if ((value & bits) == bits) continue;
-    if (load<u64>(TR_EPTP) != 0 && eptWalk(gpa, READ | WRITE, false, linear, false) == 0) return false;
+    if (load<u64>(TR_EPTP) != 0 && eptWalk(gpa, READ | WRITE, EPT_LINEAR, linear) == 0) return false;
     const host = physToHost(pa);
     if (!host) continue;
     // an accessed or dirty bit changes no cached translation
@@ -124,7 +127,7 @@ function finish(
 /** The final guest-physical address, through EPT when it is on. */
 function translated(gpa: u64, access: u32, perm: u32, linear: u64): bool {
   if (load<u64>(TR_EPTP) != 0) {
-    const r = eptWalk(gpa, access, true, linear, silent);
+    const r = eptWalk(gpa, access, EPT_LINEAR | EPT_FINAL | quietBit(), linear);
     if (r == 0) return false;
     perm &= u32(r) & 7;
     gpa = r & PHYSICAL_MASK;
@@ -210,6 +213,7 @@ function walkWide(linear: u64, access: u32, user: bool): bool {
     table = e & PHYSICAL_MASK;
     level--;
   }
+  return unreachable();
 }
 
 /**

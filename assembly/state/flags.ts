@@ -85,6 +85,6 @@ export function setRflags(value: u64): void {
 
 export function setCF(value: u32): void {
   const c = load<u32>(FLAG_CARRIES);
-  const of = ((c << 1) ^ c) & 0x80000000;
-  store<u32>(FLAG_CARRIES, (c & 0x3fffffff) | (value << 31) | (((value << 31) ^ of) >>> 1));
+  const o = ((c << 1) ^ c) & 0x80000000;
+  store<u32>(FLAG_CARRIES, (c & 0x3fffffff) | (value << 31) | (((value << 31) ^ o) >>> 1));
 }
