@@ -1,0 +1,97 @@
+// Builds what is out of date: assembly/ -> build/core.wasm -> src/core/coreBytes.generated.ts, then src/ -> dist/.
+// Plain Node, so that it runs before anything is built. Talks on stderr only.
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const at = (...parts) => join(root, ...parts);
+const GENERATED = "src/core/coreBytes.generated.ts";
+
+function filesUnder(path) {
+  return readdirSync(at(path), { withFileTypes: true })
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .flatMap((entry) => {
+      const child = `${path}/${entry.name}`;
+      return entry.isDirectory() ? filesUnder(child) : child.endsWith(".ts") || child.endsWith(".json") ? [child] : [];
+    });
+}
+
+function hashOf(files) {
+  const hash = createHash("sha256").update(process.version);
+  for (const file of files) {
+    if (file === GENERATED || !existsSync(at(file))) continue;
+    hash.update(`\0${file}\0`).update(readFileSync(at(file)));
+  }
+  return hash.digest("hex");
+}
+
+const isFresh = (stamp, hash, ...outputs) =>
+  outputs.every((output) => existsSync(at(output))) &&
+  existsSync(at(stamp)) &&
+  readFileSync(at(stamp), "utf8") === hash;
+
+function runNode(what, script, args) {
+  if (!existsSync(at(script))) throw new Error(`${script} is missing: run npm ci first`);
+  const result = spawnSync(process.execPath, [at(script), ...args], { cwd: root, encoding: "utf8" });
+  if (result.error) throw result.error;
+  const output = `${result.stdout}${result.stderr}`.trimEnd();
+  if (result.status !== 0) throw new Error(`${what} failed:\n${output}`);
+  if (output) console.error(output);
+}
+
+/** assembly/ -> build/core.wasm and the same bytes as a TypeScript module. Returns true when something was written. */
+export function buildCore(log = console.error) {
+  const hash = hashOf([...filesUnder("assembly"), "asconfig.json", "package-lock.json"]);
+  if (isFresh("build/core.stamp", hash, "build/core.wasm", GENERATED)) return false;
+  if (!existsSync(at("assembly/index.ts"))) throw new Error("assembly/index.ts is missing: there is no core to build");
+  log("wasm-vmx: compiling the core (assembly/ -> build/core.wasm)");
+  mkdirSync(at("build"), { recursive: true });
+  runNode("asc", "node_modules/assemblyscript/bin/asc.js", ["--config", "asconfig.json"]);
+  const bytes = readFileSync(at("build/core.wasm"));
+  const text =
+    "// Written by scripts/build.mjs from build/core.wasm.\n" +
+    `export const coreBase64 =\n  "${bytes.toString("base64")}";\n`;
+  writeFileSync(at(GENERATED), text);
+  writeFileSync(at("build/core.stamp"), hash);
+  return true;
+}
+
+/** src/ -> dist/. Returns true when something was written. */
+export function buildHost(log = console.error) {
+  const sources = [...filesUnder("src"), ...filesUnder("assembly/abi"), "tsconfig.json", "tsconfig.build.json"];
+  const hash = createHash("sha256")
+    .update(hashOf([...sources, "package-lock.json", "package.json"]))
+    .update(readFileSync(at(GENERATED)))
+    .digest("hex");
+  if (isFresh("build/dist.stamp", hash, "dist/src/index.js")) return false;
+  log("wasm-vmx: compiling the host (src/ -> dist/)");
+  const fresh = `build/dist.${process.pid}`;
+  try {
+    runNode("tsc", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.build.json", "--outDir", fresh]);
+    rmSync(at("dist"), { recursive: true, force: true });
+    renameSync(at(fresh), at("dist"));
+  } finally {
+    rmSync(at(fresh), { recursive: true, force: true });
+  }
+  writeFileSync(at("build/dist.stamp"), hash);
+  return true;
+}
+
+export function build(log) {
+  const core = buildCore(log);
+  const host = buildHost(log);
+  return core || host;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
+  try {
+    if (process.argv.includes("--core")) buildCore();
+    else build();
+  } catch (error) {
+    console.error(`wasm-vmx: ${error.message}`);
+    process.exitCode = 1;
+  }
+}

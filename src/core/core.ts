@@ -1,0 +1,472 @@
+import { RegionFlag } from "../../assembly/abi/layout.ts";
+import {
+  COMM_BYTES,
+  COMM_BYTES_LEN,
+  COMM_CPUID,
+  COMM_RIP,
+  COMM_TEXT,
+  COMM_VALUE,
+  RunCode,
+} from "../../assembly/abi/run.ts";
+import {
+  COUNT,
+  COUNT_LIMIT,
+  CPL,
+  GPR,
+  HOOKS,
+  HookBit,
+  MODE,
+  ModeBit,
+  RIP,
+  SEG_SIZE,
+  SEG_SS,
+  SEGS,
+  SG_ATTR,
+  SG_BASE,
+  SG_LIMIT,
+  SG_SELECTOR,
+  STOP,
+  STOP_CODE,
+  StopBit,
+  VMX_ABORT,
+  WORK,
+} from "../../assembly/abi/state.ts";
+import { type CallbackOwner, type CoreHandlers, wrapCallbacks } from "./callbacks.ts";
+import { InternalError, MemoryMapError, StateError } from "./errors.ts";
+import type { CoreExports } from "./exports.ts";
+import { instantiateCore } from "./wasm.ts";
+
+const PAGE = 4096;
+const u64 = (value: bigint) => BigInt.asUintN(64, value);
+
+/** A segment register with its hidden part. `attributes` has the VMCS access-rights format. */
+export interface SegmentRegister {
+  selector: number;
+  base: bigint;
+  /** In bytes, after granularity. */
+  limit: number;
+  /** type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16 */
+  attributes: number;
+}
+
+export interface CpuidResult {
+  eax: number;
+  ebx: number;
+  ecx: number;
+  edx: number;
+}
+
+export type CodeMode = 16 | 32 | 64;
+
+/** An instruction that exists but is not built. */
+export interface UnimplementedInstruction {
+  readonly rip: bigint;
+  readonly bytes: Uint8Array;
+  readonly mode: CodeMode;
+}
+
+interface Extent {
+  readonly host: number;
+  readonly pages: number;
+}
+
+/**
+ * One processor in Wasm with typed access to its state block. It gives no policy: Machine and Kvm build on it.
+ * `u8`, `u32` and `u64` are views of the whole Wasm memory and are remade when it grows: never hold them across
+ * `allocFrames` or `mapRam`.
+ */
+export class Core implements CallbackOwner {
+  readonly exports: CoreExports;
+  readonly handlers: CoreHandlers = {};
+  u8!: Uint8Array;
+  u32!: Uint32Array;
+  u64!: BigUint64Array;
+  #running = false;
+  #callbackError: { readonly error: unknown } | undefined;
+  #warmUp = 0;
+  readonly #free: Extent[] = [];
+
+  /** @param maxFrames how many 4 KiB frames the memory map may ever hold; 13 bytes of metadata are reserved for each */
+  constructor(maxFrames: number) {
+    this.exports = instantiateCore(wrapCallbacks(this));
+    const failed = this.exports.init(maxFrames);
+    this.#refreshViews();
+    if (failed !== 0) {
+      const bytes = maxFrames * PAGE;
+      throw new MemoryMapError(
+        `there is no room for ${bytes} bytes of guest memory: memory and metadata must fit into one 4 GiB WebAssembly memory`,
+        0n,
+        bytes,
+      );
+    }
+  }
+
+  #refreshViews(): void {
+    const { buffer } = this.exports.memory;
+    if (this.u8?.buffer === buffer) return;
+    this.u8 = new Uint8Array(buffer);
+    this.u32 = new Uint32Array(buffer);
+    this.u64 = new BigUint64Array(buffer);
+  }
+
+  // --- state block and exchange page, by absolute address (assembly/abi/state.ts, run.ts) ---
+
+  read32(address: number): number {
+    return this.u32[address >> 2]!;
+  }
+
+  write32(address: number, value: number): void {
+    this.u32[address >> 2] = value;
+  }
+
+  read64(address: number): bigint {
+    return this.u64[address >> 3]!;
+  }
+
+  write64(address: number, value: bigint): void {
+    this.u64[address >> 3] = value;
+  }
+
+  /** Result of rdmsr, vmread and other exports that answer through COMM_VALUE. */
+  get value(): bigint {
+    return this.read64(COMM_VALUE);
+  }
+
+  setValue(value: bigint): void {
+    this.write64(COMM_VALUE, value);
+  }
+
+  // --- registers ---
+
+  get in64BitMode(): boolean {
+    return (this.read32(MODE) & ModeBit.Code64) !== 0;
+  }
+
+  get codeMode(): CodeMode {
+    const mode = this.read32(MODE);
+    return mode & ModeBit.Code64 ? 64 : mode & ModeBit.Code32 ? 32 : 16;
+  }
+
+  get cpl(): number {
+    return this.read32(CPL);
+  }
+
+  /** index: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15 */
+  gpr(index: number): bigint {
+    return this.u64[(GPR >> 3) + index]!;
+  }
+
+  /** Outside 64-bit mode the upper halves stay zero, as the execution tiers rely on. */
+  setGpr(index: number, value: bigint): void {
+    this.u64[(GPR >> 3) + index] = this.in64BitMode ? value : value & 0xffff_ffffn;
+  }
+
+  /** Bits 31:0 as an unsigned number. */
+  gprLow(index: number): number {
+    return this.u32[(GPR >> 2) + 2 * index]!;
+  }
+
+  /** Zero-extends, as a 32-bit operation does. */
+  setGprLow(index: number, value: number): void {
+    this.u32[(GPR >> 2) + 2 * index] = value;
+    this.u32[(GPR >> 2) + 2 * index + 1] = 0;
+  }
+
+  get rip(): bigint {
+    return this.read64(RIP);
+  }
+
+  set rip(value: bigint) {
+    this.write64(RIP, this.in64BitMode ? value : value & 0xffff_ffffn);
+  }
+
+  get rflags(): bigint {
+    return u64(this.exports.getRflags());
+  }
+
+  set rflags(value: bigint) {
+    this.exports.setRflags(value);
+    this.exports.stateChanged();
+  }
+
+  /** slot: SEG_ES .. SEG_TR of abi/state.ts */
+  segment(slot: number): SegmentRegister {
+    const at = SEGS + slot;
+    return {
+      selector: this.read32(at + SG_SELECTOR),
+      base: this.read64(at + SG_BASE),
+      limit: this.read32(at + SG_LIMIT),
+      attributes: this.read32(at + SG_ATTR),
+    };
+  }
+
+  /** Writes the hidden part as it is; CPL follows SS.DPL. Call stateChanged() after the last of a group of writes. */
+  setSegment(slot: number, value: SegmentRegister): void {
+    const at = SEGS + slot;
+    this.write32(at + SG_SELECTOR, value.selector);
+    this.write64(at + SG_BASE, value.base);
+    this.write32(at + SG_LIMIT, value.limit);
+    this.write32(at + SG_ATTR, value.attributes);
+    if (slot === SEG_SS) this.write32(CPL, (value.attributes >> 5) & 3);
+  }
+
+  static readonly segmentSize: number = SEG_SIZE;
+
+  stateChanged(): void {
+    this.exports.stateChanged();
+  }
+
+  /** Completed instructions and deliveries since reset. */
+  get count(): bigint {
+    return this.read64(COUNT);
+  }
+
+  get tsc(): bigint {
+    return u64(this.exports.tsc());
+  }
+
+  /** Physical RDMSR; undefined: #GP(0). */
+  rdmsr(index: number): bigint | undefined {
+    return this.exports.rdmsr(index) === 0 ? this.value : undefined;
+  }
+
+  /** Physical WRMSR; false: #GP(0). */
+  wrmsr(index: number, value: bigint): boolean {
+    return this.exports.wrmsr(index, value) === 0;
+  }
+
+  /** CPUID as the model answers it. */
+  cpuid(leaf: number, subleaf: number): CpuidResult {
+    this.exports.cpuid(leaf, subleaf);
+    return {
+      eax: this.read32(COMM_CPUID),
+      ebx: this.read32(COMM_CPUID + 4),
+      ecx: this.read32(COMM_CPUID + 8),
+      edx: this.read32(COMM_CPUID + 12),
+    };
+  }
+
+  setCpuidResult(result: CpuidResult): void {
+    this.write32(COMM_CPUID, result.eax);
+    this.write32(COMM_CPUID + 4, result.ebx);
+    this.write32(COMM_CPUID + 8, result.ecx);
+    this.write32(COMM_CPUID + 12, result.edx);
+  }
+
+  /** Linear to physical for the current context; undefined when the access would fault. Changes nothing. */
+  translate(linear: bigint, access: 0 | 1 | 2): bigint | undefined {
+    const physical = u64(this.exports.translate(linear, access));
+    return physical === 0xffff_ffff_ffff_ffffn ? undefined : physical;
+  }
+
+  // --- physical memory ---
+
+  /** Address of zeroed frames in the Wasm memory. */
+  allocFrames(pages: number): number {
+    const spare = this.#free.findIndex((extent) => extent.pages === pages);
+    if (spare >= 0) {
+      const [{ host }] = this.#free.splice(spare, 1) as [Extent];
+      this.u8.fill(0, host, host + pages * PAGE);
+      this.exports.noteHostWrite(host, pages * PAGE);
+      return host;
+    }
+    const host = this.exports.allocFrames(pages) >>> 0;
+    this.#refreshViews();
+    if (host === 0) {
+      throw new MemoryMapError(
+        `no room for ${pages * PAGE} bytes: this processor's memory was sized when it was made, ask for more then`,
+        0n,
+        pages * PAGE,
+      );
+    }
+    return host;
+  }
+
+  freeFrames(host: number, pages: number): void {
+    this.#free.push({ host, pages });
+  }
+
+  /** Maps existing frames, or an MMIO window when host is 0. */
+  mapRegion(base: bigint, pages: number, host: number, flags: RegionFlag): void {
+    const code = this.exports.mapRegion(base, pages, host, flags);
+    if (code === 0) return;
+    const size = pages * PAGE;
+    const range = `0x${base.toString(16)} + 0x${size.toString(16)}`;
+    const why = ["overlaps a region that is mapped already", "would be region 65 of at most 64", "is no valid range"];
+    throw new MemoryMapError(`${range} ${why[code - 1] ?? `was refused with code ${code}`}`, base, size);
+  }
+
+  /** Maps fresh zeroed RAM or ROM and returns its address in the Wasm memory. */
+  mapRam(base: bigint, pages: number, flags: RegionFlag = RegionFlag.Ram): number {
+    const host = this.allocFrames(pages);
+    try {
+      this.mapRegion(base, pages, host, flags);
+    } catch (error) {
+      this.freeFrames(host, pages);
+      throw error;
+    }
+    return host;
+  }
+
+  unmapRegion(base: bigint): void {
+    if (this.exports.unmapRegion(base) !== 0) {
+      throw new MemoryMapError(`no region starts at 0x${base.toString(16)}`, base, 0);
+    }
+  }
+
+  /** Address in the Wasm memory, 0 for a hole or an MMIO window. */
+  physToHost(address: bigint): number {
+    return this.exports.physToHost(address) >>> 0;
+  }
+
+  #eachPage(address: bigint, size: number, what: string, visit: (host: number, offset: number, n: number) => void) {
+    for (let offset = 0; offset < size; ) {
+      const at = address + BigInt(offset);
+      const host = this.physToHost(at);
+      if (host === 0) {
+        throw new MemoryMapError(
+          `cannot ${what} ${size} bytes at physical 0x${address.toString(16)}: nothing is mapped at 0x${at.toString(16)}`,
+          address,
+          size,
+        );
+      }
+      const n = Math.min(size - offset, PAGE - (host & (PAGE - 1)));
+      visit(host, offset, n);
+      offset += n;
+    }
+  }
+
+  /** A copy of guest-physical bytes. */
+  readPhysical(address: bigint, size: number): Uint8Array<ArrayBuffer> {
+    const bytes = new Uint8Array(size);
+    this.#eachPage(address, size, "read", (host, offset, n) => {
+      bytes.set(this.u8.subarray(host, host + n), offset);
+    });
+    return bytes;
+  }
+
+  /** Writes guest-physical bytes, ROM too; decoded code and cached translations follow. All or nothing. */
+  writePhysical(address: bigint, bytes: Uint8Array): void {
+    this.#eachPage(address, bytes.length, "write", () => {});
+    this.#eachPage(address, bytes.length, "write", (host, offset, n) => {
+      this.u8.set(bytes.subarray(offset, offset + n), host);
+      this.exports.noteHostWrite(host, n);
+    });
+  }
+
+  // --- callbacks ---
+
+  /** Sets or removes a callback; the processor calls out only where one is set. */
+  setHandler<K extends keyof CoreHandlers>(kind: K, handler: CoreHandlers[K] | undefined): void {
+    this.handlers[kind] = handler;
+    this.applyHooks();
+  }
+
+  /** Puts HOOKS of the present state block in step with the handlers. */
+  applyHooks(): void {
+    const { handlers } = this;
+    this.write32(
+      HOOKS,
+      (handlers.cpuid ? HookBit.Cpuid : 0) |
+        (handlers.rdmsr ? HookBit.Rdmsr : 0) |
+        (handlers.wrmsr ? HookBit.Wrmsr : 0) |
+        (handlers.portIn ? HookBit.PortIn : 0) |
+        (handlers.portOut ? HookBit.PortOut : 0),
+    );
+  }
+
+  callbackThrew(error: unknown): void {
+    this.#callbackError ??= { error };
+    this.write32(STOP, this.read32(STOP) | StopBit.Host);
+    this.write32(STOP_CODE, RunCode.HostError);
+  }
+
+  /** Inside a callback: ends run() after the current instruction, with RunCode.Instructions. */
+  stopAfterInstruction(): void {
+    this.write64(COUNT_LIMIT, this.count + 1n);
+    this.write32(STOP, this.read32(STOP) | StopBit.Leave);
+  }
+
+  // --- running ---
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  assertNotRunning(what: string): void {
+    if (this.#running) throw new StateError(`${what} cannot be called inside a callback: the processor is running`);
+  }
+
+  /**
+   * Runs until COUNT has risen by maxInstructions, `work` units are used, or something needs the host.
+   * A callback's exception is rethrown here, after the processor stopped before that instruction.
+   */
+  run(maxInstructions: bigint, work: bigint): RunCode {
+    this.assertNotRunning("run()");
+    this.#running = true;
+    try {
+      return this.#runInChunks(maxInstructions, work);
+    } catch (error) {
+      if (error instanceof WebAssembly.RuntimeError) {
+        throw new InternalError(`the processor trapped: ${error.message}`, this.#where(), { cause: error });
+      }
+      throw error;
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /**
+   * V8 replaces the baseline code of a Wasm function only when it is entered anew, so the first slices are short.
+   * @see V8 "dynamic tiering": no on-stack replacement for Wasm
+   */
+  #runInChunks(maxInstructions: bigint, work: bigint): RunCode {
+    const end = this.count + maxInstructions;
+    const workEnd = this.read64(WORK) + work;
+    for (;;) {
+      let budget = workEnd - this.read64(WORK);
+      if (this.#warmUp < 100) {
+        this.#warmUp++;
+        if (budget > 20_000n) budget = 20_000n;
+      }
+      const code = this.#check(this.exports.run(end - this.count, budget));
+      if (code !== RunCode.Slice || this.read64(WORK) >= workEnd) return code;
+    }
+  }
+
+  #check(code: RunCode): RunCode {
+    if (this.#callbackError !== undefined) {
+      const { error } = this.#callbackError;
+      this.#callbackError = undefined;
+      throw error;
+    }
+    if (code === RunCode.Internal) {
+      const number = this.read32(COMM_TEXT);
+      throw new InternalError(`the processor reached a state that must not exist (number ${number})`, {
+        code: number,
+        ...this.#where(),
+      });
+    }
+    if (code === RunCode.HostError) throw new InternalError("the processor stopped for a callback that did not fail");
+    return code;
+  }
+
+  #where(): { rip: bigint; mode: CodeMode } {
+    return { rip: this.rip, mode: this.codeMode };
+  }
+
+  /** After RunCode.Unimplemented. */
+  unimplemented(): UnimplementedInstruction {
+    const length = Math.min(this.read32(COMM_BYTES_LEN), 15);
+    return {
+      rip: this.read64(COMM_RIP),
+      bytes: this.u8.slice(COMM_BYTES, COMM_BYTES + length),
+      mode: this.codeMode,
+    };
+  }
+
+  /** After RunCode.VmxAbort. */
+  get vmxAbortCode(): number {
+    return this.read32(VMX_ABORT);
+  }
+}

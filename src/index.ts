@@ -1,0 +1,12 @@
+export {
+  type CodeMode,
+  type CpuidResult,
+  GuestImageError,
+  InternalError,
+  MemoryMapError,
+  type SegmentRegister,
+  StateError,
+  UnimplementedError,
+  WasmVmxError,
+} from "./core/index.ts";
+export * from "./machine/index.ts";

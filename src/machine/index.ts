@@ -1,0 +1,26 @@
+export type { Exit, ExitReason } from "./exits.ts";
+export type {
+  CpuidHook,
+  PortInHook,
+  PortOutHook,
+  PortRange,
+  RdmsrHook,
+  RemoveHook,
+  WrmsrHook,
+} from "./hooks.ts";
+export { type Access, Machine, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./machine.ts";
+export type { MappedRegion, MmioRead, MmioWrite, Region } from "./memoryMap.ts";
+export { applyModel, type CpuidLeaf, type CpuModel, genericModel, loadCpuid } from "./models.ts";
+export {
+  CONTROL_NAMES,
+  type ControlName,
+  type DescriptorTable,
+  GPR_NAMES,
+  type GprName,
+  Registers,
+  type RegisterUpdate,
+  type RegisterValues,
+  SEGMENT_NAMES,
+  type SegmentName,
+} from "./registers.ts";
+export { yieldToHost } from "./yield.ts";
