@@ -39,7 +39,8 @@ function runNode(what, script, args) {
   if (result.error) throw result.error;
   const output = `${result.stdout}${result.stderr}`.trimEnd();
   if (result.status !== 0) throw new Error(`${what} failed:\n${output}`);
-  if (output) console.error(output);
+  const warnings = output.split("\n").filter((line) => line && line !== "Last converge was suboptimal.");
+  if (warnings.length) console.error(warnings.join("\n"));
 }
 
 /** assembly/ -> build/core.wasm and the same bytes as a TypeScript module. Returns true when something was written. */

@@ -9,4 +9,5 @@ export {
   UnimplementedError,
   WasmVmxError,
 } from "./core/index.ts";
+export * from "./devices/index.ts";
 export * from "./machine/index.ts";

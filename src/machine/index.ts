@@ -8,6 +8,7 @@ export type {
   RemoveHook,
   WrmsrHook,
 } from "./hooks.ts";
+export * from "./loaders/index.ts";
 export { type Access, Machine, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./machine.ts";
 export type { MappedRegion, MmioRead, MmioWrite, Region } from "./memoryMap.ts";
 export { applyModel, type CpuidLeaf, type CpuModel, genericModel, loadCpuid } from "./models.ts";
