@@ -1,0 +1,24 @@
+import type { OptionSpec, ParsedArgs } from "./args.ts";
+
+/** A subcommand of wasm-vmx. */
+export interface Command {
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** The whole text of `wasm-vmx COMMAND --help`. */
+  readonly help: string;
+  /** Long options besides --help, which the dispatcher handles. */
+  readonly options: Readonly<Record<string, OptionSpec>>;
+  /** Exit status. A UsageError or GuestImageError thrown here becomes a message and status 2. */
+  run(args: ParsedArgs): Promise<number>;
+}
+
+/** Exit statuses besides the guest's own. */
+export const ExitStatus = {
+  Ok: 0,
+  Crash: 1,
+  Usage: 2,
+  Unimplemented: 3,
+  Internal: 70,
+  Limit: 124,
+  Interrupted: 130,
+} as const;

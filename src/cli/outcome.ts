@@ -1,0 +1,130 @@
+import type { CodeMode } from "../core/index.ts";
+import type { RegisterValues } from "../machine/index.ts";
+import { GPR_NAMES, SEGMENT_NAMES } from "../machine/index.ts";
+import { ExitStatus } from "./command.ts";
+
+/** How a guest's run ended. */
+export type Ending =
+  | { readonly kind: "exit" /** What was written to port 0xF4. */; readonly status: number }
+  | { readonly kind: "halt" }
+  | { readonly kind: "shutdown" }
+  | { readonly kind: "limit" }
+  | { readonly kind: "interrupted" }
+  | { readonly kind: "unimplemented"; readonly rip: bigint; readonly bytes: Uint8Array; readonly mode: CodeMode }
+  | { readonly kind: "failed"; readonly message: string };
+
+export interface Outcome {
+  readonly ending: Ending;
+  readonly instructions: number | bigint;
+  readonly registers: RegisterValues;
+  readonly cpl: number;
+  readonly codeMode: CodeMode;
+  /** Under VMX: VM exits by name. */
+  readonly exits?: Readonly<Record<string, number>>;
+  /** Under VMX: cycles of the cost model. */
+  readonly cycles?: number | bigint;
+  readonly policy?: string;
+}
+
+export function exitStatus(ending: Ending): number {
+  switch (ending.kind) {
+    case "exit":
+      return ending.status & 0xff;
+    case "halt":
+      return ExitStatus.Ok;
+    case "shutdown":
+    case "failed":
+      return ExitStatus.Crash;
+    case "limit":
+      return ExitStatus.Limit;
+    case "interrupted":
+      return ExitStatus.Interrupted;
+    case "unimplemented":
+      return ExitStatus.Unimplemented;
+  }
+}
+
+const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, "0");
+
+export function describeEnding(ending: Ending): string {
+  switch (ending.kind) {
+    case "exit":
+      return `the guest ended itself by port 0xF4 with ${ending.status}`;
+    case "halt":
+      return "the guest halted";
+    case "shutdown":
+      return "the guest crashed: triple fault";
+    case "limit":
+      return "stopped at --max-instructions";
+    case "interrupted":
+      return "interrupted";
+    case "unimplemented": {
+      const bytes = Array.from(ending.bytes, (byte) => hex(byte, 2)).join(" ");
+      return `the instruction at rip 0x${hex(ending.rip, 1)} is not implemented: ${bytes} (${ending.mode}-bit code)`;
+    }
+    case "failed":
+      return ending.message;
+  }
+}
+
+function registerLines(outcome: Outcome): string[] {
+  const { registers, codeMode } = outcome;
+  const wide = (registers.efer & 0x400n) !== 0n;
+  const digits = wide ? 16 : 8;
+  const perLine = 4;
+  const names = GPR_NAMES.slice(0, wide ? 16 : 8);
+  const show = (name: string) => (wide || /^r\d/.test(name) ? name : `e${name.slice(1)}`);
+  const lines: string[] = [];
+  for (let i = 0; i < names.length; i += perLine) {
+    lines.push(
+      names
+        .slice(i, i + perLine)
+        .map((name) => `${show(name).padStart(3)} ${hex(registers[name], digits)}`)
+        .join("  "),
+    );
+  }
+  const ip = wide ? "rip" : "eip";
+  lines.push(
+    `${ip} ${hex(registers.rip, digits)}  flags ${hex(registers.rflags, 8)}  CPL ${outcome.cpl}  ${codeMode}-bit code`,
+  );
+  lines.push(
+    SEGMENT_NAMES.slice(0, 6)
+      .map((name) => `${name} ${hex(registers[name].selector, 4)}`)
+      .join("  "),
+  );
+  lines.push(
+    `cr0 ${hex(registers.cr0, 8)}  cr2 ${hex(registers.cr2, digits)}  cr3 ${hex(registers.cr3, digits)}  ` +
+      `cr4 ${hex(registers.cr4, 8)}  efer ${hex(registers.efer, 4)}`,
+  );
+  return lines;
+}
+
+const grouped = (value: number | bigint) => value.toLocaleString("en-US");
+
+/** Lines for stderr. */
+export function summaryLines(outcome: Outcome, seconds: number): string[] {
+  const rate = Number(outcome.instructions) / seconds / 1e6;
+  const lines = [
+    describeEnding(outcome.ending),
+    `${grouped(outcome.instructions)} instructions in ${seconds.toFixed(3)} s (${rate.toFixed(1)} MIPS), ` +
+      (outcome.policy === undefined ? "bare" : `under VMX, policy ${outcome.policy}`),
+  ];
+  if (outcome.exits) {
+    const counts = Object.entries(outcome.exits).filter(([, n]) => n > 0);
+    const total = counts.reduce((sum, [, n]) => sum + n, 0);
+    const list = counts.map(([name, n]) => `${name} ${grouped(n)}`).join(", ");
+    lines.push(`${grouped(total)} VM exits${list ? `: ${list}` : ""}`);
+  }
+  if (outcome.cycles !== undefined) lines.push(`${grouped(outcome.cycles)} cycles by the cost model`);
+  return [...lines, ...registerLines(outcome)];
+}
+
+/** The same as data; 64-bit values are strings, for JSON has no bigint. */
+export function summaryJson(outcome: Outcome, seconds: number, consoleText: string): string {
+  const { ending, registers, ...rest } = outcome;
+  const shown = ending.kind === "unimplemented" ? { ...ending, bytes: Array.from(ending.bytes) } : ending;
+  return JSON.stringify(
+    { ending: shown, exitStatus: exitStatus(ending), seconds, ...rest, registers, console: consoleText },
+    (_key, value) => (typeof value === "bigint" ? `0x${value.toString(16)}` : value),
+  );
+}

@@ -1,0 +1,86 @@
+import { checkImage } from "../machine/index.ts";
+import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
+import type { Command } from "./command.ts";
+import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
+import { exitStatus, type Outcome, summaryJson, summaryLines } from "./outcome.ts";
+import { type GuestRunOptions, runBare } from "./runBare.ts";
+import { runVmx } from "./runVmx.ts";
+import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
+
+const help = `\
+Usage: wasm-vmx run GUEST [options]
+
+Runs a flat binary or a static ELF32/ELF64 executable. What the guest writes to
+the debug console (port 0xE9) or the serial port (0x3F8) goes to stdout, a
+summary to stderr.
+
+  --bare             on the bare processor (default)
+  --vmx              as a guest in VMX non-root operation, under KVM's paths
+  --policy POLICY    what KVM does with MSR 0x140 at a switch (implies --vmx):
+                     upstream (default), clear-host, always-hardware,
+                     host-nonzero, clear-all
+${GUEST_OPTIONS_HELP}
+  --max-instructions N
+                     stop after exactly N instructions
+  --trace            a line on stderr for each port access, CPUID and MSR access
+                     (bare) or each VM exit (VMX)
+  --json             one JSON object on stdout instead of console and summary
+  --help             this text
+
+Numbers are decimal or 0x hexadecimal; sizes take K, M or G.
+
+Exit status: what the guest wrote to port 0xF4 (low 8 bits), 0 when it halted,
+  1 guest crashed (triple fault)   2 bad input
+  3 instruction not implemented    70 internal error
+  124 --max-instructions reached   130 interrupted (Ctrl-C)
+
+Examples:
+  wasm-vmx run boot.bin
+  wasm-vmx run kernel.elf --memory 64M --max-instructions 1000000
+  wasm-vmx run guest.bin --mode long --policy always-hardware --json`;
+
+async function execute(args: ParsedArgs, options: GuestRunOptions): Promise<Outcome> {
+  const policy = args.strings.get("policy");
+  if (args.flags.has("bare") && (args.flags.has("vmx") || policy !== undefined)) {
+    throw new UsageError("--bare excludes --vmx and --policy");
+  }
+  return args.flags.has("vmx") || policy !== undefined ? runVmx({ ...options, policy }) : runBare(options);
+}
+
+export const runCommand: Command = {
+  summary: "run a guest binary, bare or under VMX",
+  help,
+  options: {
+    ...GUEST_OPTIONS,
+    bare: { type: "boolean" },
+    vmx: { type: "boolean" },
+    policy: { type: "string" },
+    "max-instructions": { type: "string" },
+    trace: { type: "boolean" },
+    json: { type: "boolean" },
+  },
+  async run(args) {
+    const { image, memory } = guestFrom(args, "run");
+    checkImage(image, memory);
+    const limit = args.strings.get("max-instructions");
+    const maxInstructions = limit === undefined ? undefined : parseNumber("--max-instructions", limit);
+    const json = args.flags.has("json");
+    const guestConsole = json ? new ConsoleWriter() : new ConsoleWriter(process.stdout);
+    const trace = args.flags.has("trace") ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
+
+    const start = performance.now();
+    const outcome = await withInterrupt((signal) =>
+      execute(args, { image, memory, maxInstructions, signal, console: guestConsole.put, trace }),
+    );
+    const seconds = (performance.now() - start) / 1000;
+    guestConsole.flush();
+    if (json) {
+      process.stdout.write(`${summaryJson(outcome, seconds, guestConsole.text)}\n`);
+    } else {
+      const style = styler(process.stderr);
+      const [first, ...rest] = summaryLines(outcome, seconds);
+      process.stderr.write(`${style("bold", first!)}\n${rest.map((line) => `${style("dim", line)}\n`).join("")}`);
+    }
+    return exitStatus(outcome.ending);
+  },
+};

@@ -1,0 +1,86 @@
+import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
+import { type Exit, type GuestImage, loadImage, Machine } from "../machine/index.ts";
+import type { Ending, Outcome } from "./outcome.ts";
+
+export interface GuestRunOptions {
+  readonly image: GuestImage;
+  /** Bytes of RAM. */
+  readonly memory: number;
+  readonly maxInstructions?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly console: (byte: number) => void;
+  readonly trace?: ((line: string) => void) | undefined;
+}
+
+function toEnding(exit: Exit, status: number | undefined): Ending {
+  if (status !== undefined) return { kind: "exit", status };
+  switch (exit.reason) {
+    case "instructions":
+      return { kind: "limit" };
+    case "halt":
+    case "shutdown":
+      return { kind: exit.reason };
+    case "aborted":
+      return { kind: "interrupted" };
+    case "unimplemented":
+      return { kind: "unimplemented", rip: exit.rip, bytes: exit.bytes, mode: exit.mode };
+    default:
+      return { kind: "failed", message: `the run ended with ${exit.reason}` };
+  }
+}
+
+const hex = (value: number | bigint) => `0x${value.toString(16)}`;
+
+function traceTo(machine: Machine, line: (text: string) => void): void {
+  const at = () => `${machine.instructionCount} ${hex(machine.registers.rip)}`;
+  machine.onPortIn([0, 0xffff], (port, size) => {
+    line(`${at()} in ${hex(port)} size ${size}`);
+    return undefined;
+  });
+  machine.onPortOut([0, 0xffff], (port, value, size) => {
+    line(`${at()} out ${hex(port)} = ${hex(value)} size ${size}`);
+    return false;
+  });
+  machine.onCpuid((leaf, subleaf) => {
+    line(`${at()} cpuid ${hex(leaf)} ${hex(subleaf)}`);
+    return undefined;
+  });
+  machine.onRdmsr((index) => {
+    line(`${at()} rdmsr ${hex(index)}`);
+    return undefined;
+  });
+  machine.onWrmsr((index, value) => {
+    line(`${at()} wrmsr ${hex(index)} = ${hex(value)}`);
+  });
+}
+
+/** Runs a guest on the bare processor with the debug ports and a serial console. */
+export async function runBare(options: GuestRunOptions): Promise<Outcome> {
+  const machine = new Machine({ memory: options.memory, extraMemory: 0 });
+  let status: number | undefined;
+  const bus = new PortBus()
+    .add(new DebugConsole(options.console))
+    .add(new Serial(options.console))
+    .add(
+      new DebugExit((value) => {
+        status = value;
+        machine.stop();
+      }),
+    );
+  machine.onPortIn([0, 0xffff], (port, size) => bus.read(port, size));
+  machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
+  if (options.trace) traceTo(machine, options.trace);
+  loadImage(machine, options.image);
+  const { maxInstructions, signal } = options;
+  const exit = await machine.runAsync({
+    ...(maxInstructions === undefined ? {} : { maxInstructions }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  return {
+    ending: toEnding(exit, status),
+    instructions: exit.instructions,
+    registers: machine.registers.read(),
+    cpl: machine.registers.cpl,
+    codeMode: machine.codeMode,
+  };
+}
