@@ -102,6 +102,7 @@ export const EV_VECTOR = 0x13cc; // u32
 export const EV_HAS_ERROR = 0x13d0; // u32 0/1
 export const EV_ERROR = 0x13d4; // u32
 export const EV_ILEN = 0x13d8; // u32 instruction length, software events
+export const EV_INJECTED = 0x13dc; // u32 1: by VM entry, so RF, CR2 and DR6 are not touched
 export const EV_PAYLOAD = 0x13e0; // u64 #PF: linear address; #DB: DR6 bits
 // VM-exit record, written by vmx/intercept.ts or memory/, consumed by vmx/exit.ts
 export const XR_REASON = 0x13e8; // u32

@@ -41,6 +41,17 @@ const DEVICE: u32 = 1;
 let lastPhys: u64 = 0;
 const buffer: usize = memory.data(64);
 
+/** Addresses of system structures have 64 bits in compatibility mode too. */
+function systemMask(): u64 {
+  return load<u32>(MODE) & ModeBit.LongMode ? ~(0 as u64) : 0xffffffff;
+}
+
+/** Linear address of the part on the next page; an address above 4 GiB is not one of 32-bit code. */
+function nextPart(linear: u64, bytes: u32): u64 {
+  const next = linear + bytes;
+  return linear >> 32 ? next : next & load<u64>(LINEAR_MASK);
+}
+
 function tlbEntry(table: u32, linear: u64): u32 {
   return table + ((u32(linear >> 12) & 1023) << 5);
 }
@@ -130,7 +141,7 @@ function gather(linear: u64, size: u32, access: u32, table: u32, tag: u64): bool
   const p1 = lastPhys;
   let h2: u32 = 0;
   if (size > len1) {
-    h2 = translateAt((linear + len1) & load<u64>(LINEAR_MASK), access, table, tag);
+    h2 = translateAt(nextPart(linear, len1), access, table, tag);
     if (!h2) return false;
   }
   const p2 = lastPhys;
@@ -165,7 +176,7 @@ function probeAt(linear: u64, size: u32, table: u32, tag: u64): u32 {
     if (h1 != DEVICE && !(pageFlags(h1) & PAGE_NO_WRITE_ENTRY)) return h1;
     return stage(size, h1 == DEVICE ? 0 : h1, p1, size, 0, 0);
   }
-  const h2 = translateAt((linear + len1) & load<u64>(LINEAR_MASK), WRITE, table, tag);
+  const h2 = translateAt(nextPart(linear, len1), WRITE, table, tag);
   if (!h2) return 0;
   return stage(size, h1 == DEVICE ? 0 : h1, p1, len1, h2 == DEVICE ? 0 : h2, lastPhys);
 }
@@ -235,7 +246,7 @@ export function probeWriteLinear(linear: u64, size: u32): u32 {
 // --- implicit supervisor accesses: descriptor tables, TSS, frames of gates to CPL 0-2 ---
 
 export function readSystem<T>(linear: u64): T {
-  linear &= load<u64>(LINEAR_MASK);
+  linear &= systemMask();
   const e = tlbEntry(TLB, linear);
   if (
     load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG_IMPLICIT)) &&
@@ -248,13 +259,13 @@ export function readSystem<T>(linear: u64): T {
 }
 
 export function probeSystem(linear: u64, size: u32): u32 {
-  return probeAt(linear & load<u64>(LINEAR_MASK), size, TLB, load<u64>(TR_TAG_IMPLICIT));
+  return probeAt(linear & systemMask(), size, TLB, load<u64>(TR_TAG_IMPLICIT));
 }
 
 /** A write with the privilege of a stack about to be switched to. */
 export function probeAs(linear: u64, size: u32, user: bool): u32 {
   if (!user) return probeSystem(linear, size);
-  return probeAt(linear & load<u64>(LINEAR_MASK), size, TLB + TLB_TABLE, load<u64>(TAG_REAL));
+  return probeAt(linear & systemMask(), size, TLB + TLB_TABLE, load<u64>(TAG_REAL));
 }
 
 // --- instruction fetch ---

@@ -1,5 +1,5 @@
 // The stop word: how an instruction asks run/ for anything but "go on".
-import { EventType, EV_ERROR, EV_HAS_ERROR, EV_ILEN, EV_PAYLOAD, EV_TYPE, EV_VECTOR, STOP, STOP_CODE, StopBit } from "../abi/state";
+import { EventType, EV_ERROR, EV_HAS_ERROR, EV_ILEN, EV_INJECTED, EV_PAYLOAD, EV_TYPE, EV_VECTOR, STOP, STOP_CODE, StopBit } from "../abi/state";
 
 /** True when anything stopped the current instruction or asks to leave its block. */
 export function stopped(): bool {
@@ -21,6 +21,7 @@ function event(type: u32, vector: u32, hasError: u32, error: u32, payload: u64):
   store<u32>(EV_HAS_ERROR, hasError);
   store<u32>(EV_ERROR, error);
   store<u32>(EV_ILEN, 0);
+  store<u32>(EV_INJECTED, 0);
   store<u64>(EV_PAYLOAD, payload);
   stop(StopBit.Event);
 }
