@@ -112,8 +112,8 @@ export class Machine {
   /** Power-up state: real mode, RIP 0xFFF0, CS base 0xFFFF0000. Memory stays. */
   reset(): void {
     this.#idle("reset()");
-    this.#core.exports.reset(0);
     applyModel(this.#core, this.model);
+    this.#core.exports.reset(0);
     this.#core.applyHooks();
     this.#core.stateChanged();
   }
@@ -169,7 +169,7 @@ export class Machine {
     return this.#core.codeMode;
   }
 
-  /** Instructions completed and events delivered since reset. */
+  /** Instructions completed and events delivered since the machine was made. */
   get instructionCount(): bigint {
     return this.#core.count;
   }

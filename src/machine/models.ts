@@ -110,7 +110,7 @@ export function loadCpuid(core: Core, rows: readonly CpuidLeaf[]): void {
   }
 }
 
-/** Makes the processor one of this model. Must follow reset(0). */
+/** Makes the processor one of this model. reset(0) comes after it: the signature goes into EDX there. */
 export function applyModel(core: Core, model: CpuModel): void {
   loadCpuid(core, model.cpuid);
   core.write64(MSR_PLATFORM_INFO, model.platformInfo);
