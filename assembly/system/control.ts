@@ -1,9 +1,9 @@
 // Writes of control registers. Each returns false when the value is a #GP(0); the caller raises it.
 // @sdm 2B "MOV-Move to/from Control Registers"; @sdm 3A "Control Registers", "Initializing IA-32e Mode"
-import { CR0, CR3, CR4, CR8, EFER, PDPTE, SEGS, SEG_CS, SEG_TR, SG_ATTR, TR_EPTP, VMX_STATE, VmxBit } from "../abi/state";
+import { CR0, CR3, CR4, CR8, EFER, PDPTE, SEGS, SEG_CS, SEG_TR, SG_ATTR, TR_EPTP } from "../abi/state";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import {
-  CR0_CD, CR0_DEFINED, CR0_ET, CR0_NE, CR0_NW, CR0_PE, CR0_PG, CR3_PCID, CR4_DE, CR4_FSGSBASE, CR4_MCE, CR4_OSFXSR,
+  CR0_CD, CR0_DEFINED, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR3_PCID, CR4_DE, CR4_FSGSBASE, CR4_MCE, CR4_OSFXSR,
   CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, CR4_PCE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_PVI, CR4_SMAP, CR4_SMEP, CR4_TSD, CR4_UMIP,
   CR4_VME, CR4_VMXE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, SA_L, TYPE_TSS16_BUSY,
 } from "../abi/x86";
@@ -13,6 +13,7 @@ import { physRead64 } from "../memory/physical";
 import { hasDe, hasFsgsbase, hasFxsr, hasLongMode, hasMce, hasNx, hasPae, hasPcid, hasPge, hasPse, hasSmap, hasSmep, hasSse, hasSyscall, hasTsc, hasUmip, hasVme, hasVmx, hasXsave } from "./features";
 import { systemType } from "./descriptor";
 import { code64, longMode, recomputeMode } from "./mode";
+import { inVmxOperation, requiredCr0 } from "./vmxMode";
 
 const PHYSICAL_MASK: u64 = ((<u64>1) << PHYSICAL_WIDTH) - 1;
 const PDPTE_RESERVED: u64 = 0x1e6 | ~PHYSICAL_MASK;
@@ -50,14 +51,6 @@ export function badPdpte(entry: u64): bool {
   return (entry & 1) != 0 && (entry & PDPTE_RESERVED) != 0;
 }
 
-function inVmxOperation(): bool {
-  return (load<u32>(VMX_STATE) & VmxBit.On) != 0;
-}
-
-function nonRootOperation(): bool {
-  return (load<u32>(VMX_STATE) & VmxBit.NonRoot) != 0;
-}
-
 /** Reserved bits of 31:0 are ignored, ET stays 1. */
 export function writeCr0(value: u64): bool {
   if (value >> 32) return false;
@@ -65,11 +58,8 @@ export function writeCr0(value: u64): bool {
   const next = (value & CR0_DEFINED) | CR0_ET;
   if ((next & (CR0_PG | CR0_PE)) == CR0_PG) return false;
   if ((next & (CR0_NW | CR0_CD)) == CR0_NW) return false;
-  if (inVmxOperation()) {
-    // fixed bits; PE and PG are free in non-root operation (unrestricted guest)
-    if (!(next & CR0_NE)) return false;
-    if (!nonRootOperation() && (next & (CR0_PE | CR0_PG)) != (CR0_PE | <u64>CR0_PG)) return false;
-  }
+  const required = requiredCr0();
+  if ((next & required) != required) return false;
   const efer = load<u64>(EFER);
   const cr4 = load<u64>(CR4);
   const changed = old ^ next;

@@ -16,7 +16,7 @@ import { writeEfer } from "./control";
 import { hasApic, hasLongMode, hasMca, hasMtrr, hasPat, hasRdtscp, hasSep, hasSpecCtrl, hasTsc, hasTscAdjust, hasTscDeadline, hasVmx, hasX2apic } from "./features";
 import { deriveSegment } from "./mode";
 import { readTsc, writeTsc, writeTscAdjust } from "./time";
-import { vmxCapability } from "./vmxCaps";
+import { hasVmxCapability, vmxCapability } from "./vmxCaps";
 import { canonical } from "./width";
 
 const MTRRCAP: u64 = 0x400; // no fixed or variable ranges, WC
@@ -37,7 +37,7 @@ function giveIf(exists: bool, address: usize): bool {
 
 /** Value into COMM_VALUE. ahead: see readTsc. */
 export function readMsr(index: u32, ahead: u32): bool {
-  if (index >= <u32>Msr.VmxFirst && index <= <u32>Msr.VmxLast) return hasVmx() && give(vmxCapability(index));
+  if (index >= <u32>Msr.VmxFirst && index <= <u32>Msr.VmxLast) return hasVmx() && hasVmxCapability(index) && give(vmxCapability(index));
   if (index >= MSR_INDEX_EFER) return readHighMsr(index);
   switch (index) {
     case Msr.Tsc: return hasTsc() && give(readTsc(ahead));

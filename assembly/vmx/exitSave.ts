@@ -1,0 +1,239 @@
+// A VM exit saves the guest state and records why it happened. @sdm 3C "Recording VM-Exit Information and Updating
+// VM-Entry Control Fields", "Saving Guest State"
+import {
+  ENTRY_IA_32E_MODE_GUEST,
+  EXIT_SAVE_DEBUG_CONTROLS,
+  EXIT_SAVE_IA32_EFER,
+  EXIT_SAVE_IA32_PAT,
+} from "../abi/controls";
+import {
+  REASON_APIC_ACCESS,
+  REASON_APIC_WRITE,
+  REASON_EPT_MISCONFIGURATION,
+  REASON_EPT_VIOLATION,
+  REASON_EXCEPTION_OR_NMI,
+  REASON_EXTERNAL_INTERRUPT,
+  REASON_INIT_SIGNAL,
+  REASON_INTERRUPT_WINDOW,
+  REASON_MONITOR_TRAP_FLAG,
+  REASON_NMI_WINDOW,
+  REASON_PML_FULL,
+  REASON_PREEMPTION_TIMER,
+  REASON_SIPI,
+  REASON_TPR_BELOW_THRESHOLD,
+  REASON_TRIPLE_FAULT,
+  REASON_VIRTUALIZED_EOI,
+} from "../abi/exits";
+import {
+  ACTIVITY,
+  CPL,
+  CR0,
+  CR3,
+  CR4,
+  DELIVERING,
+  DELIVERING_ERROR,
+  DELIVERING_ILEN,
+  DR7,
+  EFER,
+  EventType,
+  GDTR_BASE,
+  GDTR_LIMIT,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  INTERRUPTIBILITY,
+  MSR_DEBUGCTL,
+  MSR_PAT,
+  MSR_SYSENTER_CS,
+  MSR_SYSENTER_EIP,
+  MSR_SYSENTER_ESP,
+  PENDING_DEBUG,
+  RIP,
+  RSP,
+  SEG_SIZE,
+  SEG_SS,
+  SEGS,
+  SG_ATTR,
+  SG_BASE,
+  SG_LIMIT,
+  SG_SELECTOR,
+  XR_ILEN,
+  XR_INFO,
+  XR_INTR_ERROR,
+  XR_INTR_INFO,
+  XR_LINEAR,
+  XR_PHYSICAL,
+  XR_QUALIFICATION,
+  XR_REASON,
+} from "../abi/state";
+import {
+  V_ENTRY_CONTROLS,
+  V_ENTRY_INTERRUPTION_INFO,
+  V_EXIT_INSTRUCTION_INFO,
+  V_EXIT_INSTRUCTION_LENGTH,
+  V_EXIT_INTERRUPTION_ERROR_CODE,
+  V_EXIT_INTERRUPTION_INFO,
+  V_EXIT_QUALIFICATION,
+  V_EXIT_REASON,
+  V_GUEST_ACTIVITY_STATE,
+  V_GUEST_CR0,
+  V_GUEST_CR3,
+  V_GUEST_CR4,
+  V_GUEST_DR7,
+  V_GUEST_ES_ACCESS_RIGHTS,
+  V_GUEST_ES_BASE,
+  V_GUEST_ES_LIMIT,
+  V_GUEST_ES_SELECTOR,
+  V_GUEST_GDTR_BASE,
+  V_GUEST_GDTR_LIMIT,
+  V_GUEST_IA32_DEBUGCTL,
+  V_GUEST_IA32_EFER,
+  V_GUEST_IA32_PAT,
+  V_GUEST_IA32_SYSENTER_CS,
+  V_GUEST_IA32_SYSENTER_EIP,
+  V_GUEST_IA32_SYSENTER_ESP,
+  V_GUEST_IDTR_BASE,
+  V_GUEST_IDTR_LIMIT,
+  V_GUEST_INTERRUPTIBILITY_STATE,
+  V_GUEST_LINEAR_ADDRESS,
+  V_GUEST_PENDING_DEBUG_EXCEPTIONS,
+  V_GUEST_PHYSICAL_ADDRESS,
+  V_GUEST_RFLAGS,
+  V_GUEST_RIP,
+  V_GUEST_RSP,
+  V_IDT_VECTORING_ERROR_CODE,
+  V_IDT_VECTORING_INFO,
+} from "../abi/vmcsLayout";
+import {
+  BLOCK_MOV_SS,
+  BLOCK_NMI,
+  BLOCK_STI,
+  CR0_PG,
+  CR4_PAE,
+  EFER_LMA,
+  FLAG_RF,
+  SA_DPL,
+  SA_DPL_SHIFT,
+  VEC_DB,
+} from "../abi/x86";
+import { getRflags } from "../state/flags";
+import { eptOn, exitControl } from "./controls";
+import { RIGHTS_DEFINED } from "./entryLoad";
+import { faultKind, INFO_ERROR, INFO_VALID, INFO_VECTOR, infoType } from "./interruptionInfo";
+import { saveGuestPdptes } from "./pdpte";
+import { setVmcs32, setVmcs64, vmcs32 } from "./vmcs";
+
+/** Exit-information fields from the exit record and the event that was being delivered. */
+export function recordInformation(): void {
+  setVmcs32(V_EXIT_REASON, load<u32>(XR_REASON));
+  setVmcs64(V_EXIT_QUALIFICATION, load<u64>(XR_QUALIFICATION));
+  setVmcs64(V_GUEST_LINEAR_ADDRESS, load<u64>(XR_LINEAR));
+  setVmcs64(V_GUEST_PHYSICAL_ADDRESS, load<u64>(XR_PHYSICAL));
+  setVmcs32(V_EXIT_INTERRUPTION_INFO, load<u32>(XR_INTR_INFO));
+  setVmcs32(V_EXIT_INTERRUPTION_ERROR_CODE, load<u32>(XR_INTR_ERROR));
+  setVmcs32(V_EXIT_INSTRUCTION_INFO, load<u32>(XR_INFO));
+  let length = load<u32>(XR_ILEN);
+  const delivering = load<u32>(DELIVERING);
+  if (delivering & INFO_VALID) {
+    setVmcs32(V_IDT_VECTORING_INFO, delivering);
+    setVmcs32(V_IDT_VECTORING_ERROR_CODE, delivering & INFO_ERROR ? load<u32>(DELIVERING_ERROR) : 0);
+    if (infoType(delivering) >= <u32>EventType.SoftInt) length = load<u32>(DELIVERING_ILEN);
+  } else {
+    setVmcs32(V_IDT_VECTORING_INFO, 0);
+    setVmcs32(V_IDT_VECTORING_ERROR_CODE, 0);
+  }
+  setVmcs32(V_EXIT_INSTRUCTION_LENGTH, length);
+  setVmcs32(V_ENTRY_INTERRUPTION_INFO, vmcs32(V_ENTRY_INTERRUPTION_INFO) & ~INFO_VALID);
+}
+
+/** RFLAGS.RF in the saved image. @sdm 3C "Saving RIP, RSP, and RFLAGS" */
+function savedRf(): u32 {
+  const rf = <u32>getRflags() & FLAG_RF;
+  const delivering = load<u32>(DELIVERING);
+  switch (load<u32>(XR_REASON)) {
+    case REASON_EXCEPTION_OR_NMI:
+      return faultKind(load<u32>(XR_INTR_INFO), load<u64>(XR_QUALIFICATION)) ? FLAG_RF : rf;
+    case REASON_EPT_VIOLATION:
+    case REASON_EPT_MISCONFIGURATION:
+    case REASON_APIC_ACCESS:
+    case REASON_PML_FULL:
+      return !(delivering & INFO_VALID) || faultKind(delivering, 0) ? FLAG_RF : rf;
+    case REASON_EXTERNAL_INTERRUPT:
+    case REASON_TRIPLE_FAULT:
+    case REASON_INIT_SIGNAL:
+    case REASON_SIPI:
+    case REASON_INTERRUPT_WINDOW:
+    case REASON_NMI_WINDOW:
+    case REASON_MONITOR_TRAP_FLAG:
+    case REASON_TPR_BELOW_THRESHOLD:
+    case REASON_VIRTUALIZED_EOI:
+    case REASON_PREEMPTION_TIMER:
+    case REASON_APIC_WRITE:
+      return rf;
+    default:
+      return 0;
+  }
+}
+
+/** Are the pending debug exceptions saved, rather than 0? @sdm 3C "Saving Non-Register State" */
+function keepsPendingDebug(): bool {
+  const reason = load<u32>(XR_REASON);
+  switch (reason) {
+    case REASON_INIT_SIGNAL:
+    case REASON_MONITOR_TRAP_FLAG:
+    case REASON_TPR_BELOW_THRESHOLD:
+    case REASON_VIRTUALIZED_EOI:
+    case REASON_APIC_WRITE:
+      return true;
+    default: {
+      const info = load<u32>(XR_INTR_INFO);
+      const debug =
+        reason == REASON_EXCEPTION_OR_NMI && (info & INFO_VECTOR) == VEC_DB && infoType(info) == EventType.Exception;
+      return (load<u32>(INTERRUPTIBILITY) & BLOCK_MOV_SS) != 0 && !debug;
+    }
+  }
+}
+
+function saveSegments(): void {
+  for (let i: u32 = 0; i < 8; i++) {
+    const at = SEGS + i * SEG_SIZE;
+    let rights = load<u32>(at, SG_ATTR) & RIGHTS_DEFINED;
+    // SS.DPL is the CPL, whatever a descriptor said
+    if (i * SEG_SIZE == SEG_SS) rights = (rights & ~SA_DPL) | (load<u32>(CPL) << SA_DPL_SHIFT);
+    setVmcs32(V_GUEST_ES_SELECTOR + 8 * i, load<u32>(at, SG_SELECTOR));
+    setVmcs64(V_GUEST_ES_BASE + 8 * i, load<u64>(at, SG_BASE));
+    setVmcs32(V_GUEST_ES_LIMIT + 8 * i, load<u32>(at, SG_LIMIT));
+    setVmcs32(V_GUEST_ES_ACCESS_RIGHTS + 8 * i, rights);
+  }
+}
+
+export function saveGuestState(): void {
+  const cr0 = load<u64>(CR0);
+  const cr4 = load<u64>(CR4);
+  const efer = load<u64>(EFER);
+  setVmcs64(V_GUEST_CR0, cr0);
+  setVmcs64(V_GUEST_CR3, load<u64>(CR3));
+  setVmcs64(V_GUEST_CR4, cr4);
+  setVmcs32(V_GUEST_IA32_SYSENTER_CS, <u32>load<u64>(MSR_SYSENTER_CS));
+  setVmcs64(V_GUEST_IA32_SYSENTER_ESP, load<u64>(MSR_SYSENTER_ESP));
+  setVmcs64(V_GUEST_IA32_SYSENTER_EIP, load<u64>(MSR_SYSENTER_EIP));
+  if (exitControl(EXIT_SAVE_DEBUG_CONTROLS)) {
+    setVmcs64(V_GUEST_DR7, load<u64>(DR7));
+    setVmcs64(V_GUEST_IA32_DEBUGCTL, load<u64>(MSR_DEBUGCTL));
+  }
+  if (exitControl(EXIT_SAVE_IA32_PAT)) setVmcs64(V_GUEST_IA32_PAT, load<u64>(MSR_PAT));
+  if (exitControl(EXIT_SAVE_IA32_EFER)) setVmcs64(V_GUEST_IA32_EFER, efer);
+  const entry = vmcs32(V_ENTRY_CONTROLS) & ~ENTRY_IA_32E_MODE_GUEST;
+  setVmcs32(V_ENTRY_CONTROLS, efer & EFER_LMA ? entry | ENTRY_IA_32E_MODE_GUEST : entry);
+  saveSegments();
+  setVmcs64(V_GUEST_GDTR_BASE, load<u64>(GDTR_BASE));
+  setVmcs32(V_GUEST_GDTR_LIMIT, load<u32>(GDTR_LIMIT));
+  setVmcs64(V_GUEST_IDTR_BASE, load<u64>(IDTR_BASE));
+  setVmcs32(V_GUEST_IDTR_LIMIT, load<u32>(IDTR_LIMIT));
+  setVmcs64(V_GUEST_RIP, load<u64>(RIP));
+  setVmcs64(V_GUEST_RSP, load<u64>(RSP));
+  setVmcs64(V_GUEST_RFLAGS, (getRflags() & ~(<u64>FLAG_RF)) | savedRf());
+  setVmcs32(V_GUEST_INTERRUPTIBILITY_STATE, load<u32>(INTERRUPTIBILITY) & (BLOCK_STI | BLOCK_MOV_SS | BLOCK_NMI));
+  setVmcs32(V_GUEST_ACTIVITY_STATE, load<u32>(ACTIVITY));
+  setVmcs64(V_GUEST_PENDING_DEBUG_EXCEPTIONS, keepsPendingDebug() ? load<u64>(PENDING_DEBUG) : 0);
+  if (eptOn() && cr0 & CR0_PG && cr4 & CR4_PAE && !(efer & EFER_LMA)) saveGuestPdptes();
+}

@@ -1,0 +1,94 @@
+// The current VMCS: a 4 KiB region of physical memory in the layout of abi/vmcsLayout.ts.
+//   0 revision identifier (31 shadow VMCS)   4 abort indicator   8 launch state   40H.. fields, 8 bytes each
+// Nothing of a VMCS is cached elsewhere, but for the address of the region in linear memory (VMCS_HOST).
+import { CURRENT_VMCS, VMCS_HOST } from "../abi/state";
+import { VMCS_LAUNCHED } from "../abi/vmcsLayout";
+import { physToHost } from "../memory/physical";
+import { VMCS_CLASSES } from "./fields.generated";
+
+/** Current-VMCS pointer when there is none. */
+export const NO_VMCS: u64 = 0xffffffffffffffff;
+
+export function hasVmcs(): bool {
+  return load<u32>(VMCS_HOST) != 0;
+}
+
+/** Makes the region at `pa` current; NO_VMCS: none. */
+export function selectVmcs(pa: u64): void {
+  store<u64>(CURRENT_VMCS, pa);
+  store<u32>(VMCS_HOST, pa == NO_VMCS ? 0 : physToHost(pa));
+}
+
+/** Must follow every change of the physical memory map. */
+export function remapVmcs(): void {
+  selectVmcs(load<u64>(CURRENT_VMCS));
+}
+
+// Fields of the current VMCS by their offset (V_*).
+export function vmcs16(offset: u32): u32 {
+  return load<u16>(load<u32>(VMCS_HOST) + offset);
+}
+export function vmcs32(offset: u32): u32 {
+  return load<u32>(load<u32>(VMCS_HOST) + offset);
+}
+export function vmcs64(offset: u32): u64 {
+  return load<u64>(load<u32>(VMCS_HOST) + offset);
+}
+export function setVmcs32(offset: u32, value: u32): void {
+  store<u64>(load<u32>(VMCS_HOST) + offset, value);
+}
+export function setVmcs64(offset: u32, value: u64): void {
+  store<u64>(load<u32>(VMCS_HOST) + offset, value);
+}
+
+export function launched(): bool {
+  return vmcs32(VMCS_LAUNCHED) != 0;
+}
+export function setLaunched(on: bool): void {
+  store<u32>(load<u32>(VMCS_HOST) + VMCS_LAUNCHED, on);
+}
+
+// VMCS field encoding (SDM table 24-20)
+//   0 access: 1 = high half of a 64-bit field   9:1 index   11:10 type   14:13 width   others reserved
+//   type: 0 control, 1 read-only data, 2 guest state, 3 host state; width: 0 16-bit, 1 64-bit, 2 32-bit, 3 natural
+const HIGH: u32 = 1;
+const RESERVED: u64 = 0xffffffffffff9000;
+const WIDTH_16: u32 = 0;
+const WIDTH_64: u32 = 1;
+const WIDTH_32: u32 = 2;
+
+function widthOf(encoding: u32): u32 {
+  return (encoding >> 13) & 3;
+}
+
+/** Offset of a field in the region, 0: this processor has no such field. */
+export function fieldOffset(encoding: u64): u32 {
+  if (encoding & RESERVED) return 0;
+  const e = <u32>encoding;
+  const index = (e >> 1) & 0x1ff;
+  if (index > 63 || (e & HIGH && widthOf(e) != WIDTH_64)) return 0;
+  const entry = VMCS_CLASSES + ((((e >> 10) & 3) | (widthOf(e) << 2)) << 4);
+  if (!((load<u64>(entry, 8) >> index) & 1)) return 0;
+  return load<u32>(entry) + index * 8;
+}
+
+/** VM-exit information: VMWRITE needs IA32_VMX_MISC[29]. */
+export function fieldReadOnly(encoding: u32): bool {
+  return ((encoding >> 10) & 3) == 1;
+}
+
+/** Value of an existing field as VMREAD gives it; `offset` is its fieldOffset(). */
+export function readField(encoding: u32, offset: u32): u64 {
+  const value = vmcs64(offset);
+  const width = widthOf(encoding);
+  if (width == WIDTH_16) return value & 0xffff;
+  if (width == WIDTH_32) return value & 0xffffffff;
+  return encoding & HIGH ? value >> 32 : value;
+}
+
+/** VMWRITE to an existing field: bits beyond its width are dropped; a high half leaves the low one. */
+export function writeField(encoding: u32, offset: u32, value: u64): void {
+  const width = widthOf(encoding);
+  if (encoding & HIGH) store<u32>(load<u32>(VMCS_HOST) + offset + 4, <u32>value);
+  else setVmcs64(offset, width == WIDTH_16 ? value & 0xffff : width == WIDTH_32 ? value & 0xffffffff : value);
+}
