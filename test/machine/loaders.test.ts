@@ -70,7 +70,7 @@ describe("ELF images", () => {
   });
 
   it("refuse more bytes in the file than in memory", () => {
-    const bytes = buildElf({ ...wide, segments: [{ vaddr: 0x200000, data: code, memsz: 1 }] });
+    const bytes = buildElf({ ...wide, entry: 0x200000, segments: [{ vaddr: 0x200000, data: code, memsz: 1 }] });
     expect(() => parseElf(bytes)).toThrow(/2 bytes in the file but 1 in memory/);
   });
 
