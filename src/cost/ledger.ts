@@ -17,6 +17,7 @@ export interface Counters {
   halt_exits: number;
   signal_exits: number;
   host_state_reload: number;
+  insn_emulation: number;
   /** Pages put into the EPT. */
   pf_fixed: number;
   /** Returns to user space and back: KVM_RUN calls. */
@@ -44,6 +45,7 @@ const STATS: readonly Stat[] = [
   "halt_exits",
   "signal_exits",
   "host_state_reload",
+  "insn_emulation",
   "pf_fixed",
   "userspace_round_trips",
   "loads",

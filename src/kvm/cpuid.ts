@@ -1,0 +1,68 @@
+import { CPUID_FAULT } from "../policy/index.ts";
+import type { CpuidEntry } from "./cpuid-entries.ts";
+import { kvmRequireCpl } from "./events.ts";
+import { PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
+import { kvmSkipEmulatedInstruction } from "./skip.ts";
+import type { VcpuVmx } from "./vcpu.ts";
+
+const RAX = 0;
+const RCX = 1;
+const RDX = 2;
+const RBX = 3;
+
+/** @kvm supports_cpuid_fault */
+export function supportsCpuidFault(vcpu: VcpuVmx): boolean {
+  return (vcpu.arch.msrPlatformInfo & PLATFORM_INFO_CPUID_FAULT) !== 0n;
+}
+
+/** @kvm cpuid_fault_enabled */
+export function cpuidFaultEnabled(vcpu: VcpuVmx): boolean {
+  return (vcpu.arch.msrMiscFeaturesEnables & CPUID_FAULT) !== 0n;
+}
+
+/** @kvm kvm_find_cpuid_entry */
+function kvmFindCpuidEntry(vcpu: VcpuVmx, fn: number, index: number): CpuidEntry | undefined {
+  return vcpu.arch.cpuid.find((e) => e.function === fn && (!e.significantIndex || e.index === index));
+}
+
+/** "AuthenticAMD" or "HygonGenuine" in leaf 0. */
+function isAmdCompatible(vcpu: VcpuVmx): boolean {
+  const leaf0 = kvmFindCpuidEntry(vcpu, 0, 0);
+  return leaf0 !== undefined && (leaf0.ebx === 0x6874_7541 || leaf0.ebx === 0x6f67_7948);
+}
+
+/** A leaf above the highest answers as the highest basic one. @kvm check_cpuid_limit, get_out_of_range_cpuid_entry */
+function outOfRangeEntry(vcpu: VcpuVmx, fn: number, index: number): CpuidEntry | undefined {
+  if (vcpu.vm.rules.cpuidVendorRule && isAmdCompatible(vcpu)) return undefined;
+  const limit = kvmFindCpuidEntry(vcpu, (fn & 0x8000_0000) >>> 0, 0);
+  if (limit === undefined || limit.eax >= fn) return undefined;
+  const basic = kvmFindCpuidEntry(vcpu, 0, 0);
+  return basic && kvmFindCpuidEntry(vcpu, basic.eax, index);
+}
+
+const NOTHING = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+
+/** @kvm kvm_cpuid */
+export function kvmCpuid(
+  vcpu: VcpuVmx,
+  fn: number,
+  index: number,
+): { eax: number; ebx: number; ecx: number; edx: number; found: boolean } {
+  const exact = kvmFindCpuidEntry(vcpu, fn, index);
+  const { eax, ebx, ecx, edx } = exact ?? outOfRangeEntry(vcpu, fn, index) ?? NOTHING;
+  vcpu.host.trace?.({ name: "kvm_cpuid", function: fn, index, eax, ebx, ecx, edx, found: exact !== undefined });
+  return { eax, ebx, ecx, edx, found: exact !== undefined };
+}
+
+/** Handler of the CPUID exit: #GP(0) where the virtual MSR says so, else the guest's table. @kvm kvm_emulate_cpuid */
+export function kvmEmulateCpuid(vcpu: VcpuVmx): boolean {
+  const exempt = vcpu.vm.rules.smmExempt && vcpu.arch.smm;
+  if (cpuidFaultEnabled(vcpu) && !exempt && !kvmRequireCpl(vcpu, 0)) return true;
+  const { core } = vcpu.host;
+  const { eax, ebx, ecx, edx } = kvmCpuid(vcpu, core.gprLow(RAX), core.gprLow(RCX));
+  core.setGprLow(RAX, eax);
+  core.setGprLow(RBX, ebx);
+  core.setGprLow(RCX, ecx);
+  core.setGprLow(RDX, edx);
+  return kvmSkipEmulatedInstruction(vcpu);
+}

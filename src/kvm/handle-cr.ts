@@ -1,0 +1,91 @@
+import { DR6 } from "../../assembly/abi/state.ts";
+import { kvmReadCr0, kvmReadCr4, kvmSetCr0, kvmSetCr4, vmxSetCr0 } from "./control-registers.ts";
+import { CR0_EM, CR0_MP, CR0_PE, CR0_TS, CR4_DE } from "./cr-bits.ts";
+import { DB_VECTOR, kvmInjectGp, kvmQueueException, kvmRequireCpl, UD_VECTOR } from "./events.ts";
+import { kvmSkipEmulatedInstruction } from "./skip.ts";
+import type { VcpuVmx } from "./vcpu.ts";
+import { Primary } from "./vmcs-controls.ts";
+import { Field } from "./vmcs-fields.ts";
+
+const MOV_TO_CR = 0;
+const MOV_FROM_CR = 1;
+const CLTS = 2;
+
+/** #GP(0), or past the instruction. @kvm kvm_complete_insn_gp */
+export function kvmCompleteInsnGp(vcpu: VcpuVmx, ok: boolean): boolean {
+  if (ok) return kvmSkipEmulatedInstruction(vcpu);
+  kvmInjectGp(vcpu, 0);
+  return true;
+}
+
+/** @kvm kvm_set_cr8 */
+function kvmSetCr8(vcpu: VcpuVmx, value: bigint): boolean {
+  if (value & ~0xfn) return false;
+  vcpu.arch.cr8 = value;
+  return true;
+}
+
+function moveToCr(vcpu: VcpuVmx, cr: number, value: bigint): boolean {
+  switch (cr) {
+    case 0:
+      return kvmCompleteInsnGp(vcpu, kvmSetCr0(vcpu, value));
+    case 3:
+      vcpu.vmwrite(Field.GUEST_CR3, value);
+      return kvmSkipEmulatedInstruction(vcpu);
+    case 4:
+      return kvmCompleteInsnGp(vcpu, kvmSetCr4(vcpu, value));
+    default: {
+      const before = vcpu.arch.cr8;
+      kvmCompleteInsnGp(vcpu, kvmSetCr8(vcpu, value & 0xffn));
+      // without an in-kernel APIC user space must learn of a lowered priority
+      if (before <= vcpu.arch.cr8) return true;
+      vcpu.userExit = { reason: "setTpr" };
+      return false;
+    }
+  }
+}
+
+/** Qualification: 3:0 register, 5:4 type, 11:8 GPR, 31:16 LMSW source. @kvm handle_cr */
+export function handleCr(vcpu: VcpuVmx): boolean {
+  const qualification = vcpu.vmread32(Field.EXIT_QUALIFICATION);
+  const cr = qualification & 15;
+  const gpr = (qualification >> 8) & 15;
+  switch ((qualification >> 4) & 3) {
+    case MOV_TO_CR:
+      return moveToCr(vcpu, cr, vcpu.gpr(gpr));
+    case MOV_FROM_CR:
+      vcpu.setGpr(gpr, cr === 3 ? vcpu.vmread(Field.GUEST_CR3) : vcpu.arch.cr8);
+      return kvmSkipEmulatedInstruction(vcpu);
+    case CLTS:
+      vmxSetCr0(vcpu, kvmReadCr0(vcpu) & ~CR0_TS);
+      return kvmSkipEmulatedInstruction(vcpu);
+    default: {
+      const source = BigInt(qualification >>> 16) & (CR0_PE | CR0_MP | CR0_EM | CR0_TS);
+      const keep = ~(CR0_MP | CR0_EM | CR0_TS);
+      // LMSW can set PE and not clear it
+      return kvmCompleteInsnGp(vcpu, kvmSetCr0(vcpu, (kvmReadCr0(vcpu) & keep) | source));
+    }
+  }
+}
+
+const DR7_GD = 0x2000n;
+const DR6_BD = 0x2000n;
+
+/** The first MOV DR turns its exit off until the next exit; DR0-DR3 and DR6 are in the core. @kvm handle_dr */
+export function handleDr(vcpu: VcpuVmx): boolean {
+  const dr = vcpu.vmread32(Field.EXIT_QUALIFICATION) & 7;
+  if ((dr === 4 || dr === 5) && kvmReadCr4(vcpu) & CR4_DE) {
+    kvmQueueException(vcpu, UD_VECTOR);
+    return true;
+  }
+  if (!kvmRequireCpl(vcpu, 0)) return true;
+  const dr7 = vcpu.vmread(Field.GUEST_DR7);
+  if (dr7 & DR7_GD) {
+    const { core } = vcpu.host;
+    core.write64(DR6, (core.read64(DR6) & ~0xfn) | DR6_BD);
+    kvmQueueException(vcpu, DB_VECTOR);
+    return true;
+  }
+  vcpu.host.vmx.clearBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.MOV_DR_EXITING);
+  return true;
+}

@@ -1,0 +1,210 @@
+import { DR6 } from "../../assembly/abi/state.ts";
+import { kvmEmulateCpuid } from "./cpuid.ts";
+import { handleEptViolation } from "./ept-violation.ts";
+import {
+  AC_VECTOR,
+  DB_VECTOR,
+  kvmInjectGp,
+  kvmQueueDebug,
+  kvmQueueException,
+  kvmRequireCpl,
+  MC_VECTOR,
+  UD_VECTOR,
+} from "./events.ts";
+import { KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_SIMUL_EX } from "./exit.ts";
+import { handleCr, handleDr } from "./handle-cr.ts";
+import { handleIo } from "./io.ts";
+import { vmxGetMsr, vmxSetMsr } from "./msr-vmx.ts";
+import { kvmSkipEmulatedInstruction } from "./skip.ts";
+import type { VcpuVmx } from "./vcpu.ts";
+import {
+  ExitReason,
+  GUEST_INTR_STATE_MOV_SS,
+  GUEST_INTR_STATE_STI,
+  INTR_ERROR_CODE,
+  INTR_TYPE,
+  INTR_VALID,
+  INTR_VECTOR,
+  IntrType,
+  Primary,
+} from "./vmcs-controls.ts";
+import { Field } from "./vmcs-fields.ts";
+
+/** True: back into the guest. False: `userExit` says why not. */
+export type ExitHandler = (vcpu: VcpuVmx) => boolean;
+
+const RAX = 0;
+const RCX = 1;
+const RDX = 2;
+
+/** @kvm handle_rdmsr */
+function handleRdmsr(vcpu: VcpuVmx): boolean {
+  const { core, trace } = vcpu.host;
+  const index = core.gprLow(RCX);
+  const data = vmxGetMsr(vcpu, index, false);
+  trace?.({ name: "kvm_msr", write: false, index, data: data ?? 0n, exception: data === undefined });
+  if (data === undefined) {
+    kvmInjectGp(vcpu, 0);
+    return true;
+  }
+  core.setGprLow(RAX, Number(data & 0xffff_ffffn));
+  core.setGprLow(RDX, Number(data >> 32n));
+  return kvmSkipEmulatedInstruction(vcpu);
+}
+
+/** @kvm handle_wrmsr */
+function handleWrmsr(vcpu: VcpuVmx): boolean {
+  const { core, trace } = vcpu.host;
+  const index = core.gprLow(RCX);
+  const data = (BigInt(core.gprLow(RDX)) << 32n) | BigInt(core.gprLow(RAX));
+  const ok = vmxSetMsr(vcpu, { index, data, hostInitiated: false });
+  trace?.({ name: "kvm_msr", write: true, index, data, exception: !ok });
+  if (ok) return kvmSkipEmulatedInstruction(vcpu);
+  kvmInjectGp(vcpu, 0);
+  return true;
+}
+
+/** No in-kernel APIC: the halt is user space's. @kvm handle_halt, kvm_vcpu_halt */
+function handleHalt(vcpu: VcpuVmx): boolean {
+  vcpu.host.ledger.count("halt_exits");
+  kvmSkipEmulatedInstruction(vcpu);
+  vcpu.userExit = { reason: "hlt" };
+  return false;
+}
+
+const DR6_TRAP_BITS = 0xfn;
+
+/** @kvm handle_exception */
+function handleException(vcpu: VcpuVmx): boolean {
+  const info = vcpu.exitIntrInfo;
+  if ((info & INTR_TYPE) === IntrType.NMI) return true; // delivered to the host
+  const vector = info & INTR_VECTOR;
+  const errorCode = info & INTR_ERROR_CODE ? vcpu.vmread32(Field.VM_EXIT_INTR_ERROR_CODE) : undefined;
+  if (vector === UD_VECTOR) {
+    kvmQueueException(vcpu, UD_VECTOR);
+    return true;
+  }
+  if (vcpu.idtVectoringInfo & INTR_VALID && ![DB_VECTOR, AC_VECTOR].includes(vector)) {
+    return internalError(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, [BigInt(vcpu.idtVectoringInfo >>> 0), BigInt(info >>> 0)]);
+  }
+  switch (vector) {
+    case DB_VECTOR: {
+      const { core } = vcpu.host;
+      const dr6 = vcpu.vmread(Field.EXIT_QUALIFICATION);
+      core.write64(DR6, (core.read64(DR6) & ~DR6_TRAP_BITS) | dr6);
+      kvmQueueDebug(vcpu, dr6);
+      return true;
+    }
+    case AC_VECTOR:
+      kvmQueueException(vcpu, AC_VECTOR, errorCode ?? 0);
+      return true;
+    case MC_VECTOR:
+      return true;
+  }
+  return internalError(vcpu, KVM_INTERNAL_ERROR_EMULATION, [BigInt(vector)]);
+}
+
+function internalError(vcpu: VcpuVmx, suberror: number, data: readonly bigint[]): false {
+  const message = `exit ${vcpu.exitReason} at rip 0x${vcpu.rip.toString(16)} with event 0x${(vcpu.exitIntrInfo >>> 0).toString(16)}`;
+  vcpu.userExit = { reason: "internalError", suberror, data, message };
+  return false;
+}
+
+/** @kvm handle_external_interrupt */
+function handleExternalInterrupt(vcpu: VcpuVmx): boolean {
+  vcpu.host.ledger.count("irq_exits");
+  return true;
+}
+
+/** @kvm handle_triple_fault */
+function handleTripleFault(vcpu: VcpuVmx): boolean {
+  vcpu.userExit = { reason: "shutdown" };
+  return false;
+}
+
+/** @kvm handle_interrupt_window */
+function handleInterruptWindow(vcpu: VcpuVmx): boolean {
+  vcpu.host.vmx.clearBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_INTR_PENDING);
+  vcpu.host.ledger.count("irq_window_exits");
+  return true;
+}
+
+/** @kvm handle_nmi_window */
+function handleNmiWindow(vcpu: VcpuVmx): boolean {
+  vcpu.host.vmx.clearBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_NMI_PENDING);
+  vcpu.host.ledger.count("nmi_window_exits");
+  return true;
+}
+
+/** Guests see no VMX. @kvm handle_vmx_instruction (nested off) */
+function handleVmxInstruction(vcpu: VcpuVmx): boolean {
+  kvmQueueException(vcpu, UD_VECTOR);
+  return true;
+}
+
+const KVM_ENOSYS = 1000n;
+const KVM_EPERM = 1n;
+
+/** No hypercall is built: -KVM_ENOSYS, -KVM_EPERM above CPL 0. @kvm kvm_emulate_hypercall */
+function handleVmcall(vcpu: VcpuVmx): boolean {
+  const cpl = (vcpu.vmread32(Field.GUEST_SS_AR_BYTES) >> 5) & 3;
+  const result = BigInt.asUintN(64, cpl === 0 ? -KVM_ENOSYS : -KVM_EPERM);
+  const long = (vcpu.vmread32(Field.GUEST_CS_AR_BYTES) & (1 << 13)) !== 0;
+  vcpu.setGpr(RAX, long ? result : result & 0xffff_ffffn);
+  return kvmSkipEmulatedInstruction(vcpu);
+}
+
+/** @kvm handle_xsetbv: no XSAVE is advertised. */
+function handleXsetbv(vcpu: VcpuVmx): boolean {
+  if (kvmRequireCpl(vcpu, 0)) kvmInjectGp(vcpu, 0);
+  return true;
+}
+
+function handleEptMisconfig(vcpu: VcpuVmx): boolean {
+  const gpa = vcpu.vmread(Field.GUEST_PHYSICAL_ADDRESS);
+  vcpu.userExit = { reason: "unknown", hardwareExitReason: BigInt(ExitReason.EPT_MISCONFIG) };
+  vcpu.host.trace?.({ name: "kvm_page_fault", address: gpa, errorCode: 0n });
+  return false;
+}
+
+/** Handlers by basic exit reason. @kvm kvm_vmx_exit_handlers */
+export const EXIT_HANDLERS: ReadonlyMap<number, ExitHandler> = new Map<number, ExitHandler>([
+  [ExitReason.EXCEPTION_NMI, handleException],
+  [ExitReason.EXTERNAL_INTERRUPT, handleExternalInterrupt],
+  [ExitReason.TRIPLE_FAULT, handleTripleFault],
+  [ExitReason.PENDING_INTERRUPT, handleInterruptWindow],
+  [ExitReason.NMI_WINDOW, handleNmiWindow],
+  [ExitReason.CPUID, kvmEmulateCpuid],
+  [ExitReason.HLT, handleHalt],
+  [ExitReason.INVD, kvmSkipEmulatedInstruction],
+  [ExitReason.INVLPG, kvmSkipEmulatedInstruction],
+  [ExitReason.RDPMC, handleXsetbv],
+  [ExitReason.VMCALL, handleVmcall],
+  [ExitReason.VMCLEAR, handleVmxInstruction],
+  [ExitReason.VMLAUNCH, handleVmxInstruction],
+  [ExitReason.VMPTRLD, handleVmxInstruction],
+  [ExitReason.VMPTRST, handleVmxInstruction],
+  [ExitReason.VMREAD, handleVmxInstruction],
+  [ExitReason.VMRESUME, handleVmxInstruction],
+  [ExitReason.VMWRITE, handleVmxInstruction],
+  [ExitReason.VMOFF, handleVmxInstruction],
+  [ExitReason.VMON, handleVmxInstruction],
+  [ExitReason.CR_ACCESS, handleCr],
+  [ExitReason.DR_ACCESS, handleDr],
+  [ExitReason.IO_INSTRUCTION, handleIo],
+  [ExitReason.MSR_READ, handleRdmsr],
+  [ExitReason.MSR_WRITE, handleWrmsr],
+  [ExitReason.MWAIT_INSTRUCTION, kvmSkipEmulatedInstruction],
+  [ExitReason.MONITOR_INSTRUCTION, kvmSkipEmulatedInstruction],
+  [ExitReason.EPT_VIOLATION, handleEptViolation],
+  [ExitReason.EPT_MISCONFIG, handleEptMisconfig],
+  [ExitReason.INVEPT, handleVmxInstruction],
+  [ExitReason.INVVPID, handleVmxInstruction],
+  [ExitReason.WBINVD, kvmSkipEmulatedInstruction],
+  [ExitReason.XSETBV, handleXsetbv],
+]);
+
+/** Blocking by STI or MOV SS, as KVM_GET_VCPU_EVENTS shows it. */
+export function interruptShadow(vcpu: VcpuVmx): number {
+  return vcpu.vmread32(Field.GUEST_INTERRUPTIBILITY_INFO) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+}

@@ -1,0 +1,135 @@
+import { CR2 } from "../../assembly/abi/state.ts";
+import { kvmReadCr0, kvmReadCr4, loadPdptrsForSregs, vmxSetCr0, vmxSetCr4, vmxSetEfer } from "./control-registers.ts";
+import { CR0_PE, CR0_PG, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME } from "./cr-bits.ts";
+import { KvmError } from "./errors.ts";
+import {
+  type DescriptorTable,
+  type Segment,
+  vmxGetGdt,
+  vmxGetIdt,
+  vmxGetSegment,
+  vmxSetGdt,
+  vmxSetIdt,
+  vmxSetSegment,
+} from "./segments.ts";
+import type { VcpuVmx } from "./vcpu.ts";
+import { Field } from "./vmcs-fields.ts";
+
+/** General registers by number. */
+export const REGISTER_NAMES = [
+  "rax",
+  "rcx",
+  "rdx",
+  "rbx",
+  "rsp",
+  "rbp",
+  "rsi",
+  "rdi",
+  "r8",
+  "r9",
+  "r10",
+  "r11",
+  "r12",
+  "r13",
+  "r14",
+  "r15",
+] as const;
+
+/** struct kvm_regs. */
+export type Regs = Record<(typeof REGISTER_NAMES)[number] | "rip" | "rflags", bigint>;
+
+/** struct kvm_sregs. */
+export interface Sregs {
+  cs: Segment;
+  ds: Segment;
+  es: Segment;
+  fs: Segment;
+  gs: Segment;
+  ss: Segment;
+  tr: Segment;
+  ldt: Segment;
+  gdt: DescriptorTable;
+  idt: DescriptorTable;
+  cr0: bigint;
+  cr2: bigint;
+  cr3: bigint;
+  cr4: bigint;
+  cr8: bigint;
+  efer: bigint;
+  apicBase: bigint;
+}
+
+const SEGMENTS = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"] as const;
+const CS_L = 1;
+
+/** @kvm kvm_arch_vcpu_ioctl_get_regs */
+export function getRegs(vcpu: VcpuVmx): Regs {
+  const regs = {} as Regs;
+  REGISTER_NAMES.forEach((name, i) => {
+    regs[name] = vcpu.gpr(i);
+  });
+  regs.rip = vcpu.rip;
+  regs.rflags = vcpu.vmread(Field.GUEST_RFLAGS);
+  return regs;
+}
+
+/** RFLAGS bit 1 is forced and a pending exception is dropped. @kvm kvm_arch_vcpu_ioctl_set_regs */
+export function setRegs(vcpu: VcpuVmx, regs: Regs): void {
+  REGISTER_NAMES.forEach((name, i) => {
+    vcpu.setGpr(i, regs[name]);
+  });
+  vcpu.rip = regs.rip;
+  vcpu.vmwrite(Field.GUEST_RFLAGS, regs.rflags | 2n);
+  vcpu.arch.exception.pending = false;
+}
+
+/** @kvm kvm_arch_vcpu_ioctl_get_sregs */
+export function getSregs(vcpu: VcpuVmx): Sregs {
+  const segments = Object.fromEntries(SEGMENTS.map((name) => [name, vmxGetSegment(vcpu, name)]));
+  return {
+    ...(segments as Pick<Sregs, (typeof SEGMENTS)[number]>),
+    gdt: vmxGetGdt(vcpu),
+    idt: vmxGetIdt(vcpu),
+    cr0: kvmReadCr0(vcpu),
+    cr2: vcpu.host.core.read64(CR2),
+    cr3: vcpu.vmread(Field.GUEST_CR3),
+    cr4: kvmReadCr4(vcpu),
+    cr8: vcpu.arch.cr8,
+    efer: vcpu.arch.efer,
+    apicBase: vcpu.arch.apicBase,
+  };
+}
+
+/** @kvm kvm_valid_sregs */
+function validateSregs(sregs: Sregs): void {
+  const invalid = (why: string): never => {
+    throw new KvmError("KVM_SET_SREGS", "EINVAL", why);
+  };
+  if (sregs.cr4 & CR4_OSXSAVE) invalid("CR4.OSXSAVE without XSAVE");
+  if (sregs.efer & EFER_LME && sregs.cr0 & CR0_PG) {
+    if (!(sregs.cr4 & CR4_PAE) || !(sregs.efer & EFER_LMA)) invalid("EFER.LME and CR0.PG need CR4.PAE and EFER.LMA");
+  } else {
+    if (sregs.efer & EFER_LMA) invalid("EFER.LMA without EFER.LME and CR0.PG");
+    if (sregs.cs.l & CS_L) invalid("CS.L outside long mode");
+  }
+  if (sregs.cr0 & CR0_PG && !(sregs.cr0 & CR0_PE)) invalid("CR0.PG without CR0.PE");
+}
+
+/** @kvm __set_sregs */
+export function setSregs(vcpu: VcpuVmx, sregs: Sregs): void {
+  validateSregs(sregs);
+  vcpu.arch.apicBase = sregs.apicBase;
+  vmxSetIdt(vcpu, sregs.idt);
+  vmxSetGdt(vcpu, sregs.gdt);
+  vcpu.host.core.write64(CR2, sregs.cr2);
+  vcpu.vmwrite(Field.GUEST_CR3, sregs.cr3);
+  vcpu.arch.cr8 = sregs.cr8;
+  vmxSetEfer(vcpu, sregs.efer);
+  vmxSetCr0(vcpu, sregs.cr0);
+  vcpu.arch.cr0 = sregs.cr0;
+  if (!vmxSetCr4(vcpu, sregs.cr4)) throw new KvmError("KVM_SET_SREGS", "EINVAL", "CR4.VMXE: no nested virtualization");
+  for (const name of SEGMENTS) vmxSetSegment(vcpu, name, sregs[name]);
+  if (!loadPdptrsForSregs(vcpu)) throw new KvmError("KVM_SET_SREGS", "EINVAL", "bad PDPTEs");
+  // the order above may have gone through enter_lmode or exit_lmode
+  vmxSetEfer(vcpu, sregs.efer);
+}

@@ -1,0 +1,245 @@
+import { RunCode, VmxResult } from "../../assembly/abi/run.ts";
+import { EV_FAULTS, WORK } from "../../assembly/abi/state.ts";
+import { CPUID_FAULT } from "../policy/index.ts";
+import { vmxCompleteInterrupts } from "./complete-interrupts.ts";
+import { injectPendingEvent, vmxInterruptAllowed } from "./events.ts";
+import {
+  KVM_INTERNAL_ERROR_DELIVERY_EV,
+  KVM_INTERNAL_ERROR_EMULATION,
+  KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+} from "./exit.ts";
+import { EXIT_HANDLERS } from "./handlers.ts";
+import { RING3MWAIT } from "./host-cpu.ts";
+import { kvmOnUserReturn, vcpuLoad, vcpuPut, vmxPrepareSwitchToGuest } from "./switch.ts";
+import type { VcpuVmx } from "./vcpu.ts";
+import { ENTRY_FAILURE, ExitReason, exitReasonName, INTR_VALID, Primary } from "./vmcs-controls.ts";
+import { Field } from "./vmcs-fields.ts";
+
+/** What one KVM_RUN may use. */
+export interface RunBounds {
+  /** Stops when this many instructions have completed, exactly. */
+  readonly maxInstructions?: bigint;
+  /** Instructions, deliveries and exits that one call may take. Default 2^62. */
+  readonly work?: bigint;
+  /** Finishes the last exit to user space and comes back at once. */
+  readonly immediateExit?: boolean;
+}
+
+interface Limits {
+  readonly count: bigint;
+  readonly work: bigint;
+  exits: bigint;
+}
+
+const UNBOUNDED = 1n << 62n;
+/** Vector of the timer interrupt that ends a bounded run. */
+const LOCAL_TIMER_VECTOR = 0xec;
+
+function workDone(vcpu: VcpuVmx, limits: Limits): bigint {
+  return vcpu.host.core.read64(WORK) + limits.exits;
+}
+
+/** Host bits of 0x140 that act in the guest against its own value: what the observer sees at an entry. */
+function noteLeaks(vcpu: VcpuVmx): void {
+  const physical = vcpu.host.cpu.peekMiscFeatures();
+  const guest = vcpu.arch.msrMiscFeaturesEnables;
+  if (physical & CPUID_FAULT && !(guest & CPUID_FAULT)) vcpu.leaks.faulting += 1;
+  if (physical & RING3MWAIT) vcpu.leaks.ring3mwait += 1;
+}
+
+/** VMLAUNCH or VMRESUME, the guest, and back. False: the guest has not left, for the bounds. @kvm vmx_vcpu_run */
+function vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): boolean {
+  const { core, vmx, trace, ledger } = vcpu.host;
+  trace?.({ name: "kvm_entry", vcpu: vcpu.id, rip: vcpu.rip });
+  const faults = core.read64(EV_FAULTS);
+  const { exception } = vcpu.arch;
+  const source = exception.injected ? exception.source : "hardware";
+  const result = vcpu.loadedVmcs.launched ? core.exports.vmresume() : core.exports.vmlaunch();
+  if (result !== VmxResult.Succeed) {
+    vcpu.userExit = { reason: "failEntry", hardwareEntryFailureReason: BigInt(vmx.instructionError()) };
+    return false;
+  }
+  if (!runGuest(vcpu, limits)) return false;
+  vcpu.exitReason = vcpu.vmread32(Field.VM_EXIT_REASON);
+  if (!(vcpu.exitReason & ENTRY_FAILURE)) vcpu.loadedVmcs.launched = true;
+  vcpu.exitIntrInfo = vcpu.vmread32(Field.VM_EXIT_INTR_INFO);
+  vcpu.idtVectoringInfo = vcpu.exitReason & ENTRY_FAILURE ? 0 : vcpu.vmread32(Field.IDT_VECTORING_INFO_FIELD);
+  vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, vcpu.host.vmcsConfig.primary & Primary.MOV_DR_EXITING);
+  const injected = exception.injected && source === "kvm";
+  vmxCompleteInterrupts(vcpu);
+  // an event whose delivery exited is delivered again and counted then
+  const delivered = injected && !exception.injected ? 1 : 0;
+  if (exception.injected) exception.source = source;
+  ledger.count("injected_faults", delivered);
+  ledger.count("hardware_faults", Number(core.read64(EV_FAULTS) - faults) - delivered);
+  return true;
+}
+
+/** True when a VM exit came. A bound ends in one too, by a physical interrupt at that count. */
+function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
+  const { core } = vcpu.host;
+  for (;;) {
+    const instructions = limits.count - core.count;
+    const work = limits.work - workDone(vcpu, limits);
+    const stop = instructions <= 0n || work <= 0n;
+    if (stop) core.exports.raiseInterrupt(LOCAL_TIMER_VECTOR);
+    const code = stop ? core.run(0n, 1n) : core.run(instructions, work);
+    if (stop && code === RunCode.VmExit) core.exports.raiseInterrupt(-1);
+    if (code === RunCode.VmExit) return true;
+    if (code === RunCode.Unimplemented) return unimplemented(vcpu);
+    if (code !== RunCode.Instructions && code !== RunCode.Slice) {
+      vcpu.userExit = {
+        reason: "internalError",
+        suberror: KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+        data: [BigInt(code)],
+        message: `the processor stopped in the guest with run code ${code}`,
+      };
+      return forceExit(vcpu);
+    }
+    if (stop) return forceExit(vcpu);
+  }
+}
+
+/** Gets the processor out of the guest, so that the VMCS holds its state; an interrupt shadow may take one instruction. */
+function forceExit(vcpu: VcpuVmx): boolean {
+  const { core } = vcpu.host;
+  core.exports.raiseInterrupt(LOCAL_TIMER_VECTOR);
+  let left = false;
+  for (let tries = 0n; tries < 3n && !left; tries++) left = core.run(tries, 1n + tries) === RunCode.VmExit;
+  core.exports.raiseInterrupt(-1);
+  if (!left) throw new Error("the guest does not leave for an external interrupt");
+  return true;
+}
+
+function unimplemented(vcpu: VcpuVmx): boolean {
+  const { rip, bytes, mode } = vcpu.host.core.unimplemented();
+  const text = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  const left = forceExit(vcpu);
+  vcpu.userExit = {
+    reason: "internalError",
+    suberror: KVM_INTERNAL_ERROR_EMULATION,
+    data: [rip, BigInt(mode), ...Array.from(bytes, BigInt)],
+    message: `the instruction at rip 0x${rip.toString(16)} is not implemented: ${text} (${mode}-bit code)`,
+  };
+  return left;
+}
+
+/** @kvm vmx_handle_exit */
+function vmxHandleExit(vcpu: VcpuVmx): boolean {
+  const reason = vcpu.exitReason & 0xffff;
+  const { host } = vcpu;
+  if (vcpu.exitReason & ENTRY_FAILURE) {
+    vcpu.userExit = { reason: "failEntry", hardwareEntryFailureReason: BigInt(vcpu.exitReason >>> 0) };
+    return false;
+  }
+  const vectoring = (vcpu.idtVectoringInfo & INTR_VALID) !== 0;
+  const mayVector = [ExitReason.EXCEPTION_NMI, ExitReason.EPT_VIOLATION, ExitReason.TASK_SWITCH] as readonly number[];
+  if (vectoring && !mayVector.includes(reason)) {
+    vcpu.userExit = {
+      reason: "internalError",
+      suberror: KVM_INTERNAL_ERROR_DELIVERY_EV,
+      data: [BigInt(vcpu.idtVectoringInfo >>> 0), BigInt(reason)],
+      message: `exit ${exitReasonName(reason)} while an event was being delivered`,
+    };
+    return false;
+  }
+  const handler = EXIT_HANDLERS.get(reason);
+  if (handler === undefined) {
+    vcpu.userExit = {
+      reason: "internalError",
+      suberror: KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+      data: [BigInt(reason)],
+      message: `no handler for exit ${exitReasonName(reason)}`,
+    };
+    return false;
+  }
+  host.schedulePoint("handle_exit", vcpu);
+  const again = handler(vcpu);
+  host.schedulePoint("handle_exit_done", vcpu);
+  return again;
+}
+
+/** @kvm vcpu_enter_guest */
+function vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): boolean {
+  const { host } = vcpu;
+  if (vcpu.arch.tripleFault) {
+    vcpu.arch.tripleFault = false;
+    vcpu.userExit = { reason: "shutdown" };
+    return false;
+  }
+  injectPendingEvent(vcpu);
+  if (vcpu.requestInterruptWindow) {
+    host.vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_INTR_PENDING);
+  }
+  host.schedulePoint("vcpu_enter_guest", vcpu);
+  vmxPrepareSwitchToGuest(vcpu);
+  noteLeaks(vcpu);
+  if (!vmxVcpuRun(vcpu, limits)) return false;
+  const reason = vcpu.exitReason & 0xffff;
+  limits.exits += 1n;
+  host.ledger.exit(reason);
+  host.trace?.({
+    name: "kvm_exit",
+    vcpu: vcpu.id,
+    reason,
+    reasonName: exitReasonName(reason),
+    rip: vcpu.rip,
+    info1: vcpu.vmread(Field.EXIT_QUALIFICATION),
+    info2: BigInt(vcpu.exitIntrInfo >>> 0),
+  });
+  if (vcpu.userExit !== undefined) return false;
+  return vmxHandleExit(vcpu);
+}
+
+/** @kvm kvm_vcpu_ready_for_interrupt_injection */
+export function readyForInterruptInjection(vcpu: VcpuVmx): boolean {
+  const { exception, interrupt } = vcpu.arch;
+  return vmxInterruptAllowed(vcpu) && !exception.pending && !exception.injected && !interrupt.injected;
+}
+
+/** A bound is reached: as if a signal were pending. */
+function atLimit(vcpu: VcpuVmx, limits: Limits): boolean {
+  if (vcpu.host.core.count < limits.count && workDone(vcpu, limits) < limits.work) return false;
+  vcpu.userExit = { reason: "intr" };
+  vcpu.host.ledger.count("signal_exits");
+  return true;
+}
+
+/** @kvm vcpu_run */
+function vcpuRun(vcpu: VcpuVmx, limits: Limits): void {
+  while (!atLimit(vcpu, limits) && vcpuEnterGuest(vcpu, limits)) {
+    if (vcpu.requestInterruptWindow && readyForInterruptInjection(vcpu)) {
+      vcpu.userExit = { reason: "irqWindowOpen" };
+      return;
+    }
+  }
+}
+
+/** KVM_RUN: `userExit` of the vCPU says how it ended. @kvm kvm_arch_vcpu_ioctl_run */
+export function ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): void {
+  const { core, ledger } = vcpu.host;
+  const before = core.count;
+  ledger.count("userspace_round_trips");
+  vcpu.userExit = undefined;
+  vcpuLoad(vcpu);
+  try {
+    vcpu.arch.hasRun = true;
+    const complete = vcpu.arch.completeUserspaceIo;
+    vcpu.arch.completeUserspaceIo = undefined;
+    complete?.();
+    if (bounds.immediateExit) {
+      vcpu.userExit = { reason: "intr" };
+      ledger.count("signal_exits");
+      return;
+    }
+    vcpuRun(vcpu, {
+      count: before + (bounds.maxInstructions ?? UNBOUNDED),
+      work: core.read64(WORK) + (bounds.work ?? UNBOUNDED),
+      exits: 0n,
+    });
+  } finally {
+    vcpuPut(vcpu);
+    kvmOnUserReturn(vcpu);
+    ledger.count("instructions", Number(core.count - before));
+  }
+}

@@ -1,0 +1,139 @@
+import type { Policy, PolicyOptions } from "../policy/index.ts";
+import { upstream } from "../policy/index.ts";
+import type { CpuidEntry } from "./cpuid-entries.ts";
+import { KvmError } from "./errors.ts";
+import { kvmQueueInterrupt } from "./events.ts";
+import type { KvmExit } from "./exit.ts";
+import { kvmGvaToGpa } from "./mmu.ts";
+import { ioctlGetMsrs, ioctlSetMsrs, type MsrEntry } from "./msr-ioctl.ts";
+import { getRegs, getSregs, type Regs, type Sregs, setRegs, setSregs } from "./registers.ts";
+import { ioctlRun, type RunBounds, readyForInterruptInjection } from "./run.ts";
+import { vcpuLoad, vcpuPut } from "./switch.ts";
+import { VcpuVmx, type VmState } from "./vcpu.ts";
+import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts";
+
+/** A vCPU. Every call but the constructor is one vcpu_load and one vcpu_put, as an ioctl is. */
+export class Vcpu {
+  /** The kernel's own structure, for tests and reports. */
+  readonly vmx: VcpuVmx;
+
+  constructor(vm: VmState, id: number, policy: Policy, options: Partial<PolicyOptions>) {
+    const vcpu = new VcpuVmx(vm, id);
+    this.vmx = vcpu;
+    const { host } = vm;
+    const face = {
+      rdmsrl: (index: number): bigint => {
+        const value = host.cpu.rdmsrl(index, "policy");
+        host.trace?.({ name: "host_msr", write: false, value, cause: "policy" });
+        return value;
+      },
+      wrmsrl: (index: number, value: bigint): void => {
+        host.trace?.({ name: "host_msr", write: true, value, cause: "policy" });
+        host.cpu.wrmsrl(index, value, "policy");
+      },
+      get shadow(): bigint {
+        return host.cpu.msrMiscFeaturesShadow;
+      },
+      get loaded(): boolean {
+        return vcpu.loadedCpuState;
+      },
+    };
+    // without the feature there is nothing to switch
+    const active = host.cpu.cpuidFault ? policy : upstream;
+    vcpu.policy = active.attach(face, { ...active.defaults, ...options });
+    host.vmx.vmclear(vcpu.loadedVmcs.address);
+    this.#ioctl(() => {
+      vmxVcpuSetup(vcpu);
+      vmxVcpuReset(vcpu);
+      vcpu.arch.msrPlatformInfo = initialPlatformInfo(vcpu);
+    });
+  }
+
+  #ioctl<T>(body: () => T): T {
+    vcpuLoad(this.vmx);
+    try {
+      return body();
+    } finally {
+      vcpuPut(this.vmx);
+    }
+  }
+
+  /** KVM_RUN. An "io" exit of direction "in" wants its data filled before the next call. */
+  run(bounds: RunBounds = {}): KvmExit {
+    ioctlRun(this.vmx, bounds);
+    const exit = this.vmx.userExit;
+    if (exit === undefined) throw new Error("KVM_RUN came back without an exit reason");
+    return exit;
+  }
+
+  /** KVM_GET_REGS */
+  getRegs(): Regs {
+    return this.#ioctl(() => getRegs(this.vmx));
+  }
+
+  /** KVM_SET_REGS */
+  setRegs(regs: Regs): void {
+    this.#ioctl(() => setRegs(this.vmx, regs));
+  }
+
+  /** KVM_GET_SREGS */
+  getSregs(): Sregs {
+    return this.#ioctl(() => getSregs(this.vmx));
+  }
+
+  /** KVM_SET_SREGS; KvmError EINVAL where control registers contradict each other. */
+  setSregs(sregs: Sregs): void {
+    this.#ioctl(() => setSregs(this.vmx, sregs));
+  }
+
+  /** KVM_GET_MSRS: the entries before the first that cannot be read. */
+  getMsrs(indices: readonly number[]): MsrEntry[] {
+    return this.#ioctl(() => ioctlGetMsrs(this.vmx, indices));
+  }
+
+  /** KVM_SET_MSRS: how many were set; it stops at the first refusal. */
+  setMsrs(entries: readonly MsrEntry[]): number {
+    return this.#ioctl(() => ioctlSetMsrs(this.vmx, entries));
+  }
+
+  /** KVM_SET_CPUID2 */
+  setCpuid2(entries: readonly CpuidEntry[]): void {
+    if (entries.length > 256) throw new KvmError("KVM_SET_CPUID2", "E2BIG", `${entries.length} entries`);
+    this.#ioctl(() => {
+      this.vmx.arch.cpuid = entries.map((entry) => ({ ...entry }));
+    });
+  }
+
+  /** KVM_GET_CPUID2 */
+  getCpuid2(): readonly CpuidEntry[] {
+    return this.vmx.arch.cpuid;
+  }
+
+  /** KVM_INTERRUPT: the vector goes in at the next entry; see readyForInterruptInjection. */
+  interrupt(vector: number): void {
+    if (vector < 0 || vector > 255) throw new KvmError("KVM_INTERRUPT", "EINVAL", `vector ${vector}`);
+    if (this.vmx.arch.interrupt.injected) throw new KvmError("KVM_INTERRUPT", "EEXIST", "one is queued already");
+    this.#ioctl(() => kvmQueueInterrupt(this.vmx, vector, false));
+  }
+
+  /** KVM_NMI */
+  nmi(): void {
+    this.vmx.arch.nmiPending = Math.min(2, this.vmx.arch.nmiPending + 1);
+  }
+
+  /** kvm_run.request_interrupt_window */
+  set requestInterruptWindow(value: boolean) {
+    this.vmx.requestInterruptWindow = value;
+  }
+
+  /** kvm_run.ready_for_interrupt_injection */
+  get readyForInterruptInjection(): boolean {
+    return this.#ioctl(() => readyForInterruptInjection(this.vmx));
+  }
+
+  /** KVM_TRANSLATE: undefined where the guest's tables have no translation. */
+  translate(gva: bigint): bigint | undefined {
+    const walk = this.#ioctl(() => kvmGvaToGpa(this.vmx, gva));
+    return "gpa" in walk ? walk.gpa : undefined;
+  }
+}

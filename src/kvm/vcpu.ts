@@ -1,0 +1,137 @@
+import type { VcpuPolicy } from "../policy/index.ts";
+import type { CpuidEntry } from "./cpuid-entries.ts";
+import type { EptTables } from "./ept.ts";
+import type { KvmExit } from "./exit.ts";
+import type { Host } from "./host.ts";
+import type { MemorySlots } from "./memory-slots.ts";
+import type { ResidentVcpu, SavedRegisters } from "./resident.ts";
+import type { KernelRules } from "./version.ts";
+import { Field } from "./vmcs-fields.ts";
+
+/** struct kvm of one VM, what the vCPU's paths need of it. */
+export interface VmState {
+  readonly host: Host;
+  readonly rules: KernelRules;
+  readonly slots: MemorySlots;
+  readonly ept: EptTables;
+  /** kvm->arch.guest_can_read_msr_platform_info */
+  guestCanReadPlatformInfo: boolean;
+  /** kvm->arch.disabled_quirks */
+  disabledQuirks: number;
+}
+
+export interface QueuedException {
+  pending: boolean;
+  injected: boolean;
+  nr: number;
+  hasErrorCode: boolean;
+  errorCode: number;
+  /** #DB: DR6 bits. */
+  payload: bigint;
+  /** Who raised it: KVM, or the processor, whose delivery an exit interrupted. */
+  source: "kvm" | "hardware";
+}
+
+/** struct kvm_vcpu_arch, as far as it is built. */
+export class VcpuArch {
+  cr0 = 0n;
+  cr4 = 0n;
+  cr8 = 0n;
+  efer = 0n;
+  apicBase = 0n;
+  msrPlatformInfo = 0n;
+  msrMiscFeaturesEnables = 0n;
+  pat = 0x0007_0406_0007_0406n;
+  miscEnable = 1n;
+  microcodeVersion = 0x1_0000_0000n;
+  featureControl = 0n;
+  /** MSRs that are only stored: MTRRs, TSC_ADJUST and the like. */
+  readonly stored = new Map<number, bigint>();
+  readonly exception: QueuedException = {
+    pending: false,
+    injected: false,
+    nr: 0,
+    hasErrorCode: false,
+    errorCode: 0,
+    payload: 0n,
+    source: "kvm",
+  };
+  readonly interrupt = { injected: false, nr: 0, soft: false };
+  nmiPending = 0;
+  nmiInjected = false;
+  /** Length of the instruction that raised a software event. */
+  eventExitInstLen = 0;
+  smm = false;
+  cpuid: readonly CpuidEntry[] = [];
+  tripleFault = false;
+  /** Has KVM_RUN been called? Freezes feature MSRs from 6.x on. */
+  hasRun = false;
+  /** Finishes the last exit to user space at the next KVM_RUN. */
+  completeUserspaceIo: (() => void) | undefined;
+}
+
+/** struct vcpu_vmx. The paths around it are functions with the kernel's names. */
+export class VcpuVmx implements ResidentVcpu {
+  readonly arch = new VcpuArch();
+  /** A syscall MSR changed since the last entry. */
+  guestMsrsDirty = true;
+  /** STAR, LSTAR, CSTAR, SYSCALL_MASK: shared with the host, switched lazily. */
+  readonly guestMsrs = new Map<number, bigint>();
+  /** loaded_vmcs */
+  readonly loadedVmcs: { readonly address: bigint; launched: boolean };
+  /** loaded_cpu_state is non-null: the host's state is saved and the guest's loaded. */
+  loadedCpuState = false;
+  readonly vpid: number;
+  saved: SavedRegisters | undefined;
+  exitReason = 0;
+  exitIntrInfo = 0;
+  idtVectoringInfo = 0;
+  /** What the handler wants to tell user space. */
+  userExit: KvmExit | undefined;
+  requestInterruptWindow = false;
+  policy!: VcpuPolicy;
+  /** Entries with a host bit of 0x140 acting in the guest, by bit. */
+  readonly leaks = { faulting: 0, ring3mwait: 0 };
+
+  constructor(
+    readonly vm: VmState,
+    readonly id: number,
+  ) {
+    this.loadedVmcs = { address: vm.host.vmcsRegion(), launched: false };
+    this.vpid = vm.host.allocateVpid();
+  }
+
+  get host(): Host {
+    return this.vm.host;
+  }
+
+  vmread(field: number): bigint {
+    return this.vm.host.vmx.vmread(field);
+  }
+
+  vmread32(field: number): number {
+    return this.vm.host.vmx.vmread32(field);
+  }
+
+  vmwrite(field: number, value: bigint | number): void {
+    this.vm.host.vmx.vmwrite(field, value);
+  }
+
+  /** General register by number; RSP is in the VMCS. Only while the vCPU is loaded. */
+  gpr(index: number): bigint {
+    return index === 4 ? this.vmread(Field.GUEST_RSP) : this.host.core.gpr(index);
+  }
+
+  setGpr(index: number, value: bigint): void {
+    if (index === 4) this.vmwrite(Field.GUEST_RSP, value);
+    else this.host.core.setGpr(index, value);
+  }
+
+  get rip(): bigint {
+    return this.vmread(Field.GUEST_RIP);
+  }
+
+  set rip(value: bigint) {
+    this.vmwrite(Field.GUEST_RIP, value);
+  }
+}

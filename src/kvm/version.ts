@@ -1,0 +1,54 @@
+/** Kernels whose rules differ where they matter here. */
+export const KERNEL_VERSIONS = ["5.0", "6.19", "7.1"] as const;
+export type KernelVersion = (typeof KERNEL_VERSIONS)[number];
+
+/** What changed between the kernels. */
+export interface KernelRules {
+  readonly version: KernelVersion;
+  /** Clearing 0xCE[31] is refused while faulting is on; removed in Aug 2024. */
+  readonly platformInfoOrder: boolean;
+  /** 0xCE is a feature MSR: readable on the /dev/kvm fd and frozen by the first KVM_RUN. */
+  readonly featureMsrs: boolean;
+  /** CPUID faulting does not act in SMM (690dc03859e7). */
+  readonly smmExempt: boolean;
+  /** OUT and IN advance RIP before the exit to user space; from 5.1 on when it is completed. */
+  readonly pioSkipsFirst: boolean;
+  /** CPUID above the highest leaf follows AMD's rule on an AMD guest. */
+  readonly cpuidVendorRule: boolean;
+}
+
+const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
+  "5.0": {
+    version: "5.0",
+    platformInfoOrder: true,
+    featureMsrs: false,
+    smmExempt: false,
+    pioSkipsFirst: true,
+    cpuidVendorRule: false,
+  },
+  "6.19": {
+    version: "6.19",
+    platformInfoOrder: false,
+    featureMsrs: true,
+    smmExempt: false,
+    pioSkipsFirst: false,
+    cpuidVendorRule: true,
+  },
+  "7.1": {
+    version: "7.1",
+    platformInfoOrder: false,
+    featureMsrs: true,
+    smmExempt: true,
+    pioSkipsFirst: false,
+    cpuidVendorRule: true,
+  },
+};
+
+/** The rules of a version given by a user; the error lists the versions there are. */
+export function kernelRules(version: string): KernelRules {
+  const rules = Object.hasOwn(RULES, version) ? RULES[version as KernelVersion] : undefined;
+  if (rules === undefined) {
+    throw new RangeError(`unknown kernel version "${version}"; there are: ${KERNEL_VERSIONS.join(", ")}`);
+  }
+  return rules;
+}

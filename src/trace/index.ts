@@ -1,0 +1,2 @@
+export type { TraceEvent, TraceSink } from "./events.ts";
+export { formatTraceEvent } from "./text.ts";
