@@ -17,7 +17,8 @@ describe("README", () => {
     const run = new Function(...names, "console", body) as (...args: unknown[]) => void;
     const log = (...values: unknown[]) =>
       printed.push(values.map((value) => (typeof value === "bigint" ? `${value}n` : String(value))).join(" "));
-    run(...names.map((name) => api[name as keyof typeof api]), { log });
+    const exported: Readonly<Record<string, unknown>> = { ...api };
+    run(...names.map((name) => exported[name]), { log });
     expect(printed).toEqual([said]);
   });
 });

@@ -29,7 +29,6 @@ import {
   STOP_CODE,
   StopBit,
   VMX_ABORT,
-  WORK,
 } from "../../assembly/abi/state.ts";
 import { type CallbackOwner, type CoreHandlers, wrapCallbacks } from "./callbacks.ts";
 import { InternalError, MemoryMapError, StateError } from "./errors.ts";
@@ -83,7 +82,6 @@ export class Core implements CallbackOwner {
   u64!: BigUint64Array;
   #running = false;
   #callbackError: { readonly error: unknown } | undefined;
-  #warmUp = 0;
   readonly #free: Extent[] = [];
 
   /** @param maxFrames how many 4 KiB frames the memory map may ever hold; 13 bytes of metadata are reserved for each */
@@ -383,7 +381,8 @@ export class Core implements CallbackOwner {
 
   /** Inside a callback: ends run() after the current instruction, with RunCode.Instructions. */
   stopAfterInstruction(): void {
-    this.write64(COUNT_LIMIT, this.count + 1n);
+    // a limit that the count has passed already is looked at once the instruction is over
+    this.write64(COUNT_LIMIT, 0n);
     this.write32(STOP, this.read32(STOP) | StopBit.Leave);
   }
 
@@ -405,7 +404,7 @@ export class Core implements CallbackOwner {
     this.assertNotRunning("run()");
     this.#running = true;
     try {
-      return this.#runInChunks(maxInstructions, work);
+      return this.#check(this.exports.run(maxInstructions, work));
     } catch (error) {
       if (error instanceof WebAssembly.RuntimeError) {
         throw new InternalError(`the processor trapped: ${error.message}`, this.#where(), { cause: error });
@@ -413,24 +412,6 @@ export class Core implements CallbackOwner {
       throw error;
     } finally {
       this.#running = false;
-    }
-  }
-
-  /**
-   * V8 replaces the baseline code of a Wasm function only when it is entered anew, so the first slices are short.
-   * @see V8 "dynamic tiering": no on-stack replacement for Wasm
-   */
-  #runInChunks(maxInstructions: bigint, work: bigint): RunCode {
-    const end = this.count + maxInstructions;
-    const workEnd = this.read64(WORK) + work;
-    for (;;) {
-      let budget = workEnd - this.read64(WORK);
-      if (this.#warmUp < 100) {
-        this.#warmUp++;
-        if (budget > 20_000n) budget = 20_000n;
-      }
-      const code = this.#check(this.exports.run(end - this.count, budget));
-      if (code !== RunCode.Slice || this.read64(WORK) >= workEnd) return code;
     }
   }
 
