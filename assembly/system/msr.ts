@@ -22,7 +22,7 @@ import { canonical } from "./width";
 const MTRRCAP: u64 = 0x400; // no fixed or variable ranges, WC
 const FEATURE_BITS: u64 = 0x7; // lock, VMX inside and outside SMX
 const MISC_ENABLE_BITS: u64 = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID | ((<u64>1) << 34);
-const DEBUGCTL_BITS: u64 = 0x3; // LBR, BTF
+export const DEBUGCTL_BITS: u64 = 0x3; // LBR, BTF
 const MTRR_DEF_BITS: u64 = 0xcff; // enable, fixed enable, type
 const SPEC_CTRL_BITS: u64 = 0x7;
 

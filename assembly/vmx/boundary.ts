@@ -49,19 +49,9 @@ import {
   XR_INTR_INFO,
 } from "../abi/state";
 import { V_EXCEPTION_BITMAP, V_PAGE_FAULT_ERROR_CODE_MASK, V_PAGE_FAULT_ERROR_CODE_MATCH } from "../abi/vmcsLayout";
-import {
-  Activity,
-  BLOCK_MOV_SS,
-  BLOCK_NMI,
-  BLOCK_STI,
-  CR0_PE,
-  FLAG_IF,
-  VEC_DB,
-  VEC_DF,
-  VEC_NMI,
-  VEC_PF,
-} from "../abi/x86";
+import { Activity, BLOCK_MOV_SS, BLOCK_NMI, CR0_PE, FLAG_IF, VEC_DB, VEC_DF, VEC_NMI, VEC_PF } from "../abi/x86";
 import { recordExit } from "../state/exitRecord";
+import { interruptShadow } from "../system/shadow";
 import { exitControl, nonRoot, pin, primary } from "./controls";
 import { interruptionInfo } from "./interruptionInfo";
 import { vmcs32 } from "./vmcs";
@@ -133,20 +123,21 @@ export function boundaryCheck(): bool {
   if (!nonRoot()) return false;
   const activity = load<u32>(ACTIVITY);
   if (activity == Activity.WaitForSipi) return false;
-  const blocking = load<u32>(INTERRUPTIBILITY);
+  const shadow = interruptShadow();
+  const nmiBlocked = (load<u32>(INTERRUPTIBILITY) & BLOCK_NMI) != 0;
   // higher: INIT, monitor trap flag, debug traps, preemption timer
-  if (primary(PRIMARY_NMI_WINDOW_EXITING) && !(blocking & (BLOCK_NMI | BLOCK_MOV_SS))) {
+  if (primary(PRIMARY_NMI_WINDOW_EXITING) && !nmiBlocked && !(shadow & BLOCK_MOV_SS)) {
     recordExit(REASON_NMI_WINDOW, 0, 0);
     return true;
   }
-  if (load<u32>(PENDING_NMI) && pin(PIN_NMI_EXITING) && !(blocking & BLOCK_MOV_SS)) {
+  if (load<u32>(PENDING_NMI) && pin(PIN_NMI_EXITING) && !(shadow & BLOCK_MOV_SS)) {
     // bit 3 is the guest's own with virtual NMIs: it does not hold back the physical NMI
-    if (pin(PIN_VIRTUAL_NMIS) || !(blocking & BLOCK_NMI)) {
+    if (pin(PIN_VIRTUAL_NMIS) || !nmiBlocked) {
       nmi();
       return true;
     }
   }
-  if (activity == Activity.Shutdown || blocking & (BLOCK_STI | BLOCK_MOV_SS)) return false;
+  if (activity == Activity.Shutdown || shadow) return false;
   if (primary(PRIMARY_INTERRUPT_WINDOW_EXITING) && load<u32>(EFLAGS_REST) & FLAG_IF) {
     recordExit(REASON_INTERRUPT_WINDOW, 0, 0);
     return true;

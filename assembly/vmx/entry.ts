@@ -1,8 +1,8 @@
 // VM entry. @sdm 3C "VM Entries"
 //
 // enterGuest() is VMLAUNCH and VMRESUME after their #UD, non-root and CPL checks. On VmxResult.Succeed the processor has
-// left the instruction: it is in non-root operation (STOP has Leave, and Event when an event is injected), or the entry
-// failed late, which is a VM exit that has already been taken.
+// left the instruction: it is in non-root operation (STOP has Leave, pendingInjection() raises what is injected), or the
+// entry failed late, which is a VM exit that has already been taken.
 import {
   ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS,
   ERROR_VM_ENTRY_INVALID_CONTROL_FIELD,
@@ -47,6 +47,7 @@ import {
 } from "../abi/vmcsLayout";
 import { Activity, BLOCK_MOV_SS, BLOCK_NMI, BLOCK_STI, VEC_PF } from "../abi/x86";
 import { stop } from "../state/stop";
+import { interruptShadow } from "../system/shadow";
 import { controlsValid } from "./entryControls";
 import { checkGuestState, injecting, STATE_VALID } from "./entryGuest";
 import { hostStateValid } from "./entryHost";
@@ -58,7 +59,7 @@ import { vmFailInvalid, vmFailValid } from "./result";
 import { hasVmcs, launched, setLaunched, vmcs32, vmcs64 } from "./vmcs";
 
 /** Blocking, activity and pending debug exceptions. @sdm 3C "Updating Non-Register State" */
-function loadNonRegister(): void {
+function loadNonRegister(completed: u32): void {
   const blocking = vmcs32(V_GUEST_INTERRUPTIBILITY_STATE) & (BLOCK_STI | BLOCK_MOV_SS | BLOCK_NMI);
   const pending = vmcs64(V_GUEST_PENDING_DEBUG_EXCEPTIONS);
   if (!injecting()) {
@@ -73,7 +74,7 @@ function loadNonRegister(): void {
     store<u32>(ACTIVITY, Activity.Active);
     store<u64>(PENDING_DEBUG, keeps ? pending : 0);
   }
-  store<u64>(SHADOW_COUNT, load<u64>(COUNT));
+  store<u64>(SHADOW_COUNT, load<u64>(COUNT) + <u64>completed);
   store<u32>(EXTRA, 1);
 }
 
@@ -90,18 +91,30 @@ function inject(): void {
   store<u32>(EV_ILEN, type >= <u32>EventType.SoftInt ? vmcs32(V_ENTRY_INSTRUCTION_LENGTH) : 0);
   store<u64>(EV_PAYLOAD, type == EventType.Exception && vector == VEC_PF ? load<u64>(CR2) : 0);
   store<u32>(EV_INJECTED, 1);
-  stop(StopBit.Event);
 }
 
-/** VMLAUNCH (launch) or VMRESUME; fromHost: the host called, so that the exit returns to it. */
-export function enterGuest(launch: bool, fromHost: bool): u32 {
+/**
+ * Raises the event that VM entry injected, if it has not been delivered yet. run/boundary.ts asks before anything else
+ * at a boundary: VMLAUNCH in guest code has to complete first.
+ */
+export function pendingInjection(): bool {
+  if (!load<u32>(EV_INJECTED)) return false;
+  stop(StopBit.Event);
+  return true;
+}
+
+/**
+ * VMLAUNCH (launch) or VMRESUME. completed: instructions of the block up to and with this one (R_INDEX + 1), 0 when the
+ * host calls, to which the exit then returns.
+ */
+export function enterGuest(launch: bool, completed: u32): u32 {
   if (!hasVmcs()) return vmFailInvalid();
-  if (load<u32>(INTERRUPTIBILITY) & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
+  if (interruptShadow() & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
   if (launch && launched()) return vmFailValid(ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR);
   if (!launch && !launched()) return vmFailValid(ERROR_VMRESUME_CURRENT_VMCS_NOT_LAUNCHED);
   if (!controlsValid()) return vmFailValid(ERROR_VM_ENTRY_INVALID_CONTROL_FIELD);
   if (!hostStateValid()) return vmFailValid(ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD);
-  store<u32>(VMX_STATE, VmxBit.On | (fromHost ? VmxBit.HostEntered : 0));
+  store<u32>(VMX_STATE, VmxBit.On | (completed == 0 ? VmxBit.HostEntered : 0));
   const invalid = checkGuestState();
   if (invalid != STATE_VALID) {
     failEntry(REASON_ENTRY_FAIL_GUEST_STATE, invalid);
@@ -115,7 +128,7 @@ export function enterGuest(launch: bool, fromHost: bool): u32 {
     return VmxResult.Succeed;
   }
   if (launch) setLaunched(true);
-  loadNonRegister();
+  loadNonRegister(completed);
   store<u32>(DELIVERING, 0);
   store<u32>(EV_INJECTED, 0);
   store<u64>(ENTRIES, load<u64>(ENTRIES) + 1);

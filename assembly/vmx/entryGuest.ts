@@ -52,7 +52,8 @@ import {
   SA_L,
 } from "../abi/x86";
 import { physRead32 } from "../memory/physical";
-import { validPat } from "../system/msr";
+import { eferSupported } from "../system/control";
+import { DEBUGCTL_BITS, validPat } from "../system/msr";
 import {
   CR4_FIXED0,
   cr4Fixed1,
@@ -65,7 +66,7 @@ import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
 import { canonical } from "../system/width";
 import { pageAddress, physicalWidth } from "./address";
 import { entryControl, pin, unrestrictedGuest } from "./controls";
-import { EFER_DEFINED, fixedBits } from "./entryHost";
+import { fixedBits } from "./entryHost";
 import { guestSegmentsValid } from "./entrySegments";
 import { INFO_VALID, INFO_VECTOR, infoType } from "./interruptionInfo";
 import { guestPdptesValid } from "./pdpte";
@@ -79,8 +80,7 @@ export const INVALID_LINK: u32 = 4;
 /** Every check passed. */
 export const STATE_VALID: u32 = 0xffffffff;
 
-// IA32_DEBUGCTL: 0 LBR   1 BTF
-const DEBUGCTL_DEFINED: u64 = 3;
+// IA32_DEBUGCTL
 const DEBUGCTL_BTF: u64 = 2;
 // RFLAGS: 63:22, 15, 5 and 3 are 0
 const RFLAGS_RESERVED: u64 = 0xffffffffffc08028;
@@ -109,13 +109,13 @@ function registers(): bool {
   if (long ? !(cr0 & CR0_PG) || !(cr4 & CR4_PAE) : (cr4 & CR4_PCIDE) != 0) return false;
   if (!physicalWidth(vmcs64(V_GUEST_CR3))) return false;
   if (entryControl(ENTRY_LOAD_DEBUG_CONTROLS)) {
-    if (vmcs64(V_GUEST_IA32_DEBUGCTL) & ~DEBUGCTL_DEFINED || vmcs64(V_GUEST_DR7) >> 32) return false;
+    if (vmcs64(V_GUEST_IA32_DEBUGCTL) & ~DEBUGCTL_BITS || vmcs64(V_GUEST_DR7) >> 32) return false;
   }
   if (!canonical(vmcs64(V_GUEST_IA32_SYSENTER_ESP)) || !canonical(vmcs64(V_GUEST_IA32_SYSENTER_EIP))) return false;
   if (entryControl(ENTRY_LOAD_IA32_PAT) && !validPat(vmcs64(V_GUEST_IA32_PAT))) return false;
   if (entryControl(ENTRY_LOAD_IA32_EFER)) {
     const efer = vmcs64(V_GUEST_IA32_EFER);
-    if (efer & ~EFER_DEFINED || ((efer & EFER_LMA) != 0) != long) return false;
+    if (efer & ~eferSupported() || ((efer & EFER_LMA) != 0) != long) return false;
     if (cr0 & CR0_PG && ((efer & EFER_LME) != 0) != long) return false;
   }
   return true;

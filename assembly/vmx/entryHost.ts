@@ -25,7 +25,8 @@ import {
   V_HOST_TR_BASE,
   V_HOST_TR_SELECTOR,
 } from "../abi/vmcsLayout";
-import { CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, SEL_RPL, SEL_TI } from "../abi/x86";
+import { CR4_PAE, CR4_PCIDE, EFER_LMA, EFER_LME, SEL_RPL, SEL_TI } from "../abi/x86";
+import { eferSupported } from "../system/control";
 import { validPat } from "../system/msr";
 import { CR4_FIXED0, cr4Fixed1 } from "../system/vmxCaps";
 import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
@@ -33,8 +34,6 @@ import { canonical } from "../system/width";
 import { physicalWidth } from "./address";
 import { entryControl, exitControl } from "./controls";
 import { vmcs16, vmcs64 } from "./vmcs";
-
-export const EFER_DEFINED: u64 = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 
 export function fixedBits(value: u64, fixed0: u64, fixed1: u64): bool {
   return (value & fixed0) == fixed0 && (value & ~fixed1) == 0;
@@ -50,7 +49,7 @@ function registers(): bool {
   if (exitControl(EXIT_LOAD_IA32_EFER)) {
     const efer = vmcs64(V_HOST_IA32_EFER);
     const long: u64 = exitControl(EXIT_HOST_ADDRESS_SPACE_SIZE) ? EFER_LMA | EFER_LME : 0;
-    if (efer & ~EFER_DEFINED || (efer & (EFER_LMA | EFER_LME)) != long) return false;
+    if (efer & ~eferSupported() || (efer & (EFER_LMA | EFER_LME)) != long) return false;
   }
   return true;
 }

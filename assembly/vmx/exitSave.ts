@@ -116,6 +116,7 @@ import {
   VEC_DB,
 } from "../abi/x86";
 import { getRflags } from "../state/flags";
+import { interruptShadow } from "../system/shadow";
 import { eptOn, exitControl } from "./controls";
 import { RIGHTS_DEFINED } from "./entryLoad";
 import { faultKind, INFO_ERROR, INFO_VALID, INFO_VECTOR, infoType } from "./interruptionInfo";
@@ -207,6 +208,7 @@ function saveSegments(): void {
 }
 
 export function saveGuestState(): void {
+  interruptShadow(); // drops a stale one
   const cr0 = load<u64>(CR0);
   const cr4 = load<u64>(CR4);
   const efer = load<u64>(EFER);

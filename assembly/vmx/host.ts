@@ -66,7 +66,7 @@ import { setRflags } from "../state/flags";
 import { recomputeMode } from "../system/mode";
 import { VMCS_REVISION_ID } from "../system/vmxCaps";
 import { nonRoot } from "./controls";
-import { enterGuest } from "./entry";
+import { enterGuest, pendingInjection } from "./entry";
 import {
   invept,
   invvpid,
@@ -160,11 +160,16 @@ export function hostVmread(field: u32): u32 {
 export function hostVmwrite(field: u32, value: u64): u32 {
   return fault(vmxFault()) ? VmxResult.Fault : vmwrite(field, value);
 }
+function enter(launch: bool): u32 {
+  const result = enterGuest(launch, 0);
+  pendingInjection();
+  return result;
+}
 export function hostVmlaunch(): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : enterGuest(true, true);
+  return fault(vmxFault()) ? VmxResult.Fault : enter(true);
 }
 export function hostVmresume(): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : enterGuest(false, true);
+  return fault(vmxFault()) ? VmxResult.Fault : enter(false);
 }
 export function hostInvept(type: u32, eptp: u64): u32 {
   return fault(vmxFault()) ? VmxResult.Fault : invept(type, eptp);

@@ -20,7 +20,6 @@ import {
   CR0,
   CR4,
   CURRENT_VMCS,
-  EFER,
   MODE,
   ModeBit,
   MSR_FEATURE_CONTROL,
@@ -29,7 +28,7 @@ import {
   VmxBit,
 } from "../abi/state";
 import { VMCS_LAUNCHED, VMCS_REVISION } from "../abi/vmcsLayout";
-import { CR4_VMXE, EFER_LMA, VEC_GP, VEC_UD } from "../abi/x86";
+import { CR4_VMXE, VEC_GP, VEC_UD } from "../abi/x86";
 import { flushTlb } from "../memory/context";
 import { physRead32, physWrite32 } from "../memory/physical";
 import { CR4_FIXED0, cr4Fixed1, MISC_VMWRITE_ANY, VMCS_REVISION_ID, VMX_MISC } from "../system/vmxCaps";

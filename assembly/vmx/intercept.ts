@@ -54,7 +54,14 @@ import { nonRoot, primary, secondary } from "./controls";
 import { displacement, selectorInfo, stringIoInfo, tableRegisterInfo } from "./instructionInfo";
 import { vmcs32, vmcs64 } from "./vmcs";
 
-export { interceptEvent } from "./boundary";
+export {
+  boundaryCheck,
+  initSignal,
+  interceptEvent,
+  iretUnblocksNmi,
+  tripleFaultExits,
+  wantsBoundary,
+} from "./boundary";
 export { nonRoot };
 
 /** VM exit of an instruction that always exits: writes the exit record. */

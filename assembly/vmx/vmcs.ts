@@ -1,7 +1,7 @@
 // The current VMCS: a 4 KiB region of physical memory in the layout of abi/vmcsLayout.ts.
 //   0 revision identifier (31 shadow VMCS)   4 abort indicator   8 launch state   40H.. fields, 8 bytes each
 // Nothing of a VMCS is cached elsewhere, but for the address of the region in linear memory (VMCS_HOST).
-import { CURRENT_VMCS, VMCS_HOST } from "../abi/state";
+import { CURRENT_VMCS, TR_VPID, VMCS_HOST, VMX_ABORT, VMX_STATE, VMXON_POINTER } from "../abi/state";
 import { VMCS_LAUNCHED } from "../abi/vmcsLayout";
 import { physToHost } from "../memory/physical";
 import { VMCS_CLASSES } from "./fields.generated";
@@ -17,6 +17,15 @@ export function hasVmcs(): bool {
 export function selectVmcs(pa: u64): void {
   store<u64>(CURRENT_VMCS, pa);
   store<u32>(VMCS_HOST, pa == NO_VMCS ? 0 : physToHost(pa));
+}
+
+/** RESET: outside VMX operation, no current VMCS. */
+export function resetVmx(): void {
+  store<u32>(VMX_STATE, 0);
+  store<u64>(VMXON_POINTER, NO_VMCS);
+  store<u32>(VMX_ABORT, 0);
+  store<u32>(TR_VPID, 0);
+  selectVmcs(NO_VMCS);
 }
 
 /** Must follow every change of the physical memory map. */
