@@ -76,7 +76,7 @@ for (let r = 0; r < 8; r++) {
   row(hex(0x48 + r), "dec", "Zv", "unary:dec", "no64 noq");
   row(hex(0x50 + r), "push", "Zv", "pushReg<T>", "d64");
   row(hex(0x58 + r), "pop", "Zv", "popReg<T>", "d64");
-  row(hex(0x90 + r), r ? "xchg" : "nop", "Zv", r ? "xchgAccumulator<T>" : "nop");
+  row(hex(0x90 + r), r ? "xchg" : "nop", "Zv", r ? "xchgAccumulator<T>" : "nop90<T>");
   row(hex(0xb0 + r), "mov", "Zb,Ib", "mov");
   row(hex(0xb8 + r), "mov", "Zv,Iv", "mov");
   row(`0f ${hex(0xc8 + r)}`, "bswap", "Zv", "bswap<T>");

@@ -183,6 +183,7 @@ export const enum StopBit {
   Leave = 4, // leave the block after this instruction
   Exit = 8, // XR_* holds a VM exit
   Host = 16, // STOP_CODE holds a RunCode
+  Repeat = 32, // a REP left its iteration loop early: the instruction resumes later and does not count
 }
 
 /** Types of the VMX interruption-information field. */

@@ -234,6 +234,23 @@ export function probeModify(seg: u32, ea: u64, size: u32): u32 {
   return at;
 }
 
+/** Address of `bytes` plain readable bytes of one page, 0: not cached, not plain or not allowed; changes nothing. */
+export function plainRead(seg: u32, ea: u64, bytes: u32): u32 {
+  if (ea + bytes > load<u64>(SEGS + seg + SG_READ_END)) return 0;
+  const linear = toLinear(seg, ea);
+  const e = tlbEntry(load<u32>(TR_TABLE), linear);
+  const hit = load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG)) && (u32(linear) & 0xfff) + bytes <= 4096;
+  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+}
+
+export function plainWrite(seg: u32, ea: u64, bytes: u32): u32 {
+  if (ea + bytes > load<u64>(SEGS + seg + SG_WRITE_END)) return 0;
+  const linear = toLinear(seg, ea);
+  const e = tlbEntry(load<u32>(TR_TABLE), linear);
+  const hit = load<u64>(e, TE_WRITE) == ((linear >> 12) | load<u64>(TR_TAG)) && (u32(linear) & 0xfff) + bytes <= 4096;
+  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+}
+
 export function readLinear<T>(linear: u64): T {
   if (!gather(linear, sizeof<T>(), READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL))) return 0 as T;
   return load<T>(buffer);

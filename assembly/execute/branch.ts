@@ -1,0 +1,98 @@
+// Near branches. RIP already holds the next instruction when these run.
+import { R_ADDR_SHIFT, R_IMM, R_SIZE } from "../abi/record";
+import { BLOCK_RIP, CODE_END, MODE, ModeBit, RCX, RIP } from "../abi/state";
+import { getZF } from "../state/flags";
+import { aborted, raiseError } from "../state/stop";
+import { readRm } from "./operands";
+import { drop, push, top } from "./stack";
+
+/** Can a near branch go there? Else #GP(0), on the branch itself. */
+function reachable(target: u64): bool {
+  const ok =
+    load<u32>(MODE) & ModeBit.Code64 ? u64((i64(target) << 16) >> 16) == target : target < load<u64>(CODE_END);
+  if (!ok) raiseError(13, 0);
+  return ok;
+}
+
+/** Target of a relative branch, truncated to the operand size. */
+function relative(rec: usize): u64 {
+  const target = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM);
+  const size = load<u8>(rec, R_SIZE);
+  return size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff;
+}
+
+export function jump(rec: usize): void {
+  const target = relative(rec);
+  if (reachable(target)) store<u64>(RIP, target);
+}
+
+export function jmpRel(rec: usize): void {
+  jump(rec);
+}
+
+export function callRel<T>(rec: usize): void {
+  const target = relative(rec);
+  if (reachable(target) && push<T>(load<T>(RIP))) store<u64>(RIP, target);
+}
+
+export function jmpE<T>(rec: usize): void {
+  const target = u64(readRm<T>(rec));
+  if (!aborted() && reachable(target)) store<u64>(RIP, target);
+}
+
+export function callE<T>(rec: usize): void {
+  const target = u64(readRm<T>(rec));
+  if (!aborted() && reachable(target) && push<T>(load<T>(RIP))) store<u64>(RIP, target);
+}
+
+export function ret<T>(_rec: usize): void {
+  const target = u64(top<T>());
+  if (aborted() || !reachable(target)) return;
+  drop(sizeof<T>());
+  store<u64>(RIP, target);
+}
+
+export function retImm<T>(rec: usize): void {
+  const target = u64(top<T>());
+  if (aborted() || !reachable(target)) return;
+  drop(sizeof<T>() + u64(load<u16>(rec, R_IMM)));
+  store<u64>(RIP, target);
+}
+
+/** rCX minus one by the address size, not yet written. */
+function countDown(rec: usize): u64 {
+  const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
+  return ((load<u64>(RCX) - 1) << shift) >> shift;
+}
+
+function setCount(rec: usize, value: u64): void {
+  if (load<u8>(rec, R_ADDR_SHIFT) == 48) store<u16>(RCX, u16(value));
+  else store<u64>(RCX, value);
+}
+
+/** LOOP and its kin: the count is written only when the branch does not fault. */
+function loopIf(rec: usize, condition: bool): void {
+  const n = countDown(rec);
+  if (n != 0 && condition) {
+    jump(rec);
+    if (aborted()) return;
+  }
+  setCount(rec, n);
+}
+
+export function loop(rec: usize): void {
+  loopIf(rec, true);
+}
+
+export function loope(rec: usize): void {
+  loopIf(rec, getZF() != 0);
+}
+
+export function loopne(rec: usize): void {
+  loopIf(rec, getZF() == 0);
+}
+
+export function jcxz(rec: usize): void {
+  const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
+  if ((load<u64>(RCX) << shift) >> shift == 0) jump(rec);
+}

@@ -1,0 +1,217 @@
+// MOVS STOS LODS CMPS SCAS, with REP. Registers are committed after each iteration, so a fault or a slice's end in the
+// middle leaves a resumable state. Runs of plain memory are moved page by page.
+import { R_ADDR_SHIFT, R_FLAGS, RecordFlag } from "../abi/record";
+import {
+  EFLAGS_REST,
+  RAX,
+  RCX,
+  RDI,
+  RSI,
+  SEG_ES,
+  STOP,
+  StopBit,
+  WORK,
+  WORK_LIMIT,
+} from "../abi/state";
+import { plainRead, plainWrite, probeWrite, readMem } from "../memory/access";
+import { commit } from "../memory/staging";
+import { FLAG_DF, getZF } from "../state/flags";
+import { aborted, stop } from "../state/stop";
+import { flagsOfSub } from "./alu";
+import { segmentOf, setRegister } from "./operands";
+
+/** Bytes a REP may move before it uses one unit of work. */
+const WORK_BYTES: u32 = 0x10000;
+
+let bytesDone: u32 = 0;
+
+function truncated(rec: usize, value: u64): u64 {
+  const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
+  return (value << shift) >> shift;
+}
+
+function advance(rec: usize, register: usize, by: u64): void {
+  const shift = load<u8>(rec, R_ADDR_SHIFT);
+  const v = load<u64>(register) + by;
+  if (shift == 48) store<u16>(register, u16(v));
+  else store<u64>(register, shift == 32 ? v & 0xffffffff : v);
+}
+
+function step<T>(): u64 {
+  return load<u32>(EFLAGS_REST) & FLAG_DF ? 0 - u64(sizeof<T>()) : u64(sizeof<T>());
+}
+
+function repeats(rec: usize): bool {
+  return (load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne)) != 0;
+}
+
+/** After `n` iterations of a REP. False: leave the loop (done, fault, or the slice is over). */
+function goOn(rec: usize, n: u64, bytes: u32): bool {
+  advance(rec, RCX, 0 - n);
+  if (truncated(rec, load<u64>(RCX)) == 0) return false;
+  bytesDone += bytes;
+  const s = load<u32>(STOP);
+  if (s & StopBit.Commit) commit();
+  if (load<u32>(STOP)) {
+    // the stored bytes may be this very instruction, or something became pending: look before going on
+    stop(StopBit.Repeat);
+    return false;
+  }
+  if (bytesDone >= WORK_BYTES) {
+    bytesDone -= WORK_BYTES;
+    const work = load<u64>(WORK) + 1;
+    store<u64>(WORK, work);
+    if (work >= load<u64>(WORK_LIMIT)) {
+      stop(StopBit.Repeat);
+      return false;
+    }
+  }
+  return true;
+}
+
+/** Iterations that stay in the page of an operand, at most `count`. */
+function runLength<T>(address: u64, count: u64): u64 {
+  const room = u64(4096 - (u32(address) & 0xfff)) / sizeof<T>();
+  return min<u64>(room, count);
+}
+
+export function movs<T>(rec: usize): void {
+  const seg = segmentOf(rec);
+  const by = step<T>();
+  if (!repeats(rec)) {
+    moveOne<T>(rec, seg, by);
+    return;
+  }
+  if (truncated(rec, load<u64>(RCX)) == 0) return;
+  for (;;) {
+    const count = truncated(rec, load<u64>(RCX));
+    const from = truncated(rec, load<u64>(RSI));
+    const to = truncated(rec, load<u64>(RDI));
+    let n: u64 = 0;
+    if (i64(by) > 0) {
+      n = runLength<T>(from, count);
+      n = runLength<T>(to, n);
+    }
+    if (n > 1) {
+      const bytes = u32(n) * sizeof<T>();
+      const src = plainRead(seg, from, bytes);
+      const dst = src ? plainWrite(SEG_ES, to, bytes) : 0;
+      if (dst) {
+        if (dst - src >= bytes) memory.copy(dst, src, bytes);
+        else for (let i: u32 = 0; i < bytes; i += sizeof<T>()) store<T>(dst + i, load<T>(src + i));
+        advance(rec, RSI, n * by);
+        advance(rec, RDI, n * by);
+        if (!goOn(rec, n, bytes)) return;
+        continue;
+      }
+    }
+    if (!moveOne<T>(rec, seg, by)) return;
+    if (!goOn(rec, 1, sizeof<T>())) return;
+  }
+}
+
+function moveOne<T>(rec: usize, seg: u32, by: u64): bool {
+  const v = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
+  if (aborted()) return false;
+  const at = probeWrite(SEG_ES, truncated(rec, load<u64>(RDI)), sizeof<T>());
+  if (!at) return false;
+  store<T>(at, v);
+  advance(rec, RSI, by);
+  advance(rec, RDI, by);
+  return true;
+}
+
+export function stos<T>(rec: usize): void {
+  const by = step<T>();
+  const v = load<T>(RAX);
+  if (!repeats(rec)) {
+    storeOne<T>(rec, v, by);
+    return;
+  }
+  if (truncated(rec, load<u64>(RCX)) == 0) return;
+  for (;;) {
+    const to = truncated(rec, load<u64>(RDI));
+    const n = i64(by) > 0 ? runLength<T>(to, truncated(rec, load<u64>(RCX))) : 0;
+    if (n > 1) {
+      const bytes = u32(n) * sizeof<T>();
+      const dst = plainWrite(SEG_ES, to, bytes);
+      if (dst) {
+        if (sizeof<T>() == 1) memory.fill(dst, u8(v), bytes);
+        else for (let i: u32 = 0; i < bytes; i += sizeof<T>()) store<T>(dst + i, v);
+        advance(rec, RDI, n * by);
+        if (!goOn(rec, n, bytes)) return;
+        continue;
+      }
+    }
+    if (!storeOne<T>(rec, v, by)) return;
+    if (!goOn(rec, 1, sizeof<T>())) return;
+  }
+}
+
+function storeOne<T>(rec: usize, v: T, by: u64): bool {
+  const at = probeWrite(SEG_ES, truncated(rec, load<u64>(RDI)), sizeof<T>());
+  if (!at) return false;
+  store<T>(at, v);
+  advance(rec, RDI, by);
+  return true;
+}
+
+export function lods<T>(rec: usize): void {
+  const seg = segmentOf(rec);
+  const by = step<T>();
+  const rep = repeats(rec);
+  if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
+  for (;;) {
+    const v = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
+    if (aborted()) return;
+    setRegister<T>(0, v);
+    advance(rec, RSI, by);
+    if (!rep || !goOn(rec, 1, sizeof<T>())) return;
+  }
+}
+
+/** REPE goes on while ZF is 1, REPNE while it is 0. */
+function wanted(rec: usize): bool {
+  return load<u8>(rec, R_FLAGS) & RecordFlag.Repne ? getZF() == 0 : getZF() != 0;
+}
+
+export function cmps<T>(rec: usize): void {
+  const seg = segmentOf(rec);
+  const by = step<T>();
+  const rep = repeats(rec);
+  if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
+  for (;;) {
+    const a = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
+    if (aborted()) return;
+    const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
+    if (aborted()) return;
+    flagsOfSub<T>(a, b, (a - b) as T);
+    advance(rec, RSI, by);
+    advance(rec, RDI, by);
+    if (!rep) return;
+    if (!wanted(rec)) {
+      advance(rec, RCX, ~(0 as u64));
+      return;
+    }
+    if (!goOn(rec, 1, sizeof<T>())) return;
+  }
+}
+
+export function scas<T>(rec: usize): void {
+  const by = step<T>();
+  const rep = repeats(rec);
+  const a = load<T>(RAX);
+  if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
+  for (;;) {
+    const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
+    if (aborted()) return;
+    flagsOfSub<T>(a, b, (a - b) as T);
+    advance(rec, RDI, by);
+    if (!rep) return;
+    if (!wanted(rec)) {
+      advance(rec, RCX, ~(0 as u64));
+      return;
+    }
+    if (!goOn(rec, 1, sizeof<T>())) return;
+  }
+}
