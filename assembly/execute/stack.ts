@@ -104,15 +104,15 @@ export function popa<T>(_rec: usize): void {
   const mask = stackMask();
   const sp = load<u64>(RSP);
   for (let i: u32 = 0; i < 8; i++) {
-    popped[i] = u64(readMem<T>(SEG_SS, (sp + i * size) & mask));
+    store<u64>(popped + (i << 3), u64(readMem<T>(SEG_SS, (sp + i * size) & mask)));
     if (aborted()) return;
   }
   setStackPointer(sp + size * 8);
   for (let i: u32 = 0; i < 8; i++) {
-    if (i != 3) setRegister<T>((7 - i) << 3, popped[i] as T);
+    if (i != 3) setRegister<T>((7 - i) << 3, load<T>(popped + (i << 3)));
   }
 }
-const popped: StaticArray<u64> = new StaticArray<u64>(8);
+const popped: usize = memory.data(64); // u64 a register
 
 export function leave<T>(_rec: usize): void {
   const mask = stackMask();
@@ -134,20 +134,21 @@ export function enter<T>(rec: usize): void {
   const count: u32 = level == 0 ? 1 : level + 1;
   // every read and probe comes before the first store
   for (let i: u32 = 1; i < level; i++) {
-    links[i] = u64(readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask));
+    store<u64>(links + (i << 3), u64(readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask)));
     if (aborted()) return;
   }
   for (let i: u32 = 0; i < count; i++) {
-    places[i] = probeWrite(SEG_SS, (frame - i * size) & mask, sizeof<T>());
-    if (places[i] == 0) return;
+    const at = probeWrite(SEG_SS, (frame - i * size) & mask, sizeof<T>());
+    if (!at) return;
+    store<u32>(places + (i << 2), at);
   }
   const end = (frame - (count - 1) * size - bytes) & mask;
   if (!touch<T>(end)) return;
-  store<T>(places[0], load<T>(RBP));
-  for (let i: u32 = 1; i < level; i++) store<T>(places[i], links[i] as T);
+  store<T>(load<u32>(places), load<T>(RBP));
+  for (let i: u32 = 1; i < level; i++) store<T>(load<u32>(places + (i << 2)), load<T>(links + (i << 3)));
   if (level) {
     // the new frame pointer, in the stack's width
-    store<T>(places[level], (mask == 0xffff ? (load<u64>(RBP) & ~mask) | frame : frame) as T);
+    store<T>(load<u32>(places + (level << 2)), (mask == 0xffff ? (load<u64>(RBP) & ~mask) | frame : frame) as T);
   }
   sp = end;
   if (mask == 0xffff) {
@@ -155,8 +156,8 @@ export function enter<T>(rec: usize): void {
   } else setRegister<T>(RBP - GPR, frame as T);
   setStackPointer(sp);
 }
-const links: StaticArray<u64> = new StaticArray<u64>(32);
-const places: StaticArray<u32> = new StaticArray<u32>(33);
+const links: usize = memory.data(256); // u64 each
+const places: usize = memory.data(132); // u32 each
 
 /** A write at the final stack pointer must be possible; it writes back what is there. */
 function touch<T>(sp: u64): bool {

@@ -1,0 +1,139 @@
+// Decoded blocks: found by the address of their first byte in linear memory and the bits of the mode word that change
+// decoding. A block ends with a branch, its page or BLOCK_MAX instructions; an instruction that crosses a page is in none.
+//
+// header, followed by its records:
+//   0 u32 host address of the first byte (0: dead)   4 u32 mode   8 u32 next in hash chain   12 u32 next in the frame's list
+//   16 u16 instructions   18 u16 bytes of code   20 u32 bytes in the pool
+import { BLOCK_HASH, BLOCK_HASH_ENTRIES, BLOCK_POOL, BLOCK_POOL_END, PageFlag } from "../abi/layout";
+import { R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { ModeBit } from "../abi/state";
+import { closeBlock, decode } from "../decode/decode";
+import { clearPageFlag, codeHead, codeLines, lineMask, noteCode } from "../memory/frames";
+
+export const BK_HOST: usize = 0;
+const BK_MODE: usize = 4;
+const BK_HASH_NEXT: usize = 8;
+const BK_FRAME_NEXT: usize = 12;
+export const BK_COUNT: usize = 16;
+export const BK_BYTES: usize = 18;
+const BK_SIZE: usize = 20;
+export const BK_RECORDS: u32 = 32;
+
+/** Bits of the mode word that decoding depends on. */
+const MODE_KEY: u32 = ModeBit.Code32 | ModeBit.Code64 | ModeBit.Protected | ModeBit.Vm86;
+const BLOCK_MAX: u32 = 64;
+const BLOCK_ROOM: u32 = BK_RECORDS + (BLOCK_MAX + 1) * RECORD_SIZE;
+
+let top: u32 = BLOCK_POOL;
+
+export function initBlocks(): void {
+  memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
+  top = BLOCK_POOL;
+}
+
+function chainOf(host: u32, key: u32): u32 {
+  const h = ((host ^ (host >>> 13)) * 0x9e3779b1) ^ (key * 0x85ebca6b);
+  return BLOCK_HASH + ((h >>> 15) & (BLOCK_HASH_ENTRIES - 1)) * 4;
+}
+
+/** Header of the block at a host address, 0: not decoded. */
+export function findBlock(host: u32, mode: u32): u32 {
+  const key = mode & MODE_KEY;
+  let b = load<u32>(chainOf(host, key));
+  while (b) {
+    if (load<u32>(b, BK_HOST) == host && load<u32>(b, BK_MODE) == key) return b;
+    b = load<u32>(b, BK_HASH_NEXT);
+  }
+  return 0;
+}
+
+/** Decodes a block; 0: its first instruction crosses the page. */
+export function buildBlock(host: u32, mode: u32): u32 {
+  if (top + BLOCK_ROOM > BLOCK_POOL_END) dropAllBlocks();
+  const key = mode & MODE_KEY;
+  const b = top;
+  const pageEnd = (host & ~0xfff) + 4096;
+  let rec = b + BK_RECORDS;
+  let offset: u32 = 0;
+  let count: u32 = 0;
+  for (;;) {
+    const length = host + offset < pageEnd ? decode(host + offset, pageEnd - host - offset, rec, mode, offset, count) : 0;
+    if (length == 0) {
+      if (count == 0) return 0;
+      closeBlock(rec, offset, count);
+      rec += RECORD_SIZE;
+      break;
+    }
+    offset += length;
+    count++;
+    const ends = (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) != 0;
+    rec += RECORD_SIZE;
+    if (ends) break;
+    if (count == BLOCK_MAX) {
+      closeBlock(rec, offset, count);
+      rec += RECORD_SIZE;
+      break;
+    }
+  }
+  const chain = chainOf(host, key);
+  const head = codeHead(host);
+  store<u32>(b, host, BK_HOST);
+  store<u32>(b, key, BK_MODE);
+  store<u32>(b, load<u32>(chain), BK_HASH_NEXT);
+  store<u32>(b, load<u32>(head), BK_FRAME_NEXT);
+  store<u16>(b, count, BK_COUNT);
+  store<u16>(b, offset, BK_BYTES);
+  store<u32>(b, rec - b, BK_SIZE);
+  store<u32>(chain, b);
+  store<u32>(head, b);
+  noteCode(host, offset);
+  top = rec;
+  return b;
+}
+
+function unchain(b: u32): void {
+  let link: u32 = chainOf(load<u32>(b, BK_HOST), load<u32>(b, BK_MODE));
+  while (load<u32>(link)) {
+    if (load<u32>(link) == b) {
+      store<u32>(link, load<u32>(b, BK_HASH_NEXT));
+      return;
+    }
+    link = load<u32>(link) + u32(BK_HASH_NEXT);
+  }
+}
+
+/** Drops the blocks of one frame that hold a byte of [host, host + bytes). */
+export function invalidate(host: u32, bytes: u32): void {
+  let link: u32 = codeHead(host);
+  let lines: u64 = 0;
+  for (;;) {
+    const b = load<u32>(link);
+    if (!b) break;
+    const first = load<u32>(b, BK_HOST);
+    const size = u32(load<u16>(b, BK_BYTES));
+    if (first < host + bytes && host < first + size) {
+      store<u32>(link, load<u32>(b, BK_FRAME_NEXT));
+      unchain(b);
+      store<u32>(b, 0, BK_HOST);
+      // the newest block gives its place back
+      if (b + load<u32>(b, BK_SIZE) == top) top = b;
+    } else {
+      lines |= lineMask(first, size);
+      link = b + u32(BK_FRAME_NEXT);
+    }
+  }
+  store<u64>(codeLines(host), lines);
+  if (lines == 0) clearPageFlag(host, PageFlag.Code);
+}
+
+/** Forgets every block. */
+export function dropAllBlocks(): void {
+  for (let b: u32 = BLOCK_POOL; b < top; b += load<u32>(b, BK_SIZE)) {
+    const host = load<u32>(b, BK_HOST);
+    if (!host) continue;
+    store<u32>(codeHead(host), 0);
+    store<u64>(codeLines(host), 0);
+    clearPageFlag(host, PageFlag.Code);
+  }
+  initBlocks();
+}

@@ -1,0 +1,183 @@
+// The only place where events are delivered: between instructions, intercepted first when in VMX non-root operation.
+import {
+  ACTIVITY,
+  COUNT,
+  DELIVERING,
+  DELIVERING_ERROR,
+  DELIVERING_ILEN,
+  EFLAGS_REST,
+  EV_DELIVERED,
+  EV_ERROR,
+  EV_FAULTS,
+  EV_HAS_ERROR,
+  EV_ILEN,
+  EV_INJECTED,
+  EV_TYPE,
+  EV_VECTOR,
+  EventType,
+  EXTRA,
+  INTERRUPTIBILITY,
+  PENDING_DEBUG,
+  PENDING_INTR,
+  PENDING_NMI,
+  STOP,
+  STOP_CODE,
+  StopBit,
+  WORK,
+} from "../abi/state";
+import { RunCode } from "../abi/run";
+import { dropAllBlocks, invalidate } from "../blocks/cache";
+import { combine, COMBINE_TRIPLE_FAULT } from "../events/combine";
+import { deliverEvent } from "../events/deliver";
+import { clearCodeWrites, codeWriteBytes, codeWriteHost, codeWritesOverflow, codeWritesPending } from "../memory/frames";
+import { commit, discard } from "../memory/staging";
+import { FLAG_IF } from "../state/flags";
+import { raiseDebugTrap, raiseSoft } from "../state/stop";
+import { interruptShadow } from "../system/shadow";
+import { takeExit } from "../vmx/exit";
+import { boundaryCheck, interceptEvent, nonRoot, tripleFaultExits } from "../vmx/intercept";
+
+/** No RunCode: go on. */
+export const GO_ON: i32 = -1;
+
+const VALID: u32 = 0x80000000;
+const HAS_ERROR: u32 = 0x800;
+
+/** Drops the decoded code that stores of the last instruction hit. */
+function drainCodeWrites(): void {
+  const n = codeWritesPending();
+  if (!n) return;
+  if (codeWritesOverflow()) dropAllBlocks();
+  else for (let i: u32 = 0; i < n; i++) invalidate(codeWriteHost(i), codeWriteBytes(i));
+  clearCodeWrites();
+}
+
+/** Writes stop bits of staged stores and left blocks off. */
+function finishStores(): void {
+  if (load<u32>(STOP) & StopBit.Commit) commit();
+  drainCodeWrites();
+}
+
+function noteDelivering(): void {
+  let info = load<u32>(EV_VECTOR) & 0xff;
+  const type = load<u32>(EV_TYPE);
+  info |= (type == EventType.Trap ? u32(EventType.Exception) : type) << 8;
+  if (load<u32>(EV_HAS_ERROR)) info |= HAS_ERROR;
+  store<u32>(DELIVERING, info | VALID);
+  store<u32>(DELIVERING_ERROR, load<u32>(EV_ERROR));
+  store<u32>(DELIVERING_ILEN, load<u32>(EV_ILEN));
+}
+
+/** One event from EV_* to its handler, a VM exit, or shutdown. */
+function deliverOrExit(): i32 {
+  for (;;) {
+    const injected = load<u32>(EV_INJECTED) != 0;
+    if (!injected && nonRoot() && interceptEvent()) return leaveGuest();
+    if (load<u32>(DELIVERING) & VALID && combine() == COMBINE_TRIPLE_FAULT) {
+      store<u32>(STOP, load<u32>(STOP) & ~StopBit.Event);
+      store<u32>(DELIVERING, 0);
+      if (nonRoot() && tripleFaultExits()) return leaveGuest();
+      store<u32>(ACTIVITY, 2);
+      return RunCode.Shutdown;
+    }
+    noteDelivering();
+    const fault = load<u32>(EV_TYPE) == EventType.Exception;
+    if (deliverEvent()) {
+      store<u32>(DELIVERING, 0);
+      store<u32>(EV_INJECTED, 0);
+      store<u64>(COUNT, load<u64>(COUNT) + 1);
+      store<u64>(WORK, load<u64>(WORK) + 1);
+      store<u64>(EV_DELIVERED, load<u64>(EV_DELIVERED) + 1);
+      if (fault) store<u64>(EV_FAULTS, load<u64>(EV_FAULTS) + 1);
+      finishStores();
+      store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
+      store<u32>(EXTRA, 1);
+      return GO_ON;
+    }
+    discard();
+    store<u32>(EV_INJECTED, 0);
+    store<u64>(WORK, load<u64>(WORK) + 1);
+    const stop = load<u32>(STOP);
+    if (stop & StopBit.Host) return hostStop();
+    if (stop & StopBit.Exit) return leaveGuest();
+  }
+  return unreachable();
+}
+
+/** Carries out the recorded VM exit. */
+function leaveGuest(): i32 {
+  discard();
+  store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Event | StopBit.Leave | StopBit.Repeat));
+  takeExit();
+  store<u32>(DELIVERING, 0);
+  store<u32>(EV_INJECTED, 0);
+  drainCodeWrites();
+  store<u32>(EXTRA, 1);
+  return load<u32>(STOP) & StopBit.Host ? hostStop() : GO_ON;
+}
+
+function hostStop(): i32 {
+  discard();
+  store<u32>(STOP, 0);
+  return load<u32>(STOP_CODE);
+}
+
+/** Deals with whatever the stop word asks for. Registers are exact. Returns a RunCode or GO_ON. */
+export function settle(): i32 {
+  const stop = load<u32>(STOP);
+  if (stop & StopBit.Host) return hostStop();
+  if (stop & StopBit.Exit) return leaveGuest();
+  if (stop & StopBit.Event) {
+    // a fault drops the staged stores; INT n and traps have none or keep them
+    if (load<u32>(EV_TYPE) == EventType.Trap) finishStores();
+    else discard();
+    return deliverOrExit();
+  }
+  finishStores();
+  store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
+  return load<u32>(STOP) ? settle() : GO_ON;
+}
+
+/**
+ * Between two instructions: pending debug traps, NMI, external interrupts, window exits, in SDM priority order.
+ * GO_ON means that the next instruction may run (after delivery of at most one event).
+ */
+export function boundary(): i32 {
+  const shadow = interruptShadow();
+  let again: u32 = 0;
+  if (nonRoot()) {
+    again = 1; // controls may ask for an exit at any boundary
+    if (boundaryCheck()) return leaveGuest();
+  }
+  if (load<u64>(PENDING_DEBUG) && !(shadow & 2)) {
+    const bits = load<u64>(PENDING_DEBUG);
+    store<u64>(PENDING_DEBUG, 0);
+    raiseDebugTrap(bits & 0xe00f);
+    return settle();
+  }
+  if (load<u32>(PENDING_NMI)) {
+    again = 1;
+    if (!shadow && !(load<u32>(INTERRUPTIBILITY) & 8)) {
+      store<u32>(PENDING_NMI, 0);
+      store<u32>(ACTIVITY, 0);
+      raiseSoft(EventType.Nmi, 2, 0);
+      return settle();
+    }
+  }
+  const intr = load<u32>(PENDING_INTR);
+  if (intr) {
+    again = 1;
+    if (!shadow && load<u32>(EFLAGS_REST) & FLAG_IF) {
+      store<u32>(PENDING_INTR, 0);
+      store<u32>(ACTIVITY, 0);
+      raiseSoft(EventType.External, intr & 0xff, 0);
+      return settle();
+    }
+  }
+  if (shadow) again = 1;
+  const activity = load<u32>(ACTIVITY);
+  if (activity == 1) return RunCode.Halt;
+  if (activity != 0) return RunCode.Shutdown;
+  store<u32>(EXTRA, again);
+  return GO_ON;
+}

@@ -1,0 +1,184 @@
+// The run loop: blocks until a budget ends or something needs the host.
+import { R_FLAGS, R_INDEX, R_LEN, R_OP, RecordFlag } from "../abi/record";
+import { COMM_BYTES, COMM_BYTES_LEN, COMM_RIP, RunCode } from "../abi/run";
+import {
+  BLOCK_RIP,
+  CODE_END,
+  COUNT,
+  COUNT_LIMIT,
+  EFLAGS_REST,
+  EXTRA,
+  LINEAR_MASK,
+  MODE,
+  PENDING_DEBUG,
+  RIP,
+  SEG_CS,
+  SEGS,
+  SG_EFFECTIVE,
+  STOP,
+  STOP_CODE,
+  StopBit,
+  TR_TABLE,
+  TR_TAG,
+  WORK,
+  WORK_LIMIT,
+} from "../abi/state";
+import { TE_ADDEND, TE_EXEC, TLB_ENTRY } from "../abi/layout";
+import { BK_BYTES, BK_COUNT, BK_RECORDS, buildBlock, findBlock } from "../blocks/cache";
+import { decode, closeBlock } from "../decode/decode";
+import { OP_END } from "../decode/table.generated";
+import { dispatch } from "../execute/dispatch.generated";
+import { insnRip, nextRip } from "../execute/operands";
+import { fetchAt } from "../memory/access";
+import { FLAG_TF } from "../state/flags";
+import { raiseError } from "../state/stop";
+import { boundary, GO_ON, settle } from "./boundary";
+
+/** Blocks are run in stretches of at most this many instructions, so that a tier change of the engine can take effect. */
+const STRETCH_FIRST: u64 = 20000;
+const STRETCH_MAX: u64 = 1 << 20;
+
+// one record and its END, for instructions that run alone
+const single: usize = memory.data(64);
+const bytes: usize = memory.data(16);
+
+/** After dispatch(): counts what completed and makes RIP exact. */
+function account(rec: usize): void {
+  const s = load<u32>(STOP);
+  let done = u32(load<u8>(rec, R_INDEX));
+  const ends = load<u8>(rec, R_FLAGS) & RecordFlag.Ends;
+  if (s & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
+    store<u64>(RIP, insnRip(rec));
+    if (s & StopBit.Host && load<u32>(STOP_CODE) == RunCode.Unimplemented) noteUnimplemented(rec);
+  } else {
+    if (load<u16>(rec, R_OP) != OP_END) done++;
+    if (!ends) store<u64>(RIP, nextRip(rec));
+  }
+  store<u64>(COUNT, load<u64>(COUNT) + done);
+  store<u64>(WORK, load<u64>(WORK) + done);
+}
+
+/** COMM takes the place and bytes of an opcode that is not built. */
+function noteUnimplemented(rec: usize): void {
+  const length = u32(load<u8>(rec, R_LEN));
+  store<u64>(COMM_RIP, load<u64>(RIP));
+  let n: u32 = 0;
+  const base = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + load<u64>(RIP);
+  while (n < length) {
+    const at = fetchAt((base + n) & load<u64>(LINEAR_MASK));
+    if (at <= 1) break;
+    store<u8>(COMM_BYTES + n, load<u8>(at));
+    n++;
+  }
+  store<u32>(COMM_BYTES_LEN, n);
+}
+
+/** Runs exactly one instruction, wherever its bytes lie. */
+function stepOne(): void {
+  const rip = load<u64>(RIP);
+  const base = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE);
+  const mode = load<u32>(MODE);
+  let have: u32 = 0;
+  let length: u32 = 0;
+  // bytes are fetched one page at a time and only as far as the instruction reaches
+  while (length == 0) {
+    const at = rip + have;
+    if (at >= load<u64>(CODE_END)) {
+      raiseError(13, 0);
+      return;
+    }
+    const linear = (base + at) & load<u64>(LINEAR_MASK);
+    if (u64((i64(linear) << 16) >> 16) != linear && load<u64>(LINEAR_MASK) != 0xffffffff) {
+      raiseError(13, 0);
+      return;
+    }
+    const from = fetchAt(linear);
+    if (from == 0) return;
+    let n = min<u32>(15 - have, 4096 - (u32(linear) & 0xfff));
+    const room = load<u64>(CODE_END) - at;
+    if (u64(n) > room) n = u32(room);
+    if (from == 1) memory.fill(bytes + have, 0xff, n);
+    else memory.copy(bytes + have, from, n);
+    have += n;
+    length = decode(bytes, have, single, mode, 0, 0);
+  }
+  closeBlock(single + 32, length, 1);
+  store<u64>(BLOCK_RIP, rip);
+  const tf = load<u32>(EFLAGS_REST) & FLAG_TF;
+  account(dispatch(single));
+  if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat))) {
+    store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | 0x4000);
+    store<u32>(EXTRA, 1);
+  }
+}
+
+/** Runs blocks until COUNT reaches `limit` or the stop word is set. */
+function stretch(limit: u64): void {
+  do {
+    const rip = load<u64>(RIP);
+    const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + rip) & load<u64>(LINEAR_MASK);
+    const e = load<u32>(TR_TABLE) + ((u32(linear >> 12) & 1023) * TLB_ENTRY);
+    let host: u32;
+    if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) host = u32(linear) + load<u32>(e, TE_ADDEND);
+    else {
+      if (rip >= load<u64>(CODE_END) || (load<u64>(LINEAR_MASK) != 0xffffffff && u64((i64(linear) << 16) >> 16) != linear)) {
+        raiseError(13, 0);
+        return;
+      }
+      host = fetchAt(linear);
+      if (host == 0) return;
+      if (host == 1) {
+        stepOne();
+        continue;
+      }
+    }
+    const mode = load<u32>(MODE);
+    let b = findBlock(host, mode);
+    if (!b) b = buildBlock(host, mode);
+    if (
+      b == 0 ||
+      rip + load<u16>(b, BK_BYTES) > load<u64>(CODE_END) ||
+      load<u64>(COUNT) + load<u16>(b, BK_COUNT) > load<u64>(COUNT_LIMIT)
+    ) {
+      stepOne();
+      continue;
+    }
+    store<u64>(BLOCK_RIP, rip);
+    account(dispatch(b + BK_RECORDS));
+  } while (load<u64>(COUNT) < limit && !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & FLAG_TF)));
+}
+
+function saturatingAdd(a: u64, b: u64): u64 {
+  const s = a + b;
+  return s < a ? ~(0 as u64) : s;
+}
+
+/** See CoreExports.run. */
+export function run(maxInstructions: u64, work: u64): u32 {
+  store<u64>(COUNT_LIMIT, saturatingAdd(load<u64>(COUNT), maxInstructions));
+  store<u64>(WORK_LIMIT, saturatingAdd(load<u64>(WORK), work));
+  store<u32>(EXTRA, 1);
+  let length = STRETCH_FIRST;
+  for (;;) {
+    if (load<u32>(STOP)) {
+      const code = settle();
+      if (code != GO_ON) return code;
+      continue;
+    }
+    if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) return RunCode.Instructions;
+    if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
+    if (load<u32>(EXTRA)) {
+      const code = boundary();
+      if (code != GO_ON) return code;
+      if (load<u32>(STOP) || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
+    }
+    if (load<u32>(EFLAGS_REST) & FLAG_TF || load<u32>(EXTRA)) {
+      stepOne();
+      continue;
+    }
+    const budget = min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), length);
+    stretch(min<u64>(saturatingAdd(load<u64>(COUNT), budget), load<u64>(COUNT_LIMIT)));
+    length = min<u64>(length * 2, STRETCH_MAX);
+  }
+  return unreachable();
+}
