@@ -1,16 +1,65 @@
-// Every export of the Wasm module.
+// Every export of the Wasm module; src/core/exports.ts describes them.
+import { EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
+import { initBlocks } from "./blocks/cache";
+import { translateQuiet } from "./memory/access";
 import { initTlb } from "./memory/context";
-import { allocFrames, initFrames, noteWrites } from "./memory/frames";
+import { allocFrames, initFrames } from "./memory/frames";
 import { initRegions, mapRegion, physToHost, unmapRegion } from "./memory/physical";
-import { readLinear, readMem, probeModify, probeAs, translateQuiet } from "./memory/access";
+import { run } from "./run/loop";
+import { getRflags, setRflags } from "./state/flags";
+import { answerCpuid } from "./system/cpuid";
+import { recomputeMode } from "./system/mode";
+import { readMsr, writeMsr } from "./system/msr";
+import { initProcessor, resetProcessor } from "./system/reset";
+import { readTsc } from "./system/time";
 
-export { allocFrames, mapRegion, unmapRegion, physToHost };
+export { allocFrames, getRflags, mapRegion, physToHost, run, setRflags, unmapRegion };
+export { answerCpuid as cpuid };
+export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 
 export function init(maxFrames: u32): u32 {
   initRegions();
   initTlb();
+  initBlocks();
   if (!initFrames(maxFrames)) return 1;
+  resetProcessor();
   return 0;
 }
-export function t1(a: u64): u32 { return readMem<u32>(48, a) + u32(probeModify(0, a, 4)) + readLinear<u16>(a) + probeAs(a, 8, true); }
-export { translateQuiet as translate };
+
+export function reset(kind: u32): void {
+  if (kind) initProcessor();
+  else resetProcessor();
+  store<u32>(EXTRA, 1);
+}
+
+export function stateChanged(): void {
+  recomputeMode();
+  store<u32>(EXTRA, 1);
+}
+
+export function raiseInterrupt(vector: i32): void {
+  store<u32>(PENDING_INTR, vector < 0 ? 0 : (u32(vector) & 0xff) | 0x80000000);
+  store<u32>(EXTRA, 1);
+}
+
+export function raiseNmi(): void {
+  store<u32>(PENDING_NMI, 1);
+  store<u32>(EXTRA, 1);
+}
+
+export function rdmsr(index: u32): u32 {
+  return readMsr(index, 0) ? 0 : 1;
+}
+
+export function wrmsr(index: u32, value: u64): u32 {
+  return writeMsr(index, value, 0) ? 0 : 1;
+}
+
+/** access: 0 read, 1 write, 2 fetch. */
+export function translate(linear: u64, access: u32): u64 {
+  return translateQuiet(linear, 1 << (access & 3));
+}
+
+export function tsc(): u64 {
+  return readTsc(0);
+}

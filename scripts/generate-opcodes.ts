@@ -140,7 +140,7 @@ const STOPLESS = new Set([
 function call(row: OpcodeRow, form: string, size: number): string {
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const type = TYPE[size] ?? "u32";
-  if (member === undefined) return `${family.replace("<T>", `<${type}>`)}(rec);`;
+  if (member === undefined && family !== "mov") return `${family.replace("<T>", `<${type}>`)}(rec);`;
   const base = family.replace("<T>", "");
   switch (base) {
     case "alu":
@@ -187,7 +187,7 @@ function entryOf(row: OpcodeRow): Entry {
   const ends = has("ends");
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const byte = (flags & FLAGS.Byte) !== 0;
-  if (!family.endsWith("<T>") && (member === undefined || family === "jcc")) {
+  if (!family.endsWith("<T>") && family !== "mov" && (member === undefined || family === "jcc")) {
     return { op: numbers(row.handler, () => [{ comment: row.handler, body: call(row, "", 0), stops: !STOPLESS.has(row.handler), ends }]), format, flags };
   }
   const formNames: [string, string] =

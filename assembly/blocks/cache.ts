@@ -49,7 +49,7 @@ export function findBlock(host: u32, mode: u32): u32 {
 
 /** Decodes a block; 0: its first instruction crosses the page. */
 export function buildBlock(host: u32, mode: u32): u32 {
-  if (top + BLOCK_ROOM > BLOCK_POOL_END) dropAllBlocks();
+  if (top + BLOCK_ROOM > <u32>BLOCK_POOL_END) dropAllBlocks();
   const key = mode & MODE_KEY;
   const b = top;
   const pageEnd = (host & ~0xfff) + 4096;

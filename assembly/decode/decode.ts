@@ -186,7 +186,8 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   let prefixes: u32 = 0; // RecordFlag of LOCK, F3, F2
   segment = 0;
   let opcode: u32 = 0;
-  for (;;) {
+  let more = true;
+  while (more) {
     opcode = next8();
     if (short) return tooLong(rec, limited);
     let legacy = true;
@@ -231,11 +232,8 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
       rex = 0; // REX counts only right before the opcode
       continue;
     }
-    if (code64 && (opcode & 0xf0) == 0x40) {
-      rex = opcode;
-      continue;
-    }
-    break;
+    more = code64 && (opcode & 0xf0) == 0x40;
+    if (more) rex = opcode;
   }
   const addressShift: u32 = code64 ? (addressSwap ? 32 : 0) : big != addressSwap ? 32 : 48;
 

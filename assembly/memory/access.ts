@@ -133,11 +133,6 @@ function aligned(linear: u64, size: u32): bool {
   return false;
 }
 
-/** Linear addresses wrap at 4 GiB outside IA-32e mode; tables and stacks lie anywhere in it. */
-function wrapped(linear: u64): u64 {
-  return load<u32>(MODE) & ModeBit.LongMode ? linear : linear & 0xffffffff;
-}
-
 /** Copies `size` bytes (at most 64) at a linear address into `buffer`. */
 function gather(linear: u64, size: u32, access: u32, table: u32, tag: u64): bool {
   const len1 = min<u32>(size, 4096 - (u32(linear) & 0xfff));

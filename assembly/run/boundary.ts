@@ -44,7 +44,7 @@ const VALID: u32 = 0x80000000;
 const HAS_ERROR: u32 = 0x800;
 
 /** Drops the decoded code that stores of the last instruction hit. */
-function drainCodeWrites(): void {
+export function drainCodeWrites(): void {
   const n = codeWritesPending();
   if (!n) return;
   if (codeWritesOverflow()) dropAllBlocks();
