@@ -15,6 +15,20 @@ import { readTsc } from "./system/time";
 
 export { allocFrames, getRflags, mapRegion, physToHost, run, setRflags, unmapRegion };
 export { answerCpuid as cpuid };
+export {
+  hostInit,
+  hostInvept as invept,
+  hostInvvpid as invvpid,
+  hostVmclear as vmclear,
+  hostVmlaunch as vmlaunch,
+  hostVmptrld as vmptrld,
+  hostVmptrst as vmptrst,
+  hostVmread as vmread,
+  hostVmresume as vmresume,
+  hostVmwrite as vmwrite,
+  hostVmxoff as vmxoff,
+  hostVmxon as vmxon,
+} from "./vmx/host";
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 
 export function init(maxFrames: u32): u32 {

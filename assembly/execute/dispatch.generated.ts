@@ -9,7 +9,7 @@ import { Mov, bswap, cbw, cmov, cwd, fence, lea, movLoadOffset, movStoreOffset, 
 import { Shift, ShiftOp, shld, shrd } from "./shift";
 import { Bit, BitOp, bsf, bsr, cmpxchg, xadd } from "./bits";
 import { Cond } from "./condition";
-import { callFarMem, callFarPtr, cli, clts, cpuid, hlt, inDx, inImm, ins, int1, int3, intN, into, invd, invlpg, iret, jmpFarMem, jmpFarPtr, lgdt, lidt, lldt, lmsw, ltr, movFromCr, movFromDr, movFromSeg, movToCr, movToDr, movToSeg, outDx, outImm, outs, popSeg, popf, pushSeg, pushf, rdmsr, rdpmc, rdtsc, retFar, retFarImm, sgdt, sidt, sldt, smsw, sti, str, swapgs, syscall, sysenter, sysexit, sysret, ud2, vmxInstruction, wbinvd, wrmsr } from "./zzstub";
+import { callFarMem, callFarPtr, cli, clts, cpuid, hlt, inDx, inImm, ins, int1, int3, intN, into, invd, invlpg, iret, jmpFarMem, jmpFarPtr, lgdt, lidt, lldt, lmsw, ltr, movFromCr, movFromDr, movFromSeg, movToCr, movToDr, movToSeg, outDx, outImm, outs, popSeg, popf, pushSeg, pushf, rdmsr, rdpmc, rdtsc, retFar, retFarImm, sgdt, sidt, sldt, smsw, sti, str, swapgs, syscall, sysenter, sysexit, sysret, ud2, vmxInstruction, wbinvd, wrmsr } from "./aaaStub";
 import { aaa, aad, aam, aas, daa, das, salc } from "./bcd";
 import { enter, leave, popE, popReg, popa, pushE, pushImm, pushReg, pusha } from "./stack";
 import { div, idiv, imul, imulGE, imulImm, mul } from "./muldiv";

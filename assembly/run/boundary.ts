@@ -34,8 +34,8 @@ import { commit, discard } from "../memory/staging";
 import { FLAG_IF } from "../state/flags";
 import { raiseDebugTrap, raiseSoft } from "../state/stop";
 import { interruptShadow } from "../system/shadow";
+import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
 import { takeExit } from "../vmx/exit";
-import { boundaryCheck, interceptEvent, nonRoot, tripleFaultExits } from "../vmx/intercept";
 
 /** No RunCode: go on. */
 export const GO_ON: i32 = -1;
@@ -71,12 +71,11 @@ function noteDelivering(): void {
 /** One event from EV_* to its handler, a VM exit, or shutdown. */
 function deliverOrExit(): i32 {
   for (;;) {
-    const injected = load<u32>(EV_INJECTED) != 0;
-    if (!injected && nonRoot() && interceptEvent()) return leaveGuest();
+    if (interceptEvent()) return leaveGuest();
     if (load<u32>(DELIVERING) & VALID && combine() == COMBINE_TRIPLE_FAULT) {
       store<u32>(STOP, load<u32>(STOP) & ~StopBit.Event);
       store<u32>(DELIVERING, 0);
-      if (nonRoot() && tripleFaultExits()) return leaveGuest();
+      if (tripleFaultExits()) return leaveGuest();
       store<u32>(ACTIVITY, 2);
       return RunCode.Shutdown;
     }
@@ -144,17 +143,15 @@ export function settle(): i32 {
  */
 export function boundary(): i32 {
   const shadow = interruptShadow();
-  let again: u32 = 0;
-  if (nonRoot()) {
-    again = 1; // controls may ask for an exit at any boundary
-    if (boundaryCheck()) return leaveGuest();
-  }
+  let again: u32 = shadow ? 1 : 0;
   if (load<u64>(PENDING_DEBUG) && !(shadow & 2)) {
     const bits = load<u64>(PENDING_DEBUG);
     store<u64>(PENDING_DEBUG, 0);
     raiseDebugTrap(bits & 0xe00f);
     return settle();
   }
+  if (boundaryCheck()) return leaveGuest();
+  if (wantsBoundary()) again = 1;
   if (load<u32>(PENDING_NMI)) {
     again = 1;
     if (!shadow && !(load<u32>(INTERRUPTIBILITY) & 8)) {
@@ -174,7 +171,6 @@ export function boundary(): i32 {
       return settle();
     }
   }
-  if (shadow) again = 1;
   const activity = load<u32>(ACTIVITY);
   if (activity == 1) return RunCode.Halt;
   if (activity != 0) return RunCode.Shutdown;
