@@ -32,10 +32,10 @@ export {
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 
 export function init(maxFrames: u32): u32 {
+  if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in
   initRegions();
   initTlb();
   initBlocks();
-  if (!initFrames(maxFrames)) return 1;
   resetProcessor();
   return 0;
 }
