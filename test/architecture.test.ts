@@ -102,6 +102,13 @@ function violation(folder: string, order: readonly string[][], { from, to }: Imp
     : `${from} imports ${to}: ${source} lies below ${target}`;
 }
 
+/** A cycle written from its first name, so that it reads alike wherever the search entered it. */
+function fromFirst(cycle: readonly string[]): string[] {
+  const at = cycle.indexOf([...cycle].sort()[0]!);
+  const turned = [...cycle.slice(at), ...cycle.slice(0, at)];
+  return [...turned, turned[0]!];
+}
+
 /** Files that reach themselves through imports; type-only edges count. */
 function cycles(edges: readonly Import[]): string[] {
   const next = new Map<string, string[]>();
@@ -114,7 +121,7 @@ function cycles(edges: readonly Import[]): string[] {
   const visit = (file: string, path: readonly string[]) => {
     if (state.get(file) === "done") return;
     if (state.get(file) === "open") {
-      found.push([...path.slice(path.indexOf(file)), file].join(" -> "));
+      found.push(fromFirst(path.slice(path.indexOf(file))).join(" -> "));
       return;
     }
     state.set(file, "open");
