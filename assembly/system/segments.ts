@@ -38,15 +38,22 @@ export function setNull(seg: u32, selector: u32): void {
 
 /** Real mode and vm86. Real mode changes selector and base only, so that a limit loaded in protected mode survives. */
 export function setRealSegment(seg: u32, selector: u32): void {
+  if (vm86()) {
+    setVm86Segment(seg, selector);
+    return;
+  }
   const at: usize = SEGS + seg;
   store<u32>(at, selector, SG_SELECTOR);
   store<u64>(at, (<u64>selector) << 4, SG_BASE);
-  if (vm86()) {
-    store<u32>(at, 0xffff, SG_LIMIT);
-    store<u32>(at, SA_P | SA_S | SA_WRITE | SA_ACCESSED | SA_DPL, SG_ATTR);
-  } else if (seg != SEG_CS) {
+  if (seg != SEG_CS) {
     store<u32>(at, (load<u32>(at, SG_ATTR) & (SA_DB | SA_G)) | SA_P | SA_S | SA_WRITE | SA_ACCESSED, SG_ATTR);
   }
+}
+
+/** @sdm 3B "Segment Registers" (8086 emulation): DPL 3, 64 KiB, read-write. */
+export function setVm86Segment(seg: u32, selector: u32): void {
+  const sel = selector & 0xffff;
+  setSegment(seg, sel, (<u64>sel) << 4, 0xffff, SA_P | SA_S | SA_WRITE | SA_ACCESSED | SA_DPL);
 }
 
 /** MOV, POP, LxS to ES SS DS FS GS. False: a fault is recorded and nothing changed. */

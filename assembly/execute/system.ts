@@ -1,0 +1,153 @@
+// CPUID, MSRs, time, HLT, IF and VMX instructions. The order of checks is #UD, privilege fault, VM exit, other faults
+// (facts: instruction-priority). @sdm 3C "Relative Priority of Faults and VM Exits"
+import { R_INDEX } from "../abi/record";
+import { COMM_CPUID, COMM_VALUE } from "../abi/run";
+import {
+  ACTIVITY, CPL, CR4, EFLAGS_REST, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit,
+} from "../abi/state";
+import { REASON_CPUID, REASON_INVD, REASON_RDTSC } from "../abi/exits";
+import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, Msr, VEC_GP } from "../abi/x86";
+import { cpuidHook, rdmsrHook, wrmsrHook } from "../imports";
+import { aborted, raiseError, stop } from "../state/stop";
+import { answerCpuid } from "../system/cpuid";
+import { protectionEnabled, vm86 } from "../system/mode";
+import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
+import { setShadow } from "../system/shadow";
+import { readTsc } from "../system/time";
+import { iopl } from "../system/tss";
+import { exitHlt, exitInstruction, exitRdmsr, exitRdpmc, exitRdtsc, exitWbinvd, exitWrmsr, guestTsc, nonRoot } from "../vmx/intercept";
+import { gp0, pair, requireCpl0, setPair } from "./privilege";
+
+export { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
+export { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
+export { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
+export { vmxInstruction } from "./vmx";
+
+/** CPUID faulting is a privilege fault, so it comes before the exit. @sdm 2A "CPUID-CPU Identification" */
+export function cpuid(rec: usize): void {
+  if (cpuidFaults()) {
+    raiseError(VEC_GP, 0);
+    return;
+  }
+  if (nonRoot()) {
+    exitInstruction(REASON_CPUID, 0, rec);
+    return;
+  }
+  const leaf = load<u32>(RAX);
+  const subleaf = load<u32>(RCX);
+  let answered: u32 = 0;
+  if (load<u32>(HOOKS) & HookBit.Cpuid) {
+    answered = cpuidHook(leaf, subleaf);
+    if (aborted()) return;
+  }
+  if (!answered) answerCpuid(leaf, subleaf);
+  store<u64>(RAX, <u64>load<u32>(COMM_CPUID));
+  store<u64>(RBX, <u64>load<u32>(COMM_CPUID + 4));
+  store<u64>(RCX, <u64>load<u32>(COMM_CPUID + 8));
+  store<u64>(RDX, <u64>load<u32>(COMM_CPUID + 12));
+}
+
+/** @sdm 2B "RDMSR-Read from Model Specific Register" */
+export function rdmsr(rec: usize): void {
+  if (!requireCpl0()) return;
+  const index = load<u32>(RCX);
+  if (nonRoot() && exitRdmsr(index, rec)) return;
+  let answered: u32 = 0;
+  if (load<u32>(HOOKS) & HookBit.Rdmsr) {
+    answered = rdmsrHook(index);
+    if (aborted()) return;
+  }
+  if (answered == 2 || (!answered && !readMsr(index, load<u8>(rec, R_INDEX)))) {
+    gp0();
+    return;
+  }
+  let value = load<u64>(COMM_VALUE);
+  if (!answered && index == Msr.Tsc && nonRoot()) value = guestTsc(value);
+  setPair(RDX, RAX, value);
+}
+
+/** @sdm 2B "WRMSR-Write to Model Specific Register" */
+export function wrmsr(rec: usize): void {
+  if (!requireCpl0()) return;
+  const index = load<u32>(RCX);
+  if (nonRoot() && exitWrmsr(index, rec)) return;
+  const value = pair(RDX, RAX);
+  let answered: u32 = 0;
+  if (load<u32>(HOOKS) & HookBit.Wrmsr) {
+    answered = wrmsrHook(index, value);
+    if (aborted()) return;
+  }
+  if (answered == 2 || (!answered && !writeMsr(index, value, load<u8>(rec, R_INDEX)))) gp0();
+}
+
+/** @sdm 2B "RDTSC-Read Time-Stamp Counter" */
+export function rdtsc(rec: usize): void {
+  if (load<u64>(CR4) & CR4_TSD && load<u32>(CPL) != 0) {
+    gp0();
+    return;
+  }
+  let value: u64;
+  if (nonRoot()) {
+    if (exitRdtsc(REASON_RDTSC, rec)) return;
+    value = guestTsc(readTsc(load<u8>(rec, R_INDEX)));
+  } else {
+    value = readTsc(load<u8>(rec, R_INDEX));
+  }
+  setPair(RDX, RAX, value);
+}
+
+/** The model has no performance counters: every index is #GP(0). @sdm 2B "RDPMC-Read Performance-Monitoring Counters" */
+export function rdpmc(rec: usize): void {
+  if (!(load<u64>(CR4) & CR4_PCE) && load<u32>(CPL) != 0 && protectionEnabled()) {
+    gp0();
+    return;
+  }
+  if (nonRoot() && exitRdpmc(rec)) return;
+  gp0();
+}
+
+/** @sdm 2A "HLT-Halt" */
+export function hlt(rec: usize): void {
+  if (!requireCpl0()) return;
+  if (nonRoot() && exitHlt(rec)) return;
+  store<u32>(ACTIVITY, Activity.Halt);
+  stop(StopBit.Leave);
+}
+
+function mayChangeIf(): bool {
+  if (!protectionEnabled()) return true;
+  return vm86() ? iopl() == 3 : load<u32>(CPL) <= iopl();
+}
+
+/** @sdm 2A "CLI-Clear Interrupt Flag" */
+export function cli(_rec: usize): void {
+  if (!mayChangeIf()) {
+    gp0();
+    return;
+  }
+  store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_IF);
+}
+
+/** Interrupts stay blocked for one instruction when IF was 0. @sdm 2B "STI-Set Interrupt Flag" */
+export function sti(rec: usize): void {
+  if (!mayChangeIf()) {
+    gp0();
+    return;
+  }
+  const flags = load<u32>(EFLAGS_REST);
+  if (flags & FLAG_IF) return;
+  store<u32>(EFLAGS_REST, flags | FLAG_IF);
+  setShadow(BLOCK_STI, <u32>load<u8>(rec, R_INDEX) + 1);
+}
+
+/** There are no caches to write back. @sdm 2C "WBINVD-Write Back and Invalidate Cache" */
+export function wbinvd(rec: usize): void {
+  if (!requireCpl0()) return;
+  if (nonRoot()) exitWbinvd(rec);
+}
+
+/** @sdm 2A "INVD-Invalidate Internal Caches" */
+export function invd(rec: usize): void {
+  if (!requireCpl0()) return;
+  if (nonRoot()) exitInstruction(REASON_INVD, 0, rec);
+}
