@@ -1,5 +1,5 @@
 // MOV to and from control and debug registers, CLTS, LMSW, SMSW. @sdm 2B "MOV-Move to/from Control Registers"
-import { R_FLAGS, R_SEG, R_SIZE, RecordFlag } from "../abi/record";
+import { R_SIZE } from "../abi/record";
 import { CR0, CR2, CR3, CR4, CR8, DR7, EV_PAYLOAD, GPR, MODE, ModeBit, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { CR0_PE, CR0_TS, CR4_DE, CR4_UMIP, DR6_BD, DR7_GD, VEC_DB, VEC_UD } from "../abi/x86";
 import { aborted, raise } from "../state/stop";
@@ -7,7 +7,7 @@ import { writeCr0, writeCr3, writeCr4, writeCr8 } from "../system/control";
 import { readDr, writeDr } from "../system/debug";
 import { code64, cpl, recomputeMode } from "../system/mode";
 import { exitClts, exitLmsw, exitMovDr, exitMovFromCr, exitMovToCr, guestCr0, guestCr4, maskCr0, maskCr4, nonRoot } from "../vmx/intercept";
-import { effectiveAddress, readRm, writeRm } from "./operands";
+import { effectiveAddress, isMem, probeMemory, readRm, segmentOf, setDst } from "./operands";
 import { gp0, gpr, regField, requireCpl0, rmField } from "./privilege";
 
 /** CR0, CR2, CR3, CR4, and CR8 in 64-bit mode. */
@@ -87,10 +87,10 @@ export function lmsw(rec: usize): void {
   if (!requireCpl0()) return;
   const source = <u32>readRm<u16>(rec);
   if (aborted()) return;
-  const memory = (load<u8>(rec, R_FLAGS) & RecordFlag.Mem) != 0;
+  const memory = isMem(rec);
   const old = load<u64>(CR0);
   if (nonRoot()) {
-    const linear = memory ? load<u64>(SEGS + (<u32>load<u8>(rec, R_SEG) << 3) + SG_EFFECTIVE) + effectiveAddress(rec) : 0;
+    const linear = memory ? load<u64>(SEGS + segmentOf(rec) + SG_EFFECTIVE) + effectiveAddress(rec) : 0;
     if (exitLmsw(source, memory, code64() ? linear : linear & 0xffffffff, rec)) return;
   }
   let value = (old & ~(<u64>0xe)) | (<u64>source & 0xf);
@@ -114,9 +114,12 @@ export function umip(): bool {
 /** Destination of SMSW, SLDT and STR. */
 export function storeSystem(rec: usize, value: u64): void {
   const size = <u32>load<u8>(rec, R_SIZE);
-  if (load<u8>(rec, R_FLAGS) & RecordFlag.Mem || size == 2) writeRm<u16>(rec, <u16>value);
-  else if (size == 4) writeRm<u32>(rec, <u32>value);
-  else writeRm<u64>(rec, value);
+  if (isMem(rec)) {
+    const host = probeMemory<u16>(rec);
+    if (host) store<u16>(host, <u16>value);
+  } else if (size == 2) setDst<u16>(rec, <u16>value);
+  else if (size == 4) setDst<u32>(rec, <u32>value);
+  else setDst<u64>(rec, value);
 }
 
 // --- debug registers: the exit comes before every fault. @sdm 3C "Instructions That Cause VM Exits Conditionally" (MOV DR) ---

@@ -1,5 +1,5 @@
 // Far JMP and CALL. @sdm 2A "JMP-Jump", "CALL-Call Procedure"
-import { R_FAR_OFFSET, R_FAR_SELECTOR, R_SEG, R_SIZE } from "../abi/record";
+import { R_FAR_OFFSET, R_FAR_SELECTOR, R_SIZE } from "../abi/record";
 import { RunCode } from "../abi/run";
 import { RIP, RSP, SEGS, SEG_CS, SG_LIMIT } from "../abi/state";
 import { SA_S, SEL_ERROR, SEL_RPL, TYPE_CALL16, TYPE_CALL32, TYPE_TASK_GATE, TYPE_TSS16, TYPE_TSS32, VEC_GP } from "../abi/x86";
@@ -12,9 +12,7 @@ import { selectorOf, setRealSegment } from "../system/segments";
 import { mergeSp, sizeMask, stackMask } from "../system/width";
 import { throughCallGate } from "./callGate";
 import { chooseCode, fault, sameLevel } from "./farTarget";
-import { effectiveAddress } from "./operands";
-
-export { iret, retFar, retFarImm } from "./farReturn";
+import { effectiveAddress, segmentOf } from "./operands";
 
 export function jmpFarPtr(rec: usize): void {
   transfer(load<u16>(rec, R_FAR_SELECTOR), <u64>load<u32>(rec, R_FAR_OFFSET), load<u8>(rec, R_SIZE), false);
@@ -35,7 +33,7 @@ export function callFarMem(rec: usize): void {
 /** m16:16, m16:32, m16:64. */
 function transferMem(rec: usize, call: bool): void {
   const size = <u32>load<u8>(rec, R_SIZE);
-  const seg = <u32>load<u8>(rec, R_SEG) << 3;
+  const seg = segmentOf(rec);
   const ea = effectiveAddress(rec);
   const offset = readSized(seg, ea, size);
   if (aborted()) return;

@@ -3,7 +3,7 @@
 import { R_INDEX } from "../abi/record";
 import { COMM_CPUID, COMM_VALUE } from "../abi/run";
 import {
-  ACTIVITY, CPL, CR4, EFLAGS_REST, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit,
+  ACTIVITY, CPL, CR4, EFLAGS_REST, EXTRA, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit,
 } from "../abi/state";
 import { REASON_CPUID, REASON_INVD, REASON_RDTSC } from "../abi/exits";
 import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, Msr, VEC_GP } from "../abi/x86";
@@ -17,11 +17,6 @@ import { readTsc } from "../system/time";
 import { iopl } from "../system/tss";
 import { exitHlt, exitInstruction, exitRdmsr, exitRdpmc, exitRdtsc, exitWbinvd, exitWrmsr, guestTsc, nonRoot } from "../vmx/intercept";
 import { gp0, pair, requireCpl0, setPair } from "./privilege";
-
-export { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
-export { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
-export { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
-export { vmxInstruction } from "./vmx";
 
 /** CPUID faulting is a privilege fault, so it comes before the exit. @sdm 2A "CPUID-CPU Identification" */
 export function cpuid(rec: usize): void {
@@ -111,6 +106,7 @@ export function hlt(rec: usize): void {
   if (!requireCpl0()) return;
   if (nonRoot() && exitHlt(rec)) return;
   store<u32>(ACTIVITY, Activity.Halt);
+  store<u32>(EXTRA, 1);
   stop(StopBit.Leave);
 }
 

@@ -1,5 +1,5 @@
 // Descriptor-table registers and INVLPG. @sdm 2A "LGDT/LIDT", "LLDT", "LTR"; 2B "SGDT", "SIDT", "SLDT", "STR"
-import { R_SEG, R_SIZE } from "../abi/record";
+import { R_SIZE } from "../abi/record";
 import { GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, SEGS, SEG_LDTR, SEG_TR, SG_EFFECTIVE } from "../abi/state";
 import { REASON_GDTR_IDTR_ACCESS, REASON_LDTR_TR_ACCESS } from "../abi/exits";
 import { probeWrite, readMem } from "../memory/access";
@@ -9,12 +9,8 @@ import { loadLdtr, loadTr, selectorOf } from "../system/segments";
 import { canonical } from "../system/width";
 import { exitDescriptorTable, exitInvlpg, nonRoot } from "../vmx/intercept";
 import { storeSystem, umip } from "./controlRegisters";
-import { effectiveAddress, readRm } from "./operands";
+import { effectiveAddress, readRm, segmentOf } from "./operands";
 import { gp0, requireCpl0, requireProtected } from "./privilege";
-
-function segmentOf(rec: usize): u32 {
-  return <u32>load<u8>(rec, R_SEG) << 3;
-}
 
 export function lgdt(rec: usize): void {
   loadTable(rec, GDTR_BASE, GDTR_LIMIT);

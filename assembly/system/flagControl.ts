@@ -1,12 +1,11 @@
 // RFLAGS writes of POPF, IRET, STI: which bits an image may change, and what follows from a change.
 // @sdm 2B "POPF/POPFD/POPFQ", 2A "IRET/IRETD/IRETQ"
-import { EFLAGS_REST, StopBit } from "../abi/state";
+import { EFLAGS_REST } from "../abi/state";
 import {
   FLAG_AC, FLAG_AF, FLAG_CF, FLAG_DF, FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT, FLAG_OF, FLAG_PF, FLAG_RF, FLAG_SF, FLAG_TF, FLAG_VIF,
   FLAG_VIP, FLAG_VM, FLAG_ZF,
 } from "../abi/x86";
 import { getRflags, setRflags } from "../state/flags";
-import { stop } from "../state/stop";
 import { iopl } from "./tss";
 
 /** Bits that any program may change. */
@@ -34,7 +33,5 @@ export function replaceFlags(image: u64, mask: u64): bool {
   const before = load<u32>(EFLAGS_REST);
   setRflags((getRflags() & ~mask) | (image & mask));
   const after = load<u32>(EFLAGS_REST);
-  // a pending interrupt or single step must be looked at
-  if ((after & ~before & FLAG_IF) | (after & FLAG_TF)) stop(StopBit.Leave);
   return ((before ^ after) & (FLAG_VM | FLAG_AC)) != 0;
 }

@@ -1,9 +1,8 @@
 // Interrupt shadow of STI and MOV SS: it covers one instruction boundary. SHADOW_COUNT is the value COUNT has at that
 // boundary, so the shadow ends by itself when the next instruction completes or an event is delivered.
 // @sdm 3A "Masking Maskable Hardware Interrupts", "Masking Exceptions and Interrupts When Switching Stacks"
-import { COUNT, INTERRUPTIBILITY, SHADOW_COUNT, StopBit } from "../abi/state";
+import { COUNT, INTERRUPTIBILITY, SHADOW_COUNT } from "../abi/state";
 import { BLOCK_MOV_SS, BLOCK_STI } from "../abi/x86";
-import { stop } from "../state/stop";
 
 /** BLOCK_STI or BLOCK_MOV_SS when it holds at this boundary; a stale one is cleared. */
 export function interruptShadow(): u32 {
@@ -23,7 +22,6 @@ export function setShadow(bit: u32, completed: u32): void {
   if (state & bit && load<u64>(SHADOW_COUNT) + 1 == at) return;
   store<u32>(INTERRUPTIBILITY, (state & ~(BLOCK_STI | BLOCK_MOV_SS)) | bit);
   store<u64>(SHADOW_COUNT, at);
-  stop(StopBit.Leave);
 }
 
 export function clearShadow(): void {
