@@ -231,7 +231,7 @@ for (const [modrm, name] of [
   ["c3", "vmresume"],
   ["c4", "vmxoff"],
 ] as const) {
-  row(`0f 01 ${modrm}`, name, "", "vmxInstruction", "ends");
+  row(`0f 01 ${modrm}`, name, "", name, "ends");
 }
 row("0f 01 c8", "monitor", "", "todo", "ends");
 row("0f 01 c9", "mwait", "", "todo", "ends");
@@ -312,10 +312,10 @@ for (const [k, name] of [
   [6, "rdrand/vmptrld"],
   [7, "rdseed/vmptrst"],
 ] as const) {
-  row(`0f c7 /${k}`, name, "E", k > 5 ? "vmxInstruction" : "todo", "ends");
+  row(`0f c7 /${k}`, name, "E", k === 6 ? "vmptrldGroup" : k === 7 ? "vmptrstGroup" : "todo", "ends");
 }
-row("0f 78", "vmread", "E", "vmxInstruction", "ends");
-row("0f 79", "vmwrite", "E", "vmxInstruction", "ends");
+row("0f 78", "vmread", "E", "vmread", "natural ends");
+row("0f 79", "vmwrite", "E", "vmwrite", "natural ends");
 // MMX and SSE
 for (const [from, to] of [
   [0x10, 0x17],

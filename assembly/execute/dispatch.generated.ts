@@ -9,13 +9,23 @@ import { Mov, bswap, cbw, cmov, cwd, fence, lea, movLoadOffset, movStoreOffset, 
 import { Shift, ShiftOp, shld, shrd } from "./shift";
 import { Bit, BitOp, bsf, bsr, cmpxchg, xadd } from "./bits";
 import { Cond } from "./condition";
-import { callFarMem, callFarPtr, cli, clts, cpuid, hlt, inDx, inImm, ins, int1, int3, intN, into, invd, invlpg, iret, jmpFarMem, jmpFarPtr, lgdt, lidt, lldt, lmsw, ltr, movFromCr, movFromDr, movFromSeg, movToCr, movToDr, movToSeg, outDx, outImm, outs, popSeg, popf, pushSeg, pushf, rdmsr, rdpmc, rdtsc, retFar, retFarImm, sgdt, sidt, sldt, smsw, sti, str, swapgs, syscall, sysenter, sysexit, sysret, ud2, vmxInstruction, wbinvd, wrmsr } from "./aaaStub";
+import { movFromSeg, movToSeg, popSeg, pushSeg } from "./segment";
 import { aaa, aad, aam, aas, daa, das, salc } from "./bcd";
 import { enter, leave, popE, popReg, popa, pushE, pushImm, pushReg, pusha } from "./stack";
 import { div, idiv, imul, imulGE, imulImm, mul } from "./muldiv";
+import { inDx, inImm, ins, outDx, outImm, outs } from "./io";
 import { callE, callRel, jcxz, jmpE, jmpRel, jump, loop, loope, loopne, ret, retImm } from "./branch";
+import { callFarMem, callFarPtr, jmpFarMem, jmpFarPtr } from "./far";
 import { clc, cld, cmc, lahf, sahf, stc, std, wait } from "./flagOps";
+import { popf, pushf } from "./flagsStack";
 import { cmps, lods, movs, scas, stos } from "./strings";
+import { iret, retFar, retFarImm } from "./farReturn";
+import { int1, int3, intN, into, ud2 } from "./interrupt";
+import { cli, cpuid, hlt, invd, rdmsr, rdpmc, rdtsc, sti, wbinvd, wrmsr } from "./system";
+import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
+import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
+import { vmcall, vmlaunch, vmptrldGroup, vmptrstGroup, vmread, vmresume, vmwrite, vmxoff } from "./vmx";
+import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
 
 /**
  * Runs decoded records from `rec` on, until the block ends or the stop word is set. Returns the record that ended it.
@@ -1412,226 +1422,240 @@ export function dispatch(rec: usize): usize {
         store<u64>(RIP, nextRip(rec)); lmsw(rec); return rec;
       case 693: // invlpg
         store<u64>(RIP, nextRip(rec)); invlpg(rec); return rec;
-      case 694: // vmxInstruction
-        store<u64>(RIP, nextRip(rec)); vmxInstruction(rec); return rec;
-      case 695: // swapgs
+      case 694: // vmcall
+        store<u64>(RIP, nextRip(rec)); vmcall(rec); return rec;
+      case 695: // vmlaunch
+        store<u64>(RIP, nextRip(rec)); vmlaunch(rec); return rec;
+      case 696: // vmresume
+        store<u64>(RIP, nextRip(rec)); vmresume(rec); return rec;
+      case 697: // vmxoff
+        store<u64>(RIP, nextRip(rec)); vmxoff(rec); return rec;
+      case 698: // swapgs
         store<u64>(RIP, nextRip(rec)); swapgs(rec); return rec;
-      case 696: // syscall
+      case 699: // syscall
         store<u64>(RIP, nextRip(rec)); syscall(rec); return rec;
-      case 697: // clts
+      case 700: // clts
         store<u64>(RIP, nextRip(rec)); clts(rec); return rec;
-      case 698: // sysret
+      case 701: // sysret
         store<u64>(RIP, nextRip(rec)); sysret(rec); return rec;
-      case 699: // invd
+      case 702: // invd
         store<u64>(RIP, nextRip(rec)); invd(rec); return rec;
-      case 700: // wbinvd
+      case 703: // wbinvd
         store<u64>(RIP, nextRip(rec)); wbinvd(rec); return rec;
-      case 701: // ud2
+      case 704: // ud2
         store<u64>(RIP, nextRip(rec)); ud2(rec); return rec;
-      case 702: // nop
+      case 705: // nop
         nop(rec); rec += RECORD_SIZE; continue;
-      case 703: // movFromCr
+      case 706: // movFromCr
         store<u64>(RIP, nextRip(rec)); movFromCr(rec); return rec;
-      case 704: // movFromDr
+      case 707: // movFromDr
         store<u64>(RIP, nextRip(rec)); movFromDr(rec); return rec;
-      case 705: // movToCr
+      case 708: // movToCr
         store<u64>(RIP, nextRip(rec)); movToCr(rec); return rec;
-      case 706: // movToDr
+      case 709: // movToDr
         store<u64>(RIP, nextRip(rec)); movToDr(rec); return rec;
-      case 707: // wrmsr
+      case 710: // wrmsr
         store<u64>(RIP, nextRip(rec)); wrmsr(rec); return rec;
-      case 708: // rdtsc
+      case 711: // rdtsc
         store<u64>(RIP, nextRip(rec)); rdtsc(rec); return rec;
-      case 709: // rdmsr
+      case 712: // rdmsr
         store<u64>(RIP, nextRip(rec)); rdmsr(rec); return rec;
-      case 710: // rdpmc
+      case 713: // rdpmc
         store<u64>(RIP, nextRip(rec)); rdpmc(rec); return rec;
-      case 711: // sysenter
+      case 714: // sysenter
         store<u64>(RIP, nextRip(rec)); sysenter(rec); return rec;
-      case 712: // sysexit
+      case 715: // sysexit
         store<u64>(RIP, nextRip(rec)); sysexit(rec); return rec;
-      case 713: // cpuid
+      case 716: // cpuid
         store<u64>(RIP, nextRip(rec)); cpuid(rec); return rec;
-      case 714: // bit:bt reg16
+      case 717: // bit:bt reg16
         Bit.reg<u16>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 715: // bit:bt reg32
+      case 718: // bit:bt reg32
         Bit.reg<u32>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 716: // bit:bt reg64
+      case 719: // bit:bt reg64
         Bit.reg<u64>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 717: // bit:bt mem16
+      case 720: // bit:bt mem16
         Bit.mem<u16>(rec, BitOp.bt); break;
-      case 718: // bit:bt mem32
+      case 721: // bit:bt mem32
         Bit.mem<u32>(rec, BitOp.bt); break;
-      case 719: // bit:bt mem64
+      case 722: // bit:bt mem64
         Bit.mem<u64>(rec, BitOp.bt); break;
-      case 720: // bitImm:bt reg16
+      case 723: // bitImm:bt reg16
         Bit.regImm<u16>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 721: // bitImm:bt reg32
+      case 724: // bitImm:bt reg32
         Bit.regImm<u32>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 722: // bitImm:bt reg64
+      case 725: // bitImm:bt reg64
         Bit.regImm<u64>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 723: // bitImm:bt mem16
+      case 726: // bitImm:bt mem16
         Bit.memImm<u16>(rec, BitOp.bt); break;
-      case 724: // bitImm:bt mem32
+      case 727: // bitImm:bt mem32
         Bit.memImm<u32>(rec, BitOp.bt); break;
-      case 725: // bitImm:bt mem64
+      case 728: // bitImm:bt mem64
         Bit.memImm<u64>(rec, BitOp.bt); break;
-      case 726: // bit:bts reg16
+      case 729: // bit:bts reg16
         Bit.reg<u16>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 727: // bit:bts reg32
+      case 730: // bit:bts reg32
         Bit.reg<u32>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 728: // bit:bts reg64
+      case 731: // bit:bts reg64
         Bit.reg<u64>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 729: // bit:bts mem16
+      case 732: // bit:bts mem16
         Bit.mem<u16>(rec, BitOp.bts); break;
-      case 730: // bit:bts mem32
+      case 733: // bit:bts mem32
         Bit.mem<u32>(rec, BitOp.bts); break;
-      case 731: // bit:bts mem64
+      case 734: // bit:bts mem64
         Bit.mem<u64>(rec, BitOp.bts); break;
-      case 732: // bitImm:bts reg16
+      case 735: // bitImm:bts reg16
         Bit.regImm<u16>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 733: // bitImm:bts reg32
+      case 736: // bitImm:bts reg32
         Bit.regImm<u32>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 734: // bitImm:bts reg64
+      case 737: // bitImm:bts reg64
         Bit.regImm<u64>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 735: // bitImm:bts mem16
+      case 738: // bitImm:bts mem16
         Bit.memImm<u16>(rec, BitOp.bts); break;
-      case 736: // bitImm:bts mem32
+      case 739: // bitImm:bts mem32
         Bit.memImm<u32>(rec, BitOp.bts); break;
-      case 737: // bitImm:bts mem64
+      case 740: // bitImm:bts mem64
         Bit.memImm<u64>(rec, BitOp.bts); break;
-      case 738: // bit:btr reg16
+      case 741: // bit:btr reg16
         Bit.reg<u16>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 739: // bit:btr reg32
+      case 742: // bit:btr reg32
         Bit.reg<u32>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 740: // bit:btr reg64
+      case 743: // bit:btr reg64
         Bit.reg<u64>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 741: // bit:btr mem16
+      case 744: // bit:btr mem16
         Bit.mem<u16>(rec, BitOp.btr); break;
-      case 742: // bit:btr mem32
+      case 745: // bit:btr mem32
         Bit.mem<u32>(rec, BitOp.btr); break;
-      case 743: // bit:btr mem64
+      case 746: // bit:btr mem64
         Bit.mem<u64>(rec, BitOp.btr); break;
-      case 744: // bitImm:btr reg16
+      case 747: // bitImm:btr reg16
         Bit.regImm<u16>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 745: // bitImm:btr reg32
+      case 748: // bitImm:btr reg32
         Bit.regImm<u32>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 746: // bitImm:btr reg64
+      case 749: // bitImm:btr reg64
         Bit.regImm<u64>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 747: // bitImm:btr mem16
+      case 750: // bitImm:btr mem16
         Bit.memImm<u16>(rec, BitOp.btr); break;
-      case 748: // bitImm:btr mem32
+      case 751: // bitImm:btr mem32
         Bit.memImm<u32>(rec, BitOp.btr); break;
-      case 749: // bitImm:btr mem64
+      case 752: // bitImm:btr mem64
         Bit.memImm<u64>(rec, BitOp.btr); break;
-      case 750: // bit:btc reg16
+      case 753: // bit:btc reg16
         Bit.reg<u16>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 751: // bit:btc reg32
+      case 754: // bit:btc reg32
         Bit.reg<u32>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 752: // bit:btc reg64
+      case 755: // bit:btc reg64
         Bit.reg<u64>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 753: // bit:btc mem16
+      case 756: // bit:btc mem16
         Bit.mem<u16>(rec, BitOp.btc); break;
-      case 754: // bit:btc mem32
+      case 757: // bit:btc mem32
         Bit.mem<u32>(rec, BitOp.btc); break;
-      case 755: // bit:btc mem64
+      case 758: // bit:btc mem64
         Bit.mem<u64>(rec, BitOp.btc); break;
-      case 756: // bitImm:btc reg16
+      case 759: // bitImm:btc reg16
         Bit.regImm<u16>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 757: // bitImm:btc reg32
+      case 760: // bitImm:btc reg32
         Bit.regImm<u32>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 758: // bitImm:btc reg64
+      case 761: // bitImm:btc reg64
         Bit.regImm<u64>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 759: // bitImm:btc mem16
+      case 762: // bitImm:btc mem16
         Bit.memImm<u16>(rec, BitOp.btc); break;
-      case 760: // bitImm:btc mem32
+      case 763: // bitImm:btc mem32
         Bit.memImm<u32>(rec, BitOp.btc); break;
-      case 761: // bitImm:btc mem64
+      case 764: // bitImm:btc mem64
         Bit.memImm<u64>(rec, BitOp.btc); break;
-      case 762: // doubleShift:shld 16
-        shld<u16>(rec, load<u8>(rec, R_IMM)); break;
-      case 763: // doubleShift:shld 32
-        shld<u32>(rec, load<u8>(rec, R_IMM)); break;
-      case 764: // doubleShift:shld 64
-        shld<u64>(rec, load<u8>(rec, R_IMM)); break;
       case 765: // doubleShift:shld 16
-        shld<u16>(rec, load<u8>(RCX)); break;
+        shld<u16>(rec, load<u8>(rec, R_IMM)); break;
       case 766: // doubleShift:shld 32
-        shld<u32>(rec, load<u8>(RCX)); break;
+        shld<u32>(rec, load<u8>(rec, R_IMM)); break;
       case 767: // doubleShift:shld 64
+        shld<u64>(rec, load<u8>(rec, R_IMM)); break;
+      case 768: // doubleShift:shld 16
+        shld<u16>(rec, load<u8>(RCX)); break;
+      case 769: // doubleShift:shld 32
+        shld<u32>(rec, load<u8>(RCX)); break;
+      case 770: // doubleShift:shld 64
         shld<u64>(rec, load<u8>(RCX)); break;
-      case 768: // doubleShift:shrd 16
-        shrd<u16>(rec, load<u8>(rec, R_IMM)); break;
-      case 769: // doubleShift:shrd 32
-        shrd<u32>(rec, load<u8>(rec, R_IMM)); break;
-      case 770: // doubleShift:shrd 64
-        shrd<u64>(rec, load<u8>(rec, R_IMM)); break;
       case 771: // doubleShift:shrd 16
-        shrd<u16>(rec, load<u8>(RCX)); break;
+        shrd<u16>(rec, load<u8>(rec, R_IMM)); break;
       case 772: // doubleShift:shrd 32
-        shrd<u32>(rec, load<u8>(RCX)); break;
+        shrd<u32>(rec, load<u8>(rec, R_IMM)); break;
       case 773: // doubleShift:shrd 64
+        shrd<u64>(rec, load<u8>(rec, R_IMM)); break;
+      case 774: // doubleShift:shrd 16
+        shrd<u16>(rec, load<u8>(RCX)); break;
+      case 775: // doubleShift:shrd 32
+        shrd<u32>(rec, load<u8>(RCX)); break;
+      case 776: // doubleShift:shrd 64
         shrd<u64>(rec, load<u8>(RCX)); break;
-      case 774: // fence
+      case 777: // fence
         fence(rec); rec += RECORD_SIZE; continue;
-      case 775: // imulGE<T> 16
+      case 778: // imulGE<T> 16
         imulGE<u16>(rec); break;
-      case 776: // imulGE<T> 32
+      case 779: // imulGE<T> 32
         imulGE<u32>(rec); break;
-      case 777: // imulGE<T> 64
+      case 780: // imulGE<T> 64
         imulGE<u64>(rec); break;
-      case 778: // cmpxchg<T> 8
+      case 781: // cmpxchg<T> 8
         cmpxchg<u8>(rec); break;
-      case 779: // cmpxchg<T> 16
+      case 782: // cmpxchg<T> 16
         cmpxchg<u16>(rec); break;
-      case 780: // cmpxchg<T> 32
+      case 783: // cmpxchg<T> 32
         cmpxchg<u32>(rec); break;
-      case 781: // cmpxchg<T> 64
+      case 784: // cmpxchg<T> 64
         cmpxchg<u64>(rec); break;
-      case 782: // movzx8<T> 16
+      case 785: // movzx8<T> 16
         movzx8<u16>(rec); break;
-      case 783: // movzx8<T> 32
+      case 786: // movzx8<T> 32
         movzx8<u32>(rec); break;
-      case 784: // movzx8<T> 64
+      case 787: // movzx8<T> 64
         movzx8<u64>(rec); break;
-      case 785: // movzx16<T> 16
+      case 788: // movzx16<T> 16
         movzx16<u16>(rec); break;
-      case 786: // movzx16<T> 32
+      case 789: // movzx16<T> 32
         movzx16<u32>(rec); break;
-      case 787: // movzx16<T> 64
+      case 790: // movzx16<T> 64
         movzx16<u64>(rec); break;
-      case 788: // movsx8<T> 16
+      case 791: // movsx8<T> 16
         movsx8<u16>(rec); break;
-      case 789: // movsx8<T> 32
+      case 792: // movsx8<T> 32
         movsx8<u32>(rec); break;
-      case 790: // movsx8<T> 64
+      case 793: // movsx8<T> 64
         movsx8<u64>(rec); break;
-      case 791: // movsx16<T> 16
+      case 794: // movsx16<T> 16
         movsx16<u16>(rec); break;
-      case 792: // movsx16<T> 32
+      case 795: // movsx16<T> 32
         movsx16<u32>(rec); break;
-      case 793: // movsx16<T> 64
+      case 796: // movsx16<T> 64
         movsx16<u64>(rec); break;
-      case 794: // bsf<T> 16
+      case 797: // bsf<T> 16
         bsf<u16>(rec); break;
-      case 795: // bsf<T> 32
+      case 798: // bsf<T> 32
         bsf<u32>(rec); break;
-      case 796: // bsf<T> 64
+      case 799: // bsf<T> 64
         bsf<u64>(rec); break;
-      case 797: // bsr<T> 16
+      case 800: // bsr<T> 16
         bsr<u16>(rec); break;
-      case 798: // bsr<T> 32
+      case 801: // bsr<T> 32
         bsr<u32>(rec); break;
-      case 799: // bsr<T> 64
+      case 802: // bsr<T> 64
         bsr<u64>(rec); break;
-      case 800: // xadd<T> 8
+      case 803: // xadd<T> 8
         xadd<u8>(rec); break;
-      case 801: // xadd<T> 16
+      case 804: // xadd<T> 16
         xadd<u16>(rec); break;
-      case 802: // xadd<T> 32
+      case 805: // xadd<T> 32
         xadd<u32>(rec); break;
-      case 803: // xadd<T> 64
+      case 806: // xadd<T> 64
         xadd<u64>(rec); break;
+      case 807: // vmptrldGroup
+        store<u64>(RIP, nextRip(rec)); vmptrldGroup(rec); return rec;
+      case 808: // vmptrstGroup
+        store<u64>(RIP, nextRip(rec)); vmptrstGroup(rec); return rec;
+      case 809: // vmread
+        store<u64>(RIP, nextRip(rec)); vmread(rec); return rec;
+      case 810: // vmwrite
+        store<u64>(RIP, nextRip(rec)); vmwrite(rec); return rec;
       default:
         return rec;
     }
