@@ -28,6 +28,8 @@ export interface Counters {
   puts: number;
   /** Exceptions that the processor raised and delivered itself. */
   hardware_faults: number;
+  /** CPUIDs that exited and that KVM answered with #GP(0). */
+  emulated_cpuid_faults: number;
   /** Exceptions that KVM injected. */
   injected_faults: number;
 }
@@ -51,6 +53,7 @@ const STATS: readonly Stat[] = [
   "loads",
   "entering_loads",
   "puts",
+  "emulated_cpuid_faults",
   "hardware_faults",
   "injected_faults",
 ];
@@ -62,6 +65,16 @@ export class Ledger {
   readonly exitsByReason = new Map<number, number>();
   readonly rdmsr: Record<MsrCause, number> = zeroCauses();
   readonly wrmsr: Record<MsrCause, number> = zeroCauses();
+
+  /** Zeroes everything but the accesses of boot and arch_prctl, which come before any guest. */
+  restart(): void {
+    for (const stat of STATS) this.counts[stat] = 0;
+    this.exitsByReason.clear();
+    for (const cause of ["policy", "switch_to_xtra", "shared_msrs"] as const) {
+      this.rdmsr[cause] = 0;
+      this.wrmsr[cause] = 0;
+    }
+  }
 
   count(stat: Stat, times = 1): void {
     this.counts[stat] += times;

@@ -57,7 +57,10 @@ export function kvmCpuid(
 /** Handler of the CPUID exit: #GP(0) where the virtual MSR says so, else the guest's table. @kvm kvm_emulate_cpuid */
 export function kvmEmulateCpuid(vcpu: VcpuVmx): boolean {
   const exempt = vcpu.vm.rules.smmExempt && vcpu.arch.smm;
-  if (cpuidFaultEnabled(vcpu) && !exempt && !kvmRequireCpl(vcpu, 0)) return true;
+  if (cpuidFaultEnabled(vcpu) && !exempt && !kvmRequireCpl(vcpu, 0)) {
+    vcpu.host.ledger.count("emulated_cpuid_faults");
+    return true;
+  }
   const { core } = vcpu.host;
   const { eax, ebx, ecx, edx } = kvmCpuid(vcpu, core.gprLow(RAX), core.gprLow(RCX));
   core.setGprLow(RAX, eax);

@@ -6,6 +6,7 @@ export const Errno = {
   E2BIG: 7,
   EAGAIN: 11,
   ENOMEM: 12,
+  EBUSY: 16,
   EEXIST: 17,
   EINVAL: 22,
 } as const;

@@ -23,13 +23,21 @@ export interface RunBounds {
   readonly work?: bigint;
   /** Finishes the last exit to user space and comes back at once. */
   readonly immediateExit?: boolean;
+  /** Work between two yields of the generator form. The guest does not notice them. */
+  readonly slice?: bigint;
 }
 
 interface Limits {
   readonly count: bigint;
-  readonly work: bigint;
+  work: bigint;
+  readonly slice: bigint;
+  /** Work at which to yield next. */
+  nextYield: bigint;
   exits: bigint;
 }
+
+/** A run in slices: sending true stops it as a signal would. */
+export type RunSteps<T> = Generator<void, T, boolean | undefined>;
 
 const UNBOUNDED = 1n << 62n;
 /** Vector of the timer interrupt that ends a bounded run. */
@@ -37,6 +45,20 @@ const LOCAL_TIMER_VECTOR = 0xec;
 
 function workDone(vcpu: VcpuVmx, limits: Limits): bigint {
   return vcpu.host.core.read64(WORK) + limits.exits;
+}
+
+/** Yields when a slice is used up. A caller that ends the generator there finds the processor out of the guest. */
+function* pause(vcpu: VcpuVmx, limits: Limits, inGuest: boolean): RunSteps<void> {
+  const done = workDone(vcpu, limits);
+  if (done < limits.nextYield) return;
+  limits.nextYield = done + limits.slice;
+  let resumed = false;
+  try {
+    if (yield) limits.work = 0n;
+    resumed = true;
+  } finally {
+    if (!resumed && inGuest) forceExit(vcpu);
+  }
 }
 
 /** Host bits of 0x140 that act in the guest against its own value: what the observer sees at an entry. */
@@ -48,7 +70,7 @@ function noteLeaks(vcpu: VcpuVmx): void {
 }
 
 /** VMLAUNCH or VMRESUME, the guest, and back. False: the guest has not left, for the bounds. @kvm vmx_vcpu_run */
-function vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): boolean {
+function* vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   const { core, vmx, trace, ledger } = vcpu.host;
   trace?.({ name: "kvm_entry", vcpu: vcpu.id, rip: vcpu.rip });
   const faults = core.read64(EV_FAULTS);
@@ -59,7 +81,7 @@ function vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): boolean {
     vcpu.userExit = { reason: "failEntry", hardwareEntryFailureReason: BigInt(vmx.instructionError()) };
     return false;
   }
-  if (!runGuest(vcpu, limits)) return false;
+  if (!(yield* runGuest(vcpu, limits))) return false;
   vcpu.exitReason = vcpu.vmread32(Field.VM_EXIT_REASON);
   if (!(vcpu.exitReason & ENTRY_FAILURE)) vcpu.loadedVmcs.launched = true;
   vcpu.exitIntrInfo = vcpu.vmread32(Field.VM_EXIT_INTR_INFO);
@@ -76,12 +98,14 @@ function vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): boolean {
 }
 
 /** True when a VM exit came. A bound ends in one too, by a physical interrupt at that count. */
-function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
+function* runGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   const { core } = vcpu.host;
   for (;;) {
     const instructions = limits.count - core.count;
-    const work = limits.work - workDone(vcpu, limits);
-    const stop = instructions <= 0n || work <= 0n;
+    const done = workDone(vcpu, limits);
+    const end = limits.work < limits.nextYield ? limits.work : limits.nextYield;
+    const work = end - done;
+    const stop = instructions <= 0n || done >= limits.work;
     if (stop) core.exports.raiseInterrupt(LOCAL_TIMER_VECTOR);
     const code = stop ? core.run(0n, 1n) : core.run(instructions, work);
     if (stop && code === RunCode.VmExit) core.exports.raiseInterrupt(-1);
@@ -97,6 +121,7 @@ function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
       return forceExit(vcpu);
     }
     if (stop) return forceExit(vcpu);
+    if (code === RunCode.Slice) yield* pause(vcpu, limits, true);
   }
 }
 
@@ -160,7 +185,7 @@ function vmxHandleExit(vcpu: VcpuVmx): boolean {
 }
 
 /** @kvm vcpu_enter_guest */
-function vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): boolean {
+function* vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   const { host } = vcpu;
   if (vcpu.arch.tripleFault) {
     vcpu.arch.tripleFault = false;
@@ -174,7 +199,7 @@ function vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): boolean {
   host.schedulePoint("vcpu_enter_guest", vcpu);
   vmxPrepareSwitchToGuest(vcpu);
   noteLeaks(vcpu);
-  if (!vmxVcpuRun(vcpu, limits)) return false;
+  if (!(yield* vmxVcpuRun(vcpu, limits))) return false;
   const reason = vcpu.exitReason & 0xffff;
   limits.exits += 1n;
   host.ledger.exit(reason);
@@ -206,17 +231,18 @@ function atLimit(vcpu: VcpuVmx, limits: Limits): boolean {
 }
 
 /** @kvm vcpu_run */
-function vcpuRun(vcpu: VcpuVmx, limits: Limits): void {
-  while (!atLimit(vcpu, limits) && vcpuEnterGuest(vcpu, limits)) {
+function* vcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
+  while (!atLimit(vcpu, limits) && (yield* vcpuEnterGuest(vcpu, limits))) {
     if (vcpu.requestInterruptWindow && readyForInterruptInjection(vcpu)) {
       vcpu.userExit = { reason: "irqWindowOpen" };
       return;
     }
+    yield* pause(vcpu, limits, false);
   }
 }
 
 /** KVM_RUN: `userExit` of the vCPU says how it ended. @kvm kvm_arch_vcpu_ioctl_run */
-export function ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): void {
+export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
   const { core, ledger } = vcpu.host;
   const before = core.count;
   ledger.count("userspace_round_trips");
@@ -232,9 +258,14 @@ export function ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): void {
       ledger.count("signal_exits");
       return;
     }
-    vcpuRun(vcpu, {
-      count: before + (bounds.maxInstructions ?? UNBOUNDED),
-      work: core.read64(WORK) + (bounds.work ?? UNBOUNDED),
+    const start = core.read64(WORK);
+    const slice = bounds.slice ?? UNBOUNDED;
+    const count = before + (bounds.maxInstructions ?? UNBOUNDED);
+    yield* vcpuRun(vcpu, {
+      count,
+      work: start + (bounds.work ?? UNBOUNDED),
+      slice,
+      nextYield: start + slice,
       exits: 0n,
     });
   } finally {

@@ -7,7 +7,7 @@ import type { KvmExit } from "./exit.ts";
 import { kvmGvaToGpa } from "./mmu.ts";
 import { ioctlGetMsrs, ioctlSetMsrs, type MsrEntry } from "./msr-ioctl.ts";
 import { getRegs, getSregs, type Regs, type Sregs, setRegs, setSregs } from "./registers.ts";
-import { ioctlRun, type RunBounds, readyForInterruptInjection } from "./run.ts";
+import { ioctlRun, type RunBounds, type RunSteps, readyForInterruptInjection } from "./run.ts";
 import { vcpuLoad, vcpuPut } from "./switch.ts";
 import { VcpuVmx, type VmState } from "./vcpu.ts";
 import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts";
@@ -16,6 +16,7 @@ import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts
 export class Vcpu {
   /** The kernel's own structure, for tests and reports. */
   readonly vmx: VcpuVmx;
+  #running = false;
 
   constructor(vm: VmState, id: number, policy: Policy, options: Partial<PolicyOptions>) {
     const vcpu = new VcpuVmx(vm, id);
@@ -50,6 +51,7 @@ export class Vcpu {
   }
 
   #ioctl<T>(body: () => T): T {
+    if (this.#running) throw new KvmError("ioctl", "EBUSY", "the vCPU is running");
     vcpuLoad(this.vmx);
     try {
       return body();
@@ -60,7 +62,25 @@ export class Vcpu {
 
   /** KVM_RUN. An "io" exit of direction "in" wants its data filled before the next call. */
   run(bounds: RunBounds = {}): KvmExit {
-    ioctlRun(this.vmx, bounds);
+    const steps = this.runSteps(bounds);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  /**
+   * KVM_RUN in slices of `bounds.slice` work units, for callers that must not block; next(true) stops it with "intr".
+   * Until it is done the vCPU is in the guest and takes no other call. Slices change nothing that is counted.
+   */
+  *runSteps(bounds: RunBounds = {}): RunSteps<KvmExit> {
+    if (this.#running) throw new KvmError("KVM_RUN", "EBUSY", "the vCPU is running");
+    this.#running = true;
+    try {
+      yield* ioctlRun(this.vmx, bounds);
+    } finally {
+      this.#running = false;
+    }
     const exit = this.vmx.userExit;
     if (exit === undefined) throw new Error("KVM_RUN came back without an exit reason");
     return exit;

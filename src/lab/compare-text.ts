@@ -1,0 +1,90 @@
+import { formatInterval } from "../cost/index.ts";
+import type { CompareReport, CompareRow } from "./compare.ts";
+
+const COLUMNS: readonly {
+  readonly title: string;
+  readonly value: (row: CompareRow) => string;
+  readonly left?: boolean;
+}[] = [
+  { title: "host", value: (row) => String(row.host) },
+  { title: "policy", value: (row) => row.policy, left: true },
+  { title: "result", value: verdict, left: true },
+  { title: "exits", value: (row) => count(row.exits) },
+  { title: "CPUID", value: (row) => count(row.cpuidExits) },
+  { title: "WRMSR", value: (row) => count(row.wrmsr) },
+  { title: "RDMSR", value: (row) => count(row.rdmsr) },
+  { title: "hw faults", value: (row) => count(row.hardwareFaults) },
+  { title: "cycles", value: (row) => formatInterval(row.cycles.total) },
+];
+
+function count(value: number): string {
+  return value.toLocaleString("en-US");
+}
+
+function verdict(row: CompareRow): string {
+  if (!row.right) return "WRONG";
+  if (!row.hostKept) return "host lost";
+  return row.leaks.ring3mwait > 0 ? "right, mwait leak" : "right";
+}
+
+function table(rows: readonly CompareRow[], winners: ReadonlySet<string>): string[] {
+  const cells = rows.map((row) => COLUMNS.map((column) => column.value(row)));
+  const widths = COLUMNS.map((column, i) => Math.max(column.title.length, ...cells.map((line) => line[i]!.length)));
+  const line = (texts: readonly string[], mark: string): string =>
+    `${mark} ${texts.map((text, i) => (COLUMNS[i]!.left ? text.padEnd(widths[i]!) : text.padStart(widths[i]!))).join("  ")}`.trimEnd();
+  return [
+    line(
+      COLUMNS.map((column) => column.title),
+      " ",
+    ),
+    ...rows.map((row, i) => line(cells[i]!, winners.has(`${row.host} ${row.policy}`) ? "*" : " ")),
+  ];
+}
+
+function breakEvenLines(report: CompareReport): string[] {
+  const { breakEven, model } = report;
+  if (breakEven === undefined) {
+    return report.rows.some((row) => row.host === 0)
+      ? ["Break-even: this guest's CPUIDs never fault, so hardware faulting has nothing to win."]
+      : [];
+  }
+  const two = (value: number): string => value.toPrecision(3);
+  const { threshold, loadsToBreakEven: loads } = breakEven;
+  const side = {
+    hardware: "hardware faulting is cheaper",
+    emulation: "emulation is cheaper",
+    undecided: "the model cannot tell",
+  }[breakEven.verdict];
+  return [
+    `Break-even (host value 0): ${count(breakEven.faultingCpuids)} faulting CPUIDs in ${count(breakEven.enteringLoads)} entering loads, ` +
+      `${two(breakEven.rate)} a load; ${model.name} breaks even at ${two(threshold.low)}-${two(threshold.high)}: ${side}.`,
+    `These CPUIDs would break even at ${count(Math.floor(loads.low))}-${count(Math.ceil(loads.high))} entering loads.`,
+  ];
+}
+
+/** The report as lines for a terminal of 100 columns. */
+export function compareText(report: CompareReport): string[] {
+  const winners = new Set(
+    report.winners.flatMap(({ host, policies }) => policies.map((policy) => `${host} ${policy}`)),
+  );
+  const wrong = report.rows.filter((row) => !row.right);
+  const mwait = report.rows.filter((row) => row.leaks.ring3mwait > 0);
+  return [
+    `Kernel rules ${report.kernel}; cost model ${report.model.name}: ${report.model.summary}.`,
+    "",
+    ...table(report.rows, winners),
+    "",
+    ...report.winners.map(({ host, policies }) =>
+      policies.length === 0
+        ? `Host value ${host}: no policy gives the right result.`
+        : `Host value ${host}: ${policies.join(", ")} ${policies.length === 1 ? "is" : "are"} right and cheapest (*).`,
+    ),
+    ...wrong.map((row) => `Host value ${row.host}, ${row.policy}: ${row.wrong}${leakNote(row)}.`),
+    ...mwait.map((row) => `Host value ${row.host}, ${row.policy}: the host's ring-3 MWAIT bit acted in the guest.`),
+    ...breakEvenLines(report),
+  ];
+}
+
+function leakNote(row: CompareRow): string {
+  return row.leaks.faulting > 0 ? "; the host's CPUID faulting acted in the guest (the leak)" : "";
+}

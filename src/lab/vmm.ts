@@ -1,0 +1,192 @@
+import type { SegmentRegister } from "../core/index.ts";
+import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
+import {
+  type DescriptorTable,
+  Kvm,
+  type KvmExit,
+  type KvmOptions,
+  REGISTER_NAMES,
+  type Regs,
+  type Segment,
+  type Sregs,
+  type Vcpu,
+} from "../kvm/index.ts";
+import type { GuestImage, RegisterUpdate, StartState } from "../machine/index.ts";
+import { imageMemory, startState } from "../machine/index.ts";
+
+const CR0_PG = 1n << 31n;
+const EFER_LME = 1n << 8n;
+const EFER_LMA = 1n << 10n;
+const DEFAULT_MEMORY = 16 << 20;
+
+/** How a guest's run ended. */
+export type GuestEnding =
+  | { readonly kind: "exit" /** What was written to port 0xF4. */; readonly status: number }
+  | { readonly kind: "halt" }
+  | { readonly kind: "shutdown" }
+  | { readonly kind: "limit" }
+  | { readonly kind: "interrupted" }
+  | { readonly kind: "failed"; readonly message: string };
+
+export interface VmmOptions extends Omit<KvmOptions, "host"> {
+  readonly image: GuestImage;
+  /** Bytes of RAM. Default 16 MiB. */
+  readonly memory?: number;
+  readonly maxInstructions?: number;
+  readonly console?: (byte: number) => void;
+}
+
+/** A VMM of one vCPU with RAM at 0, a debug console, a serial port and the exit port: what a KVM user writes. */
+export class Vmm {
+  readonly kvm: Kvm;
+  readonly vcpu: Vcpu;
+  readonly #bus: PortBus;
+  readonly #limit: bigint;
+  #status: number | undefined;
+
+  constructor(options: VmmOptions) {
+    const memory = options.memory ?? DEFAULT_MEMORY;
+    this.kvm = new Kvm({ ...options, hostOptions: { ...options.hostOptions, memory } });
+    const vm = this.kvm.createVm();
+    const userspaceAddr = vm.allocMemory(BigInt(memory));
+    vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0n, memorySize: BigInt(memory), userspaceAddr });
+    for (const { address, data } of imageMemory(options.image, memory)) {
+      vm.writeMemory(userspaceAddr + BigInt(address), data);
+    }
+    this.vcpu = vm.createVcpu(0);
+    this.vcpu.setCpuid2(this.kvm.getSupportedCpuid());
+    enterAt(this.vcpu, startState(options.image, memory));
+    const emit = options.console ?? (() => {});
+    this.#bus = new PortBus()
+      .add(new DebugConsole(emit))
+      .add(new Serial(emit))
+      .add(
+        new DebugExit((value) => {
+          this.#status = value;
+        }),
+      );
+    this.#limit = BigInt(options.maxInstructions ?? Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Runs to the end of the guest; yields every `slice` work units, and true sent to it interrupts. */
+  *runSteps(slice?: bigint): Generator<void, GuestEnding, boolean | undefined> {
+    const { core } = this.kvm.host;
+    const start = core.count;
+    let interrupted = false;
+    for (;;) {
+      const left = this.#limit - (core.count - start);
+      const steps = this.vcpu.runSteps({ maxInstructions: left, ...(slice === undefined ? {} : { slice }) });
+      let step = steps.next();
+      while (!step.done) {
+        interrupted = (yield) ?? false;
+        step = steps.next(interrupted);
+      }
+      const ending = this.#handle(step.value);
+      if (ending?.kind === "limit" && interrupted) return { kind: "interrupted" };
+      if (ending !== undefined) return ending;
+    }
+  }
+
+  /** Runs to the end of the guest. */
+  run(): GuestEnding {
+    const steps = this.runSteps();
+    for (;;) {
+      const step = steps.next();
+      if (step.done) return step.value;
+    }
+  }
+
+  #handle(exit: KvmExit): GuestEnding | undefined {
+    switch (exit.reason) {
+      case "io":
+        this.#portIo(exit);
+        return this.#status === undefined ? undefined : { kind: "exit", status: this.#status };
+      case "hlt":
+        return { kind: "halt" };
+      case "shutdown":
+        return { kind: "shutdown" };
+      case "intr":
+        return { kind: "limit" };
+      case "setTpr":
+      case "irqWindowOpen":
+        return undefined;
+      case "failEntry":
+        return { kind: "failed", message: `VM entry failed: 0x${exit.hardwareEntryFailureReason.toString(16)}` };
+      case "internalError":
+        return { kind: "failed", message: exit.message };
+      case "unknown":
+        return { kind: "failed", message: `unknown VM exit ${exit.hardwareExitReason}` };
+    }
+  }
+
+  #portIo(exit: Extract<KvmExit, { reason: "io" }>): void {
+    const { port, size, count, data } = exit;
+    for (let item = 0; item < count; item++) {
+      const bytes = data.subarray(item * size, (item + 1) * size);
+      if (exit.direction === "out") {
+        const value = bytes.reduceRight((sum, byte) => sum * 256 + byte, 0);
+        this.#bus.write(port, value, size);
+      } else {
+        const value = this.#bus.read(port, size);
+        for (let i = 0; i < size; i++) bytes[i] = (value >>> (8 * i)) & 0xff;
+      }
+    }
+  }
+}
+
+/** Access rights of the start state as a kvm_segment. */
+function toSegment(from: Partial<SegmentRegister>): Segment {
+  const { selector = 0, base = 0n, limit = 0, attributes: a = 0 } = from;
+  const unusable = (a >> 16) & 1;
+  return {
+    base,
+    limit,
+    selector,
+    type: a & 15,
+    present: unusable ? 0 : (a >> 7) & 1,
+    dpl: (a >> 5) & 3,
+    db: (a >> 14) & 1,
+    s: (a >> 4) & 1,
+    l: (a >> 13) & 1,
+    g: (a >> 15) & 1,
+    avl: (a >> 12) & 1,
+    unusable,
+  };
+}
+
+const wide = (value: bigint | number): bigint => BigInt(value);
+
+function table(from: RegisterUpdate["gdtr"]): DescriptorTable {
+  return { base: wide(from?.base ?? 0n), limit: from?.limit ?? 0 };
+}
+
+function segments(update: RegisterUpdate): Partial<Sregs> {
+  const out: Partial<Sregs> = {};
+  for (const name of ["cs", "ds", "es", "fs", "gs", "ss", "tr"] as const) {
+    const value = update[name];
+    if (value !== undefined) out[name] = toSegment(value);
+  }
+  if (update.ldtr !== undefined) out.ldt = toSegment(update.ldtr);
+  return out;
+}
+
+/** KVM_SET_SREGS and KVM_SET_REGS as the start state asks. */
+function enterAt(vcpu: Vcpu, start: StartState): void {
+  const update = start.registers;
+  const before = vcpu.getSregs();
+  const cr0 = wide(update.cr0 ?? before.cr0);
+  const efer = wide(update.efer ?? before.efer);
+  const long = (cr0 & CR0_PG) !== 0n && (efer & EFER_LME) !== 0n;
+  vcpu.setSregs({
+    ...before,
+    ...segments(update),
+    gdt: { ...before.gdt, ...table(update.gdtr) },
+    idt: { ...before.idt, ...table(update.idtr) },
+    cr0,
+    cr3: wide(update.cr3 ?? before.cr3),
+    cr4: wide(update.cr4 ?? before.cr4),
+    efer: long ? efer | EFER_LMA : efer,
+  });
+  const regs = Object.fromEntries(REGISTER_NAMES.map((name) => [name, wide(update[name] ?? 0n)])) as Regs;
+  vcpu.setRegs({ ...regs, rip: wide(update.rip ?? 0n), rflags: wide(update.rflags ?? 2n) });
+}
