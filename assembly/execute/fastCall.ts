@@ -7,6 +7,7 @@ import {
 import { EFER_SCE, FLAG_IF, FLAG_RF, FLAG_VM, SA_ACCESSED, SA_CODE, SA_DB, SA_DPL_SHIFT, SA_G, SA_L, SA_P, SA_READ, SA_S, SA_WRITE, SEL_ERROR, VEC_UD } from "../abi/x86";
 import { getRflags, setRflags } from "../state/flags";
 import { raise } from "../state/stop";
+import { hasSep } from "../system/features";
 import { code64, cpl, deriveSegment, longMode, protectionEnabled, recomputeMode } from "../system/mode";
 import { setSegment } from "../system/segments";
 import { canonical } from "../system/width";
@@ -68,6 +69,10 @@ export function sysret(rec: usize): void {
 
 /** @sdm 2B "SYSENTER-Fast System Call" */
 export function sysenter(_rec: usize): void {
+  if (!hasSep()) {
+    raise(VEC_UD);
+    return;
+  }
   const cs = selectors(load<u64>(MSR_SYSENTER_CS));
   if (!protectionEnabled() || (cs & SEL_ERROR) == 0) {
     gp0();
@@ -84,6 +89,10 @@ export function sysenter(_rec: usize): void {
 
 /** @sdm 2B "SYSEXIT-Fast Return from Fast System Call" */
 export function sysexit(rec: usize): void {
+  if (!hasSep()) {
+    raise(VEC_UD);
+    return;
+  }
   const cs = selectors(load<u64>(MSR_SYSENTER_CS)) & SEL_ERROR;
   const wide = load<u8>(rec, R_SIZE) == 8;
   const rip = wide ? load<u64>(RDX) : <u64>load<u32>(RDX);

@@ -12,6 +12,7 @@ import { aborted, stop } from "../state/stop";
 import { portAllowed } from "../system/tss";
 import { exitIo, nonRoot } from "../vmx/intercept";
 import { segmentOf } from "./operands";
+import { enterHook, leaveHook } from "./privilege";
 
 // exit qualification
 const IO_IN: u32 = 8;
@@ -35,20 +36,27 @@ export function outDx(rec: usize): void {
   output(<u32>load<u16>(RDX), 0, rec);
 }
 
-/** No device: all ones. */
-function readPort(port: u32, size: u32): u32 {
-  return load<u32>(HOOKS) & HookBit.PortIn ? portIn(port, size) : 0xffffffff;
+/** No device: all ones. Test aborted() after it. */
+function readPort(port: u32, size: u32, rec: usize): u32 {
+  if (!(load<u32>(HOOKS) & HookBit.PortIn)) return 0xffffffff;
+  enterHook(rec);
+  const value = portIn(port, size);
+  leaveHook(rec);
+  return value;
 }
 
-function writePort(port: u32, size: u32, value: u32): void {
-  if (load<u32>(HOOKS) & HookBit.PortOut) portOut(port, size, value);
+function writePort(port: u32, size: u32, value: u32, rec: usize): void {
+  if (!(load<u32>(HOOKS) & HookBit.PortOut)) return;
+  enterHook(rec);
+  portOut(port, size, value);
+  leaveHook(rec);
 }
 
 function input(port: u32, bits: u32, rec: usize): void {
   const size: u32 = load<u8>(rec, R_SIZE);
   if (!portAllowed(port, size)) return;
   if (nonRoot() && exitIo(port, size, bits, 0, rec)) return;
-  const value = readPort(port, size);
+  const value = readPort(port, size, rec);
   if (aborted()) return;
   if (size == 1) store<u8>(RAX, <u8>value);
   else if (size == 2) store<u16>(RAX, <u16>value);
@@ -60,7 +68,7 @@ function output(port: u32, bits: u32, rec: usize): void {
   if (!portAllowed(port, size)) return;
   if (nonRoot() && exitIo(port, size, bits, 0, rec)) return;
   const value = load<u32>(RAX);
-  writePort(port, size, size == 1 ? value & 0xff : size == 2 ? value & 0xffff : value);
+  writePort(port, size, size == 1 ? value & 0xff : size == 2 ? value & 0xffff : value, rec);
 }
 
 // --- string forms: each iteration is committed, so that a fault or the end of a slice leaves a resumable state ---
@@ -120,7 +128,7 @@ export function ins(rec: usize): void {
   do {
     const host = probeWrite(SEG_ES, truncated(rec, load<u64>(RDI)), size);
     if (aborted()) return;
-    const value = readPort(port, size);
+    const value = readPort(port, size, rec);
     if (aborted()) return;
     if (size == 1) store<u8>(host, <u8>value);
     else if (size == 2) store<u16>(host, <u16>value);
@@ -140,7 +148,7 @@ export function outs(rec: usize): void {
     const at = truncated(rec, load<u64>(RSI));
     const value: u32 = size == 1 ? <u32>readMem<u8>(seg, at) : size == 2 ? <u32>readMem<u16>(seg, at) : readMem<u32>(seg, at);
     if (aborted()) return;
-    writePort(port, size, value);
+    writePort(port, size, value, rec);
     if (aborted()) return;
     advance(rec, RSI, by);
   } while (goOn(rec));

@@ -1,9 +1,10 @@
 // Checks that begin the handlers of privileged instructions.
-import { R_MODRM } from "../abi/record";
-import { CPL, GPR } from "../abi/state";
+import { R_INDEX, R_MODRM } from "../abi/record";
+import { COUNT, CPL, GPR, RIP } from "../abi/state";
 import { VEC_GP, VEC_UD } from "../abi/x86";
-import { raise, raiseError } from "../state/stop";
+import { aborted, raise, raiseError } from "../state/stop";
 import { protectedMode } from "../system/mode";
+import { insnRip, nextRip } from "./operands";
 
 /** CPL 0 or #GP(0); vm86 is CPL 3. */
 export function requireCpl0(): bool {
@@ -46,4 +47,17 @@ export function pair(high: usize, low: usize): u64 {
 export function setPair(high: usize, low: usize, value: u64): void {
   store<u64>(low, value & 0xffffffff);
   store<u64>(high, value >> 32);
+}
+
+/** Before a callback: RIP is that of the instruction, COUNT what completed before it. */
+export function enterHook(rec: usize): void {
+  store<u64>(RIP, insnRip(rec));
+  store<u64>(COUNT, load<u64>(COUNT) + <u64>load<u8>(rec, R_INDEX));
+}
+
+/** After it. False: the callback stopped the instruction. */
+export function leaveHook(rec: usize): bool {
+  store<u64>(RIP, nextRip(rec));
+  store<u64>(COUNT, load<u64>(COUNT) - <u64>load<u8>(rec, R_INDEX));
+  return !aborted();
 }

@@ -9,7 +9,7 @@ import { setShadow } from "../system/shadow";
 import { mergeSp, stackMask } from "../system/width";
 import { storeSystem } from "./controlRegisters";
 import { stackOperand } from "./farTarget";
-import { readRmSource } from "./operands";
+import { readRm } from "./operands";
 
 /** SEG_* of the segment operand; REX.R does not extend it. 6 and 7 are #UD, then all ones. */
 function segmentOperand(rec: usize): u32 {
@@ -37,7 +37,7 @@ export function movToSeg(rec: usize): void {
     raise(VEC_UD);
     return;
   }
-  const selector = <u32>readRmSource<u16>(rec);
+  const selector = <u32>readRm<u16>(rec);
   if (aborted()) return;
   if (loadSegment(seg, selector)) noteStackLoad(seg, rec);
 }

@@ -8,7 +8,7 @@ import {
 import { REASON_CPUID, REASON_INVD, REASON_RDTSC } from "../abi/exits";
 import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, Msr, VEC_GP } from "../abi/x86";
 import { cpuidHook, rdmsrHook, wrmsrHook } from "../imports";
-import { aborted, raiseError, stop } from "../state/stop";
+import { raiseError, stop } from "../state/stop";
 import { answerCpuid } from "../system/cpuid";
 import { protectionEnabled, vm86 } from "../system/mode";
 import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
@@ -16,7 +16,7 @@ import { setShadow } from "../system/shadow";
 import { readTsc } from "../system/time";
 import { iopl } from "../system/tss";
 import { exitHlt, exitInstruction, exitRdmsr, exitRdpmc, exitRdtsc, exitWbinvd, exitWrmsr, guestTsc, nonRoot } from "../vmx/intercept";
-import { gp0, pair, requireCpl0, setPair } from "./privilege";
+import { enterHook, gp0, leaveHook, pair, requireCpl0, setPair } from "./privilege";
 
 /** CPUID faulting is a privilege fault, so it comes before the exit. @sdm 2A "CPUID-CPU Identification" */
 export function cpuid(rec: usize): void {
@@ -32,8 +32,9 @@ export function cpuid(rec: usize): void {
   const subleaf = load<u32>(RCX);
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Cpuid) {
+    enterHook(rec);
     answered = cpuidHook(leaf, subleaf);
-    if (aborted()) return;
+    if (!leaveHook(rec)) return;
   }
   if (!answered) answerCpuid(leaf, subleaf);
   store<u64>(RAX, <u64>load<u32>(COMM_CPUID));
@@ -49,8 +50,9 @@ export function rdmsr(rec: usize): void {
   if (nonRoot() && exitRdmsr(index, rec)) return;
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Rdmsr) {
+    enterHook(rec);
     answered = rdmsrHook(index);
-    if (aborted()) return;
+    if (!leaveHook(rec)) return;
   }
   if (answered == 2 || (!answered && !readMsr(index, load<u8>(rec, R_INDEX)))) {
     gp0();
@@ -69,8 +71,9 @@ export function wrmsr(rec: usize): void {
   const value = pair(RDX, RAX);
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Wrmsr) {
+    enterHook(rec);
     answered = wrmsrHook(index, value);
-    if (aborted()) return;
+    if (!leaveHook(rec)) return;
   }
   if (answered == 2 || (!answered && !writeMsr(index, value, load<u8>(rec, R_INDEX)))) gp0();
 }

@@ -41,6 +41,7 @@ const EDX_1 =
   (1 << 4) | // TSC
   (1 << 5) | // MSR
   (1 << 6) | // PAE
+  (1 << 11) | // SYSENTER and SYSEXIT
   (1 << 13) | // PGE
   (1 << 15); // CMOV
 
