@@ -7,6 +7,10 @@ import { exitOnBrokenPipe, styler } from "./terminal.ts";
 
 const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Command> }>> = {
   run: { summary: "run a guest binary, bare or under VMX", load: async () => (await import("./run.ts")).runCommand },
+  compare: {
+    summary: "run a guest under every policy for MSR 0x140 and compare",
+    load: async () => (await import("./compare.ts")).compareCommand,
+  },
   demo: {
     summary: "run a real guest and show what it does",
     load: async () => (await import("./demo.ts")).demoCommand,

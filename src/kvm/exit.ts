@@ -1,3 +1,5 @@
+import type { UnimplementedInstruction } from "../core/index.ts";
+
 /** Why Vcpu.run returned: KVM_EXIT_* with its payload. */
 export type KvmExit =
   | {
@@ -23,6 +25,8 @@ export type KvmExit =
       readonly suberror: number;
       readonly data: readonly bigint[];
       readonly message: string;
+      /** Set when the guest reached an instruction that exists but is not built. */
+      readonly unimplemented?: UnimplementedInstruction;
     }
   | { readonly reason: "unknown"; readonly hardwareExitReason: bigint };
 

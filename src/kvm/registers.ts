@@ -1,4 +1,4 @@
-import { CR2 } from "../../assembly/abi/state.ts";
+import { CR2, DR0, DR6 } from "../../assembly/abi/state.ts";
 import { kvmReadCr0, kvmReadCr4, loadPdptrsForSregs, vmxSetCr0, vmxSetCr4, vmxSetEfer } from "./control-registers.ts";
 import { CR0_PE, CR0_PG, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME } from "./cr-bits.ts";
 import { KvmError } from "./errors.ts";
@@ -132,4 +132,11 @@ export function setSregs(vcpu: VcpuVmx, sregs: Sregs): void {
   if (!loadPdptrsForSregs(vcpu)) throw new KvmError("KVM_SET_SREGS", "EINVAL", "bad PDPTEs");
   // the order above may have gone through enter_lmode or exit_lmode
   vmxSetEfer(vcpu, sregs.efer);
+}
+
+/** DR0-DR3 and DR6 are in the core, DR7 in the VMCS. @kvm kvm_vcpu_ioctl_x86_get_debugregs */
+export function getDebugRegs(vcpu: VcpuVmx): bigint[] {
+  const { core } = vcpu.host;
+  const addresses = [0, 1, 2, 3].map((i) => core.read64(DR0 + 8 * i));
+  return [...addresses, core.read64(DR6), vcpu.vmread(Field.GUEST_DR7)];
 }

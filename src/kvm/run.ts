@@ -137,7 +137,8 @@ function forceExit(vcpu: VcpuVmx): boolean {
 }
 
 function unimplemented(vcpu: VcpuVmx): boolean {
-  const { rip, bytes, mode } = vcpu.host.core.unimplemented();
+  const instruction = vcpu.host.core.unimplemented();
+  const { rip, bytes, mode } = instruction;
   const text = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
   const left = forceExit(vcpu);
   vcpu.userExit = {
@@ -145,6 +146,7 @@ function unimplemented(vcpu: VcpuVmx): boolean {
     suberror: KVM_INTERNAL_ERROR_EMULATION,
     data: [rip, BigInt(mode), ...Array.from(bytes, BigInt)],
     message: `the instruction at rip 0x${rip.toString(16)} is not implemented: ${text} (${mode}-bit code)`,
+    unimplemented: instruction,
   };
   return left;
 }

@@ -6,7 +6,7 @@ import { kvmQueueInterrupt } from "./events.ts";
 import type { KvmExit } from "./exit.ts";
 import { kvmGvaToGpa } from "./mmu.ts";
 import { ioctlGetMsrs, ioctlSetMsrs, type MsrEntry } from "./msr-ioctl.ts";
-import { getRegs, getSregs, type Regs, type Sregs, setRegs, setSregs } from "./registers.ts";
+import { getDebugRegs, getRegs, getSregs, type Regs, type Sregs, setRegs, setSregs } from "./registers.ts";
 import { ioctlRun, type RunBounds, type RunSteps, readyForInterruptInjection } from "./run.ts";
 import { vcpuLoad, vcpuPut } from "./switch.ts";
 import { VcpuVmx, type VmState } from "./vcpu.ts";
@@ -104,6 +104,11 @@ export class Vcpu {
   /** KVM_SET_SREGS; KvmError EINVAL where control registers contradict each other. */
   setSregs(sregs: Sregs): void {
     this.#ioctl(() => setSregs(this.vmx, sregs));
+  }
+
+  /** KVM_GET_DEBUGREGS: DR0-DR3, DR6, DR7. */
+  getDebugRegs(): bigint[] {
+    return this.#ioctl(() => getDebugRegs(this.vmx));
   }
 
   /** KVM_GET_MSRS: the entries before the first that cannot be read. */

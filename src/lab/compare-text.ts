@@ -24,7 +24,8 @@ function count(value: number): string {
 function verdict(row: CompareRow): string {
   if (!row.right) return "WRONG";
   if (!row.hostKept) return "host lost";
-  return row.leaks.ring3mwait > 0 ? "right, mwait leak" : "right";
+  if (row.leaks.faulting > 0) return "right by luck";
+  return row.leaks.ring3mwait > 0 ? "mwait leak" : "right";
 }
 
 function table(rows: readonly CompareRow[], winners: ReadonlySet<string>): string[] {
@@ -68,6 +69,7 @@ export function compareText(report: CompareReport): string[] {
     report.winners.flatMap(({ host, policies }) => policies.map((policy) => `${host} ${policy}`)),
   );
   const wrong = report.rows.filter((row) => !row.right);
+  const lucky = report.rows.filter((row) => row.right && row.leaks.faulting > 0);
   const mwait = report.rows.filter((row) => row.leaks.ring3mwait > 0);
   return [
     `Kernel rules ${report.kernel}; cost model ${report.model.name}: ${report.model.summary}.`,
@@ -76,8 +78,12 @@ export function compareText(report: CompareReport): string[] {
     "",
     ...report.winners.map(({ host, policies }) =>
       policies.length === 0
-        ? `Host value ${host}: no policy gives the right result.`
-        : `Host value ${host}: ${policies.join(", ")} ${policies.length === 1 ? "is" : "are"} right and cheapest (*).`,
+        ? `Host value ${host}: no policy gives the right result without a leak.`
+        : `Host value ${host}: cheapest without a leak (*): ${policies.join(", ")}.`,
+    ),
+    ...lucky.map(
+      (row) =>
+        `Host value ${row.host}, ${row.policy}: the host's faulting bit was on in the guest, which did not notice.`,
     ),
     ...wrong.map((row) => `Host value ${row.host}, ${row.policy}: ${row.wrong}${leakNote(row)}.`),
     ...mwait.map((row) => `Host value ${row.host}, ${row.policy}: the host's ring-3 MWAIT bit acted in the guest.`),

@@ -48,7 +48,7 @@ export interface CompareRow {
 
 export interface Winner {
   readonly host: number;
-  /** Right policies of the least midpoint; several when they tie. */
+  /** Cheapest by midpoint of the policies that are right, leak nothing and keep the host's value; several when they tie. */
   readonly policies: readonly string[];
 }
 
@@ -121,8 +121,13 @@ function toRow(
   };
 }
 
+/** Did a bit of the host act in the guest, whether the guest noticed or not? */
+function leaks(row: CompareRow): boolean {
+  return row.leaks.faulting > 0 || row.leaks.ring3mwait > 0;
+}
+
 function winner(host: number, rows: readonly CompareRow[]): Winner {
-  const right = rows.filter((row) => row.host === host && row.right && row.hostKept);
+  const right = rows.filter((row) => row.host === host && row.right && row.hostKept && !leaks(row));
   const best = Math.min(...right.map((row) => row.cycles.midpoint));
   return { host, policies: right.filter((row) => row.cycles.midpoint === best).map((row) => row.policy) };
 }

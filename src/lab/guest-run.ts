@@ -20,6 +20,8 @@ export interface GuestRunResult {
   readonly policy: string;
   readonly regs: Regs;
   readonly sregs: Sregs;
+  /** DR0-DR3, DR6, DR7. */
+  readonly debugRegs: readonly bigint[];
   /** VM exits by the kernel's names, most frequent first. */
   readonly exits: Readonly<Record<string, number>>;
   readonly ledger: Ledger;
@@ -55,6 +57,7 @@ function result(vmm: Vmm, hostBefore: bigint, ending: GuestEnding): GuestRunResu
     policy: policy.name,
     regs: vmm.vcpu.getRegs(),
     sregs: vmm.vcpu.getSregs(),
+    debugRegs: vmm.vcpu.getDebugRegs(),
     exits: Object.fromEntries(byCount.map(([reason, count]) => [exitReasonName(reason), count])),
     ledger,
     counts,

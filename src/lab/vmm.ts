@@ -1,4 +1,4 @@
-import type { SegmentRegister } from "../core/index.ts";
+import type { SegmentRegister, UnimplementedInstruction } from "../core/index.ts";
 import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
 import {
   type DescriptorTable,
@@ -26,6 +26,7 @@ export type GuestEnding =
   | { readonly kind: "shutdown" }
   | { readonly kind: "limit" }
   | { readonly kind: "interrupted" }
+  | ({ readonly kind: "unimplemented" } & UnimplementedInstruction)
   | { readonly kind: "failed"; readonly message: string };
 
 export interface VmmOptions extends Omit<KvmOptions, "host"> {
@@ -113,6 +114,7 @@ export class Vmm {
       case "failEntry":
         return { kind: "failed", message: `VM entry failed: 0x${exit.hardwareEntryFailureReason.toString(16)}` };
       case "internalError":
+        if (exit.unimplemented) return { kind: "unimplemented", ...exit.unimplemented };
         return { kind: "failed", message: exit.message };
       case "unknown":
         return { kind: "failed", message: `unknown VM exit ${exit.hardwareExitReason}` };
