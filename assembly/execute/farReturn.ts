@@ -9,6 +9,7 @@ import { code64, cpl, longMode, protectedMode, recomputeMode, vm86 } from "../sy
 import { setRealSegment, setVm86Segment } from "../system/segments";
 import { iopl } from "../system/tss";
 import { mergeSp } from "../system/width";
+import { iretUnblocksNmi } from "../vmx/boundary";
 import { checkOffset, chooseReturnCode, chooseReturnStack, commitCode, commitReturnStack, dropDataSegments, fault, stackOperand } from "./farTarget";
 
 const VM86_LIMIT: u64 = 0xffff;
@@ -66,7 +67,7 @@ function realTarget(selector: u32, rip: u64): bool {
 
 /** IRET ends the blocking of NMIs even when it faults. @sdm 3A "Handling Multiple NMIs" */
 export function iret(rec: usize): void {
-  store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~BLOCK_NMI);
+  if (iretUnblocksNmi()) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~BLOCK_NMI);
   const size: u32 = load<u8>(rec, R_SIZE);
   if (vm86()) {
     if (iopl() == 3) iretReal(size, true);

@@ -30,13 +30,16 @@ import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch.generated";
 import { insnRip, nextRip } from "../execute/operands";
 import { fetchAt } from "../memory/access";
-import { FLAG_TF } from "../state/flags";
+import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { boundary, GO_ON, settle } from "./boundary";
 
 /** Blocks are run in stretches of at most this many instructions, so that a tier change of the engine can take effect. */
 const STRETCH_FIRST: u64 = 20000;
 const STRETCH_MAX: u64 = 1 << 20;
+
+/** While one of these is set, instructions run one at a time. */
+const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
 
 // one record and its END, for instructions that run alone
 const single: usize = memory.data(64);
@@ -105,7 +108,13 @@ function stepOne(): void {
   closeBlock(single + 32, length, 1);
   store<u64>(BLOCK_RIP, rip);
   const tf = load<u32>(EFLAGS_REST) & FLAG_TF;
+  // an instruction that completes leaves RF clear; only IRET sets it. @sdm 3B "Instruction-Breakpoint Exception Condition"
+  const rf = load<u32>(EFLAGS_REST) & FLAG_RF;
+  store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
   account(dispatch(single));
+  if (rf && load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
+    store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | rf);
+  }
   if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat))) {
     store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | 0x4000);
     store<u32>(EXTRA, 1);
@@ -145,7 +154,7 @@ function stretch(limit: u64): void {
     }
     store<u64>(BLOCK_RIP, rip);
     account(dispatch(b + BK_RECORDS));
-  } while (load<u64>(COUNT) < limit && !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & FLAG_TF)));
+  } while (load<u64>(COUNT) < limit && !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & STEP_FLAGS)));
 }
 
 function saturatingAdd(a: u64, b: u64): u64 {
@@ -172,7 +181,7 @@ export function run(maxInstructions: u64, work: u64): u32 {
       if (code != GO_ON) return code;
       if (load<u32>(STOP) || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
     }
-    if (load<u32>(EFLAGS_REST) & FLAG_TF || load<u32>(EXTRA)) {
+    if (load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA)) {
       stepOne();
       continue;
     }

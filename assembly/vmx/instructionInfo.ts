@@ -13,7 +13,7 @@ import {
   R_SIZE,
   RecordFlag,
 } from "../abi/record";
-import { BLOCK_RIP, GPR } from "../abi/state";
+import { BLOCK_RIP, GPR, SEG_SIZE } from "../abi/state";
 
 /** Bits 9:7: address size, 0 = 16 bits, 1 = 32, 2 = 64. */
 function addressSize(rec: usize): u32 {
@@ -21,8 +21,9 @@ function addressSize(rec: usize): u32 {
   return (shift == 48 ? 0 : shift == 32 ? 1 : 2) << 7;
 }
 
+/** R_SEG counts in units of 8 bytes of the segment array. */
 function segment(rec: usize): u32 {
-  return (<u32>load<u8>(rec, R_SEG)) << 15;
+  return ((<u32>load<u8>(rec, R_SEG) * 8) / SEG_SIZE) << 15;
 }
 
 /** INS and OUTS (table 27-8). The segment of INS is undefined; here it is ES. */
