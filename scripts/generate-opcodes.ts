@@ -133,8 +133,26 @@ single("(over 15 bytes)", true, "raiseError(13, 0);");
 /** Register-only forms cannot stop; families whose register form is plain. */
 const PLAIN = new Set(["alu", "mov", "unary", "shift", "set", "bit", "bitImm"]);
 const STOPLESS = new Set([
-  "lea<T>", "cbw<T>", "cwd<T>", "bswap<T>", "xchgAccumulator<T>", "nop", "sahf", "lahf", "clc", "stc", "cmc", "cld", "std",
-  "daa", "das", "aaa", "aas", "aad", "salc", "fence",
+  "lea<T>",
+  "cbw<T>",
+  "cwd<T>",
+  "bswap<T>",
+  "xchgAccumulator<T>",
+  "nop",
+  "sahf",
+  "lahf",
+  "clc",
+  "stc",
+  "cmc",
+  "cld",
+  "std",
+  "daa",
+  "das",
+  "aaa",
+  "aas",
+  "aad",
+  "salc",
+  "fence",
 ]);
 
 function call(row: OpcodeRow, form: string, size: number): string {
@@ -188,11 +206,21 @@ function entryOf(row: OpcodeRow): Entry {
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const byte = (flags & FLAGS.Byte) !== 0;
   if (!family.endsWith("<T>") && family !== "mov" && (member === undefined || family === "jcc")) {
-    return { op: numbers(row.handler, () => [{ comment: row.handler, body: call(row, "", 0), stops: !STOPLESS.has(row.handler), ends }]), format, flags };
+    return {
+      op: numbers(row.handler, () => [
+        { comment: row.handler, body: call(row, "", 0), stops: !STOPLESS.has(row.handler), ends },
+      ]),
+      format,
+      flags,
+    };
   }
   const formNames: [string, string] =
     family === "alu" || family === "mov"
-      ? arrange === "EG" ? ["rr", "mr"] : arrange === "GE" ? ["rr", "rm"] : ["ri", "mi"]
+      ? arrange === "EG"
+        ? ["rr", "mr"]
+        : arrange === "GE"
+          ? ["rr", "rm"]
+          : ["ri", "mi"]
       : family === "bit" || family === "bitImm" || family === "unary" || family === "shift" || family === "set"
         ? ["reg", "mem"]
         : ["", ""];
@@ -200,7 +228,12 @@ function entryOf(row: OpcodeRow): Entry {
   if (withMem) flags |= FLAGS.MemForm;
   const sizes = byte ? [1] : SIZES.slice(1);
   if (!byte) flags |= FLAGS.Sized;
-  const operandKey = family === "shift" || family === "doubleShift" ? row.operands.replace(/,(Ib|1)$/, ",I") : withMem || formNames[0] ? formNames.join() : "";
+  const operandKey =
+    family === "shift" || family === "doubleShift"
+      ? row.operands.replace(/,(Ib|1)$/, ",I")
+      : withMem || formNames[0]
+        ? formNames.join()
+        : "";
   const key = `${row.handler} ${operandKey} ${byte ? "b" : "v"}${withMem ? " m" : ""}`;
   const op = numbers(key, () => {
     const out: Case[] = [];

@@ -27,7 +27,7 @@ import {
 } from "../abi/state";
 import { RunCode } from "../abi/run";
 import { dropAllBlocks, invalidate } from "../blocks/cache";
-import { combine, COMBINE_TRIPLE_FAULT } from "../events/combine";
+import { combine, COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
 import { clearCodeWrites, codeWriteBytes, codeWriteHost, codeWritesOverflow, codeWritesPending } from "../memory/frames";
 import { commit, discard } from "../memory/staging";
@@ -72,7 +72,9 @@ function noteDelivering(): void {
 function deliverOrExit(): i32 {
   for (;;) {
     if (interceptEvent()) return leaveGuest();
-    if (load<u32>(DELIVERING) & VALID && combine() == COMBINE_TRIPLE_FAULT) {
+    const combined = load<u32>(DELIVERING) & VALID ? combine() : COMBINE_AS_IS;
+    if (combined == COMBINE_DOUBLE_FAULT && interceptEvent()) return leaveGuest();
+    if (combined == COMBINE_TRIPLE_FAULT) {
       store<u32>(STOP, load<u32>(STOP) & ~StopBit.Event);
       store<u32>(DELIVERING, 0);
       if (tripleFaultExits()) return leaveGuest();
