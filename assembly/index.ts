@@ -4,7 +4,7 @@ import { initBlocks } from "./blocks/cache";
 import { translateQuiet } from "./memory/access";
 import { initTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
-import { initRegions, mapRegion, physToHost, unmapRegion } from "./memory/physical";
+import { initRegions, mapRegion as mapFrames, physToHost, unmapRegion as unmapFrames } from "./memory/physical";
 import { run } from "./run/loop";
 import { getRflags, setRflags } from "./state/flags";
 import { answerCpuid } from "./system/cpuid";
@@ -12,8 +12,10 @@ import { recomputeMode } from "./system/mode";
 import { readMsr, writeMsr } from "./system/msr";
 import { initProcessor, resetProcessor } from "./system/reset";
 import { readTsc } from "./system/time";
+import { initSignal } from "./vmx/boundary";
+import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
-export { allocFrames, getRflags, mapRegion, physToHost, run, setRflags, unmapRegion };
+export { allocFrames, getRflags, physToHost, run, setRflags };
 export { answerCpuid as cpuid };
 export {
   hostInit,
@@ -37,12 +39,30 @@ export function init(maxFrames: u32): u32 {
   initTlb();
   initBlocks();
   resetProcessor();
+  resetVmx();
   return 0;
 }
 
+export function mapRegion(base: u64, pages: u32, host: u32, flags: u32): u32 {
+  const result = mapFrames(base, pages, host, flags);
+  remapVmcs();
+  return result;
+}
+
+export function unmapRegion(base: u64): u32 {
+  const result = unmapFrames(base);
+  remapVmcs();
+  return result;
+}
+
+/** INIT is blocked in VMX root operation and makes a guest exit. */
 export function reset(kind: u32): void {
-  if (kind) initProcessor();
-  else resetProcessor();
+  if (!kind) {
+    resetProcessor();
+    resetVmx();
+  } else if (initSignal() == 0) {
+    initProcessor();
+  }
   store<u32>(EXTRA, 1);
 }
 
