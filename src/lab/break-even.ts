@@ -1,5 +1,4 @@
-import type { CostModel, Interval } from "../cost/index.ts";
-import type { CompareRow } from "./compare.ts";
+import type { CostModel, Counters, Interval } from "../cost/index.ts";
 
 /** Where switching the hardware's MSR stops paying, against what this guest does. Host value 0, guest faulting. */
 export interface BreakEven {
@@ -16,6 +15,13 @@ export interface BreakEven {
   readonly loadsToBreakEven: Interval;
 }
 
+/** What a run must tell. */
+interface Run {
+  readonly counts: Readonly<Counters>;
+  /** RDMSRs of the policy. */
+  readonly rdmsr: number;
+}
+
 /** Two WRMSRs and the policy's RDMSRs of a load, in exits. */
 export function threshold(model: CostModel, rdmsrPerLoad: number): Interval {
   const low = 2 * model.wrmsr.cycles.low + rdmsrPerLoad * model.rdmsr.cycles.low;
@@ -27,7 +33,7 @@ export function threshold(model: CostModel, rdmsrPerLoad: number): Interval {
  * Break-even of `hardware` against `emulated`, two runs of one guest on a host with value 0.
  * undefined when the guest never faults: then nothing is to be gained.
  */
-export function breakEven(model: CostModel, emulated: CompareRow, hardware: CompareRow): BreakEven | undefined {
+export function breakEven(model: CostModel, emulated: Run, hardware: Run): BreakEven | undefined {
   const faultingCpuids = emulated.counts.emulated_cpuid_faults;
   const enteringLoads = hardware.counts.entering_loads;
   if (faultingCpuids === 0 || enteringLoads === 0) return undefined;
