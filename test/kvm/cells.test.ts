@@ -3,7 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { exitReasonName } from "../../src/kvm/index.ts";
 import { COLUMNS, type Column, READS, STATICS, THREAD, TOGGLES } from "../policy/tables.ts";
-import { CODE3, CPUID, Guest, type Mode, UD2, wrmsr } from "./guest-builder.ts";
+import { CODE, CODE3, CPUID, Guest, type Mode, UD2, wrmsr } from "./guest-builder.ts";
 
 const MODES: readonly Mode[] = ["protected", "compat", "long"];
 const LEVELS = [0, 3] as const;
@@ -33,10 +33,10 @@ function cell(mode: Mode, cpl: 0 | 3, policy: Column, host: bigint, from: bigint
   });
   // CPUID completes onto UD2, so that both outcomes end in a handler of the guest
   const tail = [...CPUID, ...UD2];
-  if (to === undefined) guest.write(0x1_0000, tail);
-  else if (cpl === 0) guest.write(0x1_0000, [...wrmsr(MSR_MISC_FEATURES_ENABLES, to), ...tail]);
+  if (to === undefined) guest.write(CODE, tail);
+  else if (cpl === 0) guest.write(CODE, [...wrmsr(MSR_MISC_FEATURES_ENABLES, to), ...tail]);
   else {
-    guest.write(0x1_0000, [...wrmsr(MSR_MISC_FEATURES_ENABLES, to), ...guest.iret]);
+    guest.write(CODE, [...wrmsr(MSR_MISC_FEATURES_ENABLES, to), ...guest.iret]);
     guest.write(CODE3, tail);
   }
   const { vcpu, kvm } = guest;

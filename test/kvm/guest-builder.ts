@@ -31,9 +31,9 @@ const STACK0 = 0x9000;
 const FRAME = 0x9800;
 const STACK3 = 0xb000;
 const HANDLERS = 0xc000;
-export const CODE = 0x1_0000;
+export const CODE = 0xe000;
 /** Code of CPL 3 that the IRET of a `startIn: "cpl0"` guest goes to. */
-export const CODE3 = 0x1_1000;
+export const CODE3 = 0xf000;
 
 const CS32 = 0x08;
 const DS0 = 0x10;
@@ -161,7 +161,7 @@ export class Guest {
       const idt = { base: 0n, limit: 0x3ff };
       return {
         ...before,
-        cs: { ...cs, limit: 0xffff_ffff, g: 1 },
+        cs,
         ds: flat16,
         es: flat16,
         ss: flat16,
