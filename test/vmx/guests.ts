@@ -144,3 +144,9 @@ export function identityEpt(vmx: Vmx, root = 0x5000n): void {
 export function writeFields(vmx: Vmx, fields: Fields): void {
   for (const [name, value] of Object.entries(fields)) vmx.write(name, value);
 }
+
+/** Identity paging of the first 1 GiB for longGuest(), all pages user and writable; tables at 0x4000 and 0xa000. */
+export function identityPaging(vmx: Vmx): void {
+  vmx.poke64(0x4000n, 0xa007n);
+  vmx.poke64(0xa000n, 0x87n);
+}

@@ -156,6 +156,17 @@ export class Vmx {
     };
   }
 
+  /** Puts code at physical `address`. */
+  code(bytes: readonly number[], address = 0x7000n): void {
+    this.poke(address, bytes);
+  }
+  gpr(index: number): bigint {
+    return this.read64(state.GPR + 8 * index);
+  }
+  setGpr(index: number, value: bigint): void {
+    this.write64(state.GPR + 8 * index, value);
+  }
+
   /** Runs until a VM exit; anything else is an error. */
   runToExit(maxInstructions = 1000n): { reason: number; qualification: bigint } {
     const code = this.core.run(maxInstructions, 1_000_000n);
