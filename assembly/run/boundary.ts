@@ -40,6 +40,11 @@ import { takeExit } from "../vmx/exit";
 /** No RunCode: go on. */
 export const GO_ON: i32 = -1;
 
+/** EXTRA: look again after the next block; STI, POPF and whatever else can unblock an event end their block. */
+const LOOK_AFTER_BLOCK: u32 = 1;
+/** EXTRA: look again after the next instruction, when the interrupt shadow ends. */
+export const LOOK_AFTER_ONE: u32 = 2;
+
 const VALID: u32 = 0x80000000;
 const HAS_ERROR: u32 = 0x800;
 
@@ -145,7 +150,7 @@ export function settle(): i32 {
  */
 export function boundary(): i32 {
   const shadow = interruptShadow();
-  let again: u32 = shadow ? 1 : 0;
+  let again: u32 = shadow ? LOOK_AFTER_ONE : 0;
   if (load<u64>(PENDING_DEBUG) && !(shadow & 2)) {
     const bits = load<u64>(PENDING_DEBUG);
     store<u64>(PENDING_DEBUG, 0);
@@ -153,9 +158,9 @@ export function boundary(): i32 {
     return settle();
   }
   if (boundaryCheck()) return leaveGuest();
-  if (wantsBoundary()) again = 1;
+  if (wantsBoundary()) again |= LOOK_AFTER_BLOCK;
   if (load<u32>(PENDING_NMI)) {
-    again = 1;
+    again |= LOOK_AFTER_BLOCK;
     if (!shadow && !(load<u32>(INTERRUPTIBILITY) & 8)) {
       store<u32>(PENDING_NMI, 0);
       store<u32>(ACTIVITY, 0);
@@ -165,7 +170,7 @@ export function boundary(): i32 {
   }
   const intr = load<u32>(PENDING_INTR);
   if (intr) {
-    again = 1;
+    again |= LOOK_AFTER_BLOCK;
     if (!shadow && load<u32>(EFLAGS_REST) & FLAG_IF) {
       store<u32>(PENDING_INTR, 0);
       store<u32>(ACTIVITY, 0);

@@ -32,7 +32,7 @@ import { insnRip, nextRip } from "../execute/operands";
 import { fetchAt } from "../memory/access";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
-import { boundary, GO_ON, settle } from "./boundary";
+import { boundary, GO_ON, LOOK_AFTER_ONE, settle } from "./boundary";
 
 /** Blocks are run in stretches of at most this many instructions, so that a tier change of the engine can take effect. */
 const STRETCH_FIRST: u64 = 20000;
@@ -181,11 +181,12 @@ export function run(maxInstructions: u64, work: u64): u32 {
       if (code != GO_ON) return code;
       if (load<u32>(STOP) || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
     }
-    if (load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA)) {
+    if (load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA) & LOOK_AFTER_ONE) {
       stepOne();
       continue;
     }
-    const budget = min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), length);
+    // with something pending the stretch ends after one block
+    const budget = load<u32>(EXTRA) ? 1 : min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), length);
     stretch(min<u64>(saturatingAdd(load<u64>(COUNT), budget), load<u64>(COUNT_LIMIT)));
     length = min<u64>(length * 2, STRETCH_MAX);
   }
