@@ -73,7 +73,7 @@ const SHAPES: Record<string, [keyof typeof ARRANGE, keyof typeof IMM, number]> =
   M: ["E", "None", FLAGS.MemOnly],
   Mp: ["E", "None", FLAGS.MemOnly],
   "Ev,Sw": ["E", "None", 0],
-  "Sw,Ew": ["GE", "None", 0],
+  "Sw,Ew": ["E", "None", 0],
   "Rd,Cd": ["R", "None", 0],
   "Rd,Dd": ["R", "None", 0],
   "Cd,Rd": ["R", "None", 0],
