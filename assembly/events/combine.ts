@@ -1,5 +1,5 @@
 // A fault while an event was being delivered. @sdm 3A "Interrupt 8-Double Fault Exception (#DF)", table 6-5
-import { CR2, DELIVERING, EventType, EV_PAYLOAD, EV_TYPE, EV_VECTOR } from "../abi/state";
+import { CR2, DELIVERING, EV_PAYLOAD, EV_TYPE, EV_VECTOR, EventType } from "../abi/state";
 import { VEC_CP, VEC_DE, VEC_DF, VEC_GP, VEC_NP, VEC_PF, VEC_SS, VEC_TS, VEC_VE } from "../abi/x86";
 import { raiseError } from "../state/stop";
 

@@ -1,5 +1,19 @@
 // The event in EV_*, taken out of its record before delivery so that a fault during delivery can use the record.
-import { CR2, EventType, EV_ERROR, EV_HAS_ERROR, EV_ILEN, EV_INJECTED, EV_PAYLOAD, EV_TYPE, EV_VECTOR, INTERRUPTIBILITY, RIP, StopBit, STOP } from "../abi/state";
+import {
+  CR2,
+  EV_ERROR,
+  EV_HAS_ERROR,
+  EV_ILEN,
+  EV_INJECTED,
+  EV_PAYLOAD,
+  EV_TYPE,
+  EV_VECTOR,
+  EventType,
+  INTERRUPTIBILITY,
+  RIP,
+  STOP,
+  StopBit,
+} from "../abi/state";
 import { BLOCK_NMI, DR6_BD, ERR_EXT, FLAG_RF, VEC_DB, VEC_PF } from "../abi/x86";
 import { getRflags } from "../state/flags";
 import { raiseError } from "../state/stop";

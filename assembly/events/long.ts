@@ -6,8 +6,18 @@ import { ERR_IDT, SA_DB, SA_L, SA_P, SEL_ERROR, SEL_RPL, TYPE_INT32, TYPE_TRAP32
 import { readSystem } from "../memory/access";
 import { aborted } from "../state/stop";
 import {
-  attrDpl, descriptorAddress, descriptorAttr, fetchDescriptor, gateOffset, gateSelector, isCode, isConforming, isNull, markAccessed,
-  probeAccessed, systemType,
+  attrDpl,
+  descriptorAddress,
+  descriptorAttr,
+  fetchDescriptor,
+  gateOffset,
+  gateSelector,
+  isCode,
+  isConforming,
+  isNull,
+  markAccessed,
+  probeAccessed,
+  systemType,
 } from "../system/descriptor";
 import { frameCount, frameProbe, framePush, frameStart, frameStore } from "../system/frame";
 import { cpl, recomputeMode } from "../system/mode";

@@ -1,15 +1,54 @@
 // Protected mode and vm86: 16- and 32-bit interrupt and trap gates. @sdm 2A "INT n/INTO/INT3/INT1-Call to Interrupt Procedure"
 import { RunCode } from "../abi/run";
-import { CPL, EFLAGS_REST, IDTR_BASE, IDTR_LIMIT, RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
 import {
-  ERR_IDT, FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM, SA_P, SEL_ERROR, SEL_RPL, TYPE_INT16, TYPE_INT32, TYPE_TASK_GATE, TYPE_TRAP16,
-  TYPE_TRAP32, VEC_GP, VEC_NP,
+  CPL,
+  EFLAGS_REST,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  RIP,
+  RSP,
+  SEG_CS,
+  SEG_DS,
+  SEG_ES,
+  SEG_FS,
+  SEG_GS,
+  SEG_SS,
+} from "../abi/state";
+import {
+  ERR_IDT,
+  FLAG_IF,
+  FLAG_NT,
+  FLAG_RF,
+  FLAG_TF,
+  FLAG_VM,
+  SA_P,
+  SEL_ERROR,
+  SEL_RPL,
+  TYPE_INT16,
+  TYPE_INT32,
+  TYPE_TASK_GATE,
+  TYPE_TRAP16,
+  TYPE_TRAP32,
+  VEC_GP,
+  VEC_NP,
 } from "../abi/x86";
 import { readSystem } from "../memory/access";
 import { aborted, stopHost } from "../state/stop";
 import {
-  attrDpl, descriptorAddress, descriptorAttr, descriptorLimit, fetchDescriptor, gateOffset, gateSelector, isCode, isConforming, isNull,
-  markAccessed, probeAccessed, systemType, tableAddress,
+  attrDpl,
+  descriptorAddress,
+  descriptorAttr,
+  descriptorLimit,
+  fetchDescriptor,
+  gateOffset,
+  gateSelector,
+  isCode,
+  isConforming,
+  isNull,
+  markAccessed,
+  probeAccessed,
+  systemType,
+  tableAddress,
 } from "../system/descriptor";
 import { frameCount, frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
 import { loadInnerStack, probeInnerFrame, selectInnerStack } from "../system/innerStack";

@@ -1,5 +1,5 @@
 // Real-address mode: the interrupt vector table. @sdm 3B "Interrupt and Exception Handling" (8086 emulation)
-import { EFLAGS_REST, IDTR_BASE, IDTR_LIMIT, RIP, RSP, SEGS, SEG_CS, SG_LIMIT } from "../abi/state";
+import { EFLAGS_REST, IDTR_BASE, IDTR_LIMIT, RIP, RSP, SEG_CS, SEGS, SG_LIMIT } from "../abi/state";
 import { ERR_IDT, FLAG_AC, FLAG_IF, FLAG_RF, FLAG_TF, VEC_GP } from "../abi/x86";
 import { readSystem } from "../memory/access";
 import { aborted } from "../state/stop";

@@ -5,7 +5,18 @@ import { CPL, RIP, RSP, SEG_CS, SEG_SS } from "../abi/state";
 import { SA_DB, SA_L, SA_P, SEL_ERROR, TYPE_CALL16, VEC_GP, VEC_NP } from "../abi/x86";
 import { readSystem } from "../memory/access";
 import { aborted } from "../state/stop";
-import { attrDpl, descriptorAttr, fetchDescriptor, gateOffset, gateSelector, isCode, isConforming, isNull, locateDescriptor, systemType } from "../system/descriptor";
+import {
+  attrDpl,
+  descriptorAttr,
+  fetchDescriptor,
+  gateOffset,
+  gateSelector,
+  isCode,
+  isConforming,
+  isNull,
+  locateDescriptor,
+  systemType,
+} from "../system/descriptor";
 import { frameProbe, framePush, frameStart, frameStore } from "../system/frame";
 import { loadInnerStack, probeInnerFrame, selectInnerStack } from "../system/innerStack";
 import { cpl, longMode, recomputeMode } from "../system/mode";

@@ -6,7 +6,18 @@ import { aborted, raise } from "../state/stop";
 import { writeCr0, writeCr3, writeCr4, writeCr8 } from "../system/control";
 import { readDr, writeDr } from "../system/debug";
 import { code64, cpl, recomputeMode } from "../system/mode";
-import { exitClts, exitLmsw, exitMovDr, exitMovFromCr, exitMovToCr, guestCr0, guestCr4, maskCr0, maskCr4, nonRoot } from "../vmx/intercept";
+import {
+  exitClts,
+  exitLmsw,
+  exitMovDr,
+  exitMovFromCr,
+  exitMovToCr,
+  guestCr0,
+  guestCr4,
+  maskCr0,
+  maskCr4,
+  nonRoot,
+} from "../vmx/intercept";
 import { effectiveAddress, isMem, probeMemory, readRm, segmentOf, setDst } from "./operands";
 import { gp0, gpr, regField, requireCpl0, rmField } from "./privilege";
 

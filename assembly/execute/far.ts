@@ -1,11 +1,29 @@
 // Far JMP and CALL. @sdm 2A "JMP-Jump", "CALL-Call Procedure"
 import { R_FAR_OFFSET, R_FAR_SELECTOR, R_SIZE } from "../abi/record";
 import { RunCode } from "../abi/run";
-import { RIP, RSP, SEGS, SEG_CS, SG_LIMIT } from "../abi/state";
-import { SA_S, SEL_ERROR, SEL_RPL, TYPE_CALL16, TYPE_CALL32, TYPE_TASK_GATE, TYPE_TSS16, TYPE_TSS32, VEC_GP } from "../abi/x86";
+import { RIP, RSP, SEG_CS, SEGS, SG_LIMIT } from "../abi/state";
+import {
+  SA_S,
+  SEL_ERROR,
+  SEL_RPL,
+  TYPE_CALL16,
+  TYPE_CALL32,
+  TYPE_TASK_GATE,
+  TYPE_TSS16,
+  TYPE_TSS32,
+  VEC_GP,
+} from "../abi/x86";
 import { readMem } from "../memory/access";
 import { aborted, stopHost } from "../state/stop";
-import { attrDpl, descriptorAttr, fetchDescriptor, isCode, isConforming, isNull, systemType } from "../system/descriptor";
+import {
+  attrDpl,
+  descriptorAttr,
+  fetchDescriptor,
+  isCode,
+  isConforming,
+  isNull,
+  systemType,
+} from "../system/descriptor";
 import { frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
 import { cpl, longMode, protectedMode, recomputeMode } from "../system/mode";
 import { selectorOf, setRealSegment } from "../system/segments";

@@ -1,7 +1,21 @@
 // RETF and IRET. @sdm 2B "RET-Return from Procedure", 2A "IRET/IRETD/IRETQ-Interrupt Return"
 import { R_IMM, R_SIZE } from "../abi/record";
 import { RunCode } from "../abi/run";
-import { CPL, EFLAGS_REST, INTERRUPTIBILITY, RIP, RSP, SEGS, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SG_LIMIT } from "../abi/state";
+import {
+  CPL,
+  EFLAGS_REST,
+  INTERRUPTIBILITY,
+  RIP,
+  RSP,
+  SEG_CS,
+  SEG_DS,
+  SEG_ES,
+  SEG_FS,
+  SEG_GS,
+  SEG_SS,
+  SEGS,
+  SG_LIMIT,
+} from "../abi/state";
 import { BLOCK_NMI, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_VIF, FLAG_VIP, FLAG_VM, SEL_RPL, VEC_GP } from "../abi/x86";
 import { aborted, stopHost } from "../state/stop";
 import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system/flagControl";
@@ -10,7 +24,16 @@ import { setRealSegment, setVm86Segment } from "../system/segments";
 import { iopl } from "../system/tss";
 import { mergeSp } from "../system/width";
 import { iretUnblocksNmi } from "../vmx/boundary";
-import { checkOffset, chooseReturnCode, chooseReturnStack, commitCode, commitReturnStack, dropDataSegments, fault, stackOperand } from "./farTarget";
+import {
+  checkOffset,
+  chooseReturnCode,
+  chooseReturnStack,
+  commitCode,
+  commitReturnStack,
+  dropDataSegments,
+  fault,
+  stackOperand,
+} from "./farTarget";
 
 const VM86_LIMIT: u64 = 0xffff;
 /** IF and IOPL, besides the free ones, of an IRET in real mode. */

@@ -1,10 +1,31 @@
 // Checks of the code and stack segments that far transfers go to; the commit comes after every check of the instruction.
-import { CPL, RIP, RSP, SEGS, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SG_ATTR } from "../abi/state";
-import { SA_CODE, SA_CONFORMING, SA_DB, SA_L, SA_P, SA_UNUSABLE, SEL_ERROR, SEL_RPL, VEC_GP, VEC_NP, VEC_SS } from "../abi/x86";
+import { CPL, RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEGS, SG_ATTR } from "../abi/state";
+import {
+  SA_CODE,
+  SA_CONFORMING,
+  SA_DB,
+  SA_L,
+  SA_P,
+  SA_UNUSABLE,
+  SEL_ERROR,
+  SEL_RPL,
+  VEC_GP,
+  VEC_NP,
+  VEC_SS,
+} from "../abi/x86";
 import { readMem } from "../memory/access";
 import { aborted, raiseError } from "../state/stop";
 import {
-  attrDpl, descriptorAddress, descriptorAttr, descriptorLimit, fetchDescriptor, isCode, isConforming, isNull, isWritableData, markAccessed,
+  attrDpl,
+  descriptorAddress,
+  descriptorAttr,
+  descriptorLimit,
+  fetchDescriptor,
+  isCode,
+  isConforming,
+  isNull,
+  isWritableData,
+  markAccessed,
   probeAccessed,
 } from "../system/descriptor";
 import { frameCount, frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";

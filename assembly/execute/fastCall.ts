@@ -1,10 +1,44 @@
 // SYSCALL, SYSRET, SYSENTER, SYSEXIT, SWAPGS: flat segments from MSRs, no descriptor is read.
 import { R_SIZE } from "../abi/record";
 import {
-  CPL, EFER, EFLAGS_REST, MSR_FMASK, MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP,
-  RCX, RDX, RIP, RSP, SEGS, SEG_CS, SEG_GS, SEG_SS, SG_BASE,
+  CPL,
+  EFER,
+  EFLAGS_REST,
+  MSR_FMASK,
+  MSR_KERNEL_GS_BASE,
+  MSR_LSTAR,
+  MSR_STAR,
+  MSR_SYSENTER_CS,
+  MSR_SYSENTER_EIP,
+  MSR_SYSENTER_ESP,
+  RCX,
+  RDX,
+  RIP,
+  RSP,
+  SEG_CS,
+  SEG_GS,
+  SEG_SS,
+  SEGS,
+  SG_BASE,
 } from "../abi/state";
-import { EFER_SCE, FLAG_IF, FLAG_RF, FLAG_VM, SA_ACCESSED, SA_CODE, SA_DB, SA_DPL_SHIFT, SA_G, SA_L, SA_P, SA_READ, SA_S, SA_WRITE, SEL_ERROR, VEC_UD } from "../abi/x86";
+import {
+  EFER_SCE,
+  FLAG_IF,
+  FLAG_RF,
+  FLAG_VM,
+  SA_ACCESSED,
+  SA_CODE,
+  SA_DB,
+  SA_DPL_SHIFT,
+  SA_G,
+  SA_L,
+  SA_P,
+  SA_READ,
+  SA_S,
+  SA_WRITE,
+  SEL_ERROR,
+  VEC_UD,
+} from "../abi/x86";
 import { getRflags, setRflags } from "../state/flags";
 import { raise } from "../state/stop";
 import { hasSep } from "../system/features";

@@ -1,6 +1,7 @@
 // PUSHF and POPF. @sdm 2B "PUSHF/PUSHFD/PUSHFQ", "POPF/POPFD/POPFQ"
-import { CPL, RSP, SEG_SS } from "../abi/state";
+
 import { R_SIZE } from "../abi/record";
+import { CPL, RSP, SEG_SS } from "../abi/state";
 import { FLAG_IF, FLAG_RF, FLAG_VM, VEC_GP } from "../abi/x86";
 import { probeWrite } from "../memory/access";
 import { getRflags } from "../state/flags";

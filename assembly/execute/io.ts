@@ -2,7 +2,22 @@
 // @sdm 2A "IN-Input from Port", "INS/INSB/INSW/INSD"; 2B "OUT", "OUTS"; @sdm 1 "I/O Privilege Level"
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RecordFlag } from "../abi/record";
 import {
-  EFLAGS_REST, HOOKS, HookBit, LINEAR_MASK, RAX, RCX, RDI, RDX, RSI, SEGS, SEG_ES, SG_EFFECTIVE, STOP, StopBit, WORK, WORK_LIMIT,
+  EFLAGS_REST,
+  HOOKS,
+  HookBit,
+  LINEAR_MASK,
+  RAX,
+  RCX,
+  RDI,
+  RDX,
+  RSI,
+  SEG_ES,
+  SEGS,
+  SG_EFFECTIVE,
+  STOP,
+  StopBit,
+  WORK,
+  WORK_LIMIT,
 } from "../abi/state";
 import { FLAG_DF } from "../abi/x86";
 import { portIn, portOut } from "../imports";
@@ -146,7 +161,8 @@ export function outs(rec: usize): void {
   const by = step(size);
   do {
     const at = truncated(rec, load<u64>(RSI));
-    const value: u32 = size == 1 ? <u32>readMem<u8>(seg, at) : size == 2 ? <u32>readMem<u16>(seg, at) : readMem<u32>(seg, at);
+    const value: u32 =
+      size == 1 ? <u32>readMem<u8>(seg, at) : size == 2 ? <u32>readMem<u16>(seg, at) : readMem<u32>(seg, at);
     if (aborted()) return;
     writePort(port, size, value, rec);
     if (aborted()) return;

@@ -40,7 +40,7 @@ export function gpr(index: u32): u64 {
 
 /** EDX:EAX of WRMSR and the like. */
 export function pair(high: usize, low: usize): u64 {
-  return (<u64>load<u32>(high) << 32) | <u64>load<u32>(low);
+  return ((<u64>load<u32>(high)) << 32) | <u64>load<u32>(low);
 }
 
 /** Zero-extended halves, as RDMSR and RDTSC write them. */

@@ -1,11 +1,10 @@
 // CPUID, MSRs, time, HLT, IF and VMX instructions. The order of checks is #UD, privilege fault, VM exit, other faults
 // (facts: instruction-priority). @sdm 3C "Relative Priority of Faults and VM Exits"
+
+import { REASON_CPUID, REASON_INVD, REASON_RDTSC } from "../abi/exits";
 import { R_INDEX } from "../abi/record";
 import { COMM_CPUID, COMM_VALUE } from "../abi/run";
-import {
-  ACTIVITY, CPL, CR4, EFLAGS_REST, EXTRA, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit,
-} from "../abi/state";
-import { REASON_CPUID, REASON_INVD, REASON_RDTSC } from "../abi/exits";
+import { ACTIVITY, CPL, CR4, EFLAGS_REST, EXTRA, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit } from "../abi/state";
 import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, Msr, VEC_GP } from "../abi/x86";
 import { cpuidHook, rdmsrHook, wrmsrHook } from "../imports";
 import { raiseError, stop } from "../state/stop";
@@ -15,7 +14,17 @@ import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
 import { setShadow } from "../system/shadow";
 import { readTsc } from "../system/time";
 import { iopl } from "../system/tss";
-import { exitHlt, exitInstruction, exitRdmsr, exitRdpmc, exitRdtsc, exitWbinvd, exitWrmsr, guestTsc, nonRoot } from "../vmx/intercept";
+import {
+  exitHlt,
+  exitInstruction,
+  exitRdmsr,
+  exitRdpmc,
+  exitRdtsc,
+  exitWbinvd,
+  exitWrmsr,
+  guestTsc,
+  nonRoot,
+} from "../vmx/intercept";
 import { enterHook, gp0, leaveHook, pair, requireCpl0, setPair } from "./privilege";
 
 /** CPUID faulting is a privilege fault, so it comes before the exit. @sdm 2A "CPUID-CPU Identification" */

@@ -1,7 +1,8 @@
 // Descriptor-table registers and INVLPG. @sdm 2A "LGDT/LIDT", "LLDT", "LTR"; 2B "SGDT", "SIDT", "SLDT", "STR"
-import { R_SIZE } from "../abi/record";
-import { GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, SEGS, SEG_LDTR, SEG_TR, SG_EFFECTIVE } from "../abi/state";
+
 import { REASON_GDTR_IDTR_ACCESS, REASON_LDTR_TR_ACCESS } from "../abi/exits";
+import { R_SIZE } from "../abi/record";
+import { GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, SEG_LDTR, SEG_TR, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { probeWrite, readMem } from "../memory/access";
 import { aborted } from "../state/stop";
 import { code64 } from "../system/mode";

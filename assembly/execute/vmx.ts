@@ -1,8 +1,16 @@
 // VMX instructions of guest code. In non-root operation each exits before its CPL check; in root operation they are not
 // built. @sdm 3C "VMX Instruction Reference", "Instructions That Cause VM Exits Unconditionally"
 import {
-  REASON_VMCALL, REASON_VMCLEAR, REASON_VMLAUNCH, REASON_VMPTRLD, REASON_VMPTRST, REASON_VMREAD, REASON_VMRESUME, REASON_VMWRITE,
-  REASON_VMXOFF, REASON_VMXON,
+  REASON_VMCALL,
+  REASON_VMCLEAR,
+  REASON_VMLAUNCH,
+  REASON_VMPTRLD,
+  REASON_VMPTRST,
+  REASON_VMREAD,
+  REASON_VMRESUME,
+  REASON_VMWRITE,
+  REASON_VMXOFF,
+  REASON_VMXON,
 } from "../abi/exits";
 import { R_FLAGS, R_SIZE, RecordFlag } from "../abi/record";
 import { RunCode } from "../abi/run";
@@ -73,7 +81,8 @@ export function vmptrldGroup(rec: usize): void {
   }
   const on = (load<u8>(rec, R_FLAGS) & RecordFlag.Rep) != 0;
   if (on ? vmxonUndefined() : vmxUndefined()) raise(VEC_UD);
-  else if (nonRoot()) operandExit(on ? REASON_VMXON : has66(rec) ? REASON_VMCLEAR : REASON_VMPTRLD, vmxMemoryInfo(rec), rec);
+  else if (nonRoot())
+    operandExit(on ? REASON_VMXON : has66(rec) ? REASON_VMCLEAR : REASON_VMPTRLD, vmxMemoryInfo(rec), rec);
   else stopHost(RunCode.Unimplemented);
 }
 

@@ -1,4 +1,6 @@
 // The run loop: blocks until a budget ends or something needs the host.
+
+import { TE_ADDEND, TE_EXEC, TLB_ENTRY } from "../abi/layout";
 import { R_FLAGS, R_INDEX, R_LEN, R_OP, RecordFlag } from "../abi/record";
 import { COMM_BYTES, COMM_BYTES_LEN, COMM_RIP, RunCode } from "../abi/run";
 import {
@@ -23,9 +25,8 @@ import {
   WORK,
   WORK_LIMIT,
 } from "../abi/state";
-import { TE_ADDEND, TE_EXEC, TLB_ENTRY } from "../abi/layout";
 import { BK_BYTES, BK_COUNT, BK_RECORDS, buildBlock, findBlock } from "../blocks/cache";
-import { decode, closeBlock } from "../decode/decode";
+import { closeBlock, decode } from "../decode/decode";
 import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch.generated";
 import { insnRip, nextRip } from "../execute/operands";
@@ -126,11 +127,14 @@ function stretch(limit: u64): void {
   do {
     const rip = load<u64>(RIP);
     const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + rip) & load<u64>(LINEAR_MASK);
-    const e = load<u32>(TR_TABLE) + ((u32(linear >> 12) & 1023) * TLB_ENTRY);
+    const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & 1023) * TLB_ENTRY;
     let host: u32;
     if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) host = u32(linear) + load<u32>(e, TE_ADDEND);
     else {
-      if (rip >= load<u64>(CODE_END) || (load<u64>(LINEAR_MASK) != 0xffffffff && u64((i64(linear) << 16) >> 16) != linear)) {
+      if (
+        rip >= load<u64>(CODE_END) ||
+        (load<u64>(LINEAR_MASK) != 0xffffffff && u64((i64(linear) << 16) >> 16) != linear)
+      ) {
         raiseError(13, 0);
         return;
       }

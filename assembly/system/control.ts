@@ -1,17 +1,65 @@
 // Writes of control registers. Each returns false when the value is a #GP(0); the caller raises it.
 // @sdm 2B "MOV-Move to/from Control Registers"; @sdm 3A "Control Registers", "Initializing IA-32e Mode"
-import { CR0, CR3, CR4, CR8, EFER, PDPTE, SEGS, SEG_CS, SEG_TR, SG_ATTR, TR_EPTP } from "../abi/state";
+import { CR0, CR3, CR4, CR8, EFER, PDPTE, SEG_CS, SEG_TR, SEGS, SG_ATTR, TR_EPTP } from "../abi/state";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import {
-  CR0_CD, CR0_DEFINED, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR3_PCID, CR4_DE, CR4_FSGSBASE, CR4_MCE, CR4_OSFXSR,
-  CR4_OSXMMEXCPT, CR4_OSXSAVE, CR4_PAE, CR4_PCE, CR4_PCIDE, CR4_PGE, CR4_PSE, CR4_PVI, CR4_SMAP, CR4_SMEP, CR4_TSD, CR4_UMIP,
-  CR4_VME, CR4_VMXE, EFER_LMA, EFER_LME, EFER_NXE, EFER_SCE, SA_L, TYPE_TSS16_BUSY,
+  CR0_CD,
+  CR0_DEFINED,
+  CR0_ET,
+  CR0_NW,
+  CR0_PE,
+  CR0_PG,
+  CR3_PCID,
+  CR4_DE,
+  CR4_FSGSBASE,
+  CR4_MCE,
+  CR4_OSFXSR,
+  CR4_OSXMMEXCPT,
+  CR4_OSXSAVE,
+  CR4_PAE,
+  CR4_PCE,
+  CR4_PCIDE,
+  CR4_PGE,
+  CR4_PSE,
+  CR4_PVI,
+  CR4_SMAP,
+  CR4_SMEP,
+  CR4_TSD,
+  CR4_UMIP,
+  CR4_VME,
+  CR4_VMXE,
+  EFER_LMA,
+  EFER_LME,
+  EFER_NXE,
+  EFER_SCE,
+  SA_L,
+  TYPE_TSS16_BUSY,
 } from "../abi/x86";
 import { flushTlb } from "../memory/context";
 import { EPT_READ, eptWalk } from "../memory/ept";
 import { physRead64 } from "../memory/physical";
-import { hasDe, hasFsgsbase, hasFxsr, hasLongMode, hasMce, hasNx, hasPae, hasPcid, hasPge, hasPse, hasSmap, hasSmep, hasSse, hasSyscall, hasTsc, hasUmip, hasVme, hasVmx, hasXsave } from "./features";
 import { systemType } from "./descriptor";
+import {
+  hasDe,
+  hasFsgsbase,
+  hasFxsr,
+  hasLongMode,
+  hasMce,
+  hasNx,
+  hasPae,
+  hasPcid,
+  hasPge,
+  hasPse,
+  hasSmap,
+  hasSmep,
+  hasSse,
+  hasSyscall,
+  hasTsc,
+  hasUmip,
+  hasVme,
+  hasVmx,
+  hasXsave,
+} from "./features";
 import { code64, longMode, recomputeMode } from "./mode";
 import { inVmxOperation, requiredCr0 } from "./vmxMode";
 

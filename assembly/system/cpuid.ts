@@ -1,8 +1,21 @@
 // CPUID: the table of the CPU model and the bits that follow from processor state.
 // The table starts with leaf 0; a later entry with leaf 0 or FFFFFFFFH ends it. An empty table answers 0 and restricts no feature.
 // @sdm 2A "CPUID-CPU Identification"
+
+import {
+  CE_EAX,
+  CE_EBX,
+  CE_ECX,
+  CE_EDX,
+  CE_FLAGS,
+  CE_LEAF,
+  CE_SUBLEAF,
+  CPUID_ENTRY,
+  CPUID_HAS_SUBLEAF,
+  CPUID_MAX,
+  CPUID_TABLE,
+} from "../abi/layout";
 import { COMM_CPUID } from "../abi/run";
-import { CE_EAX, CE_EBX, CE_ECX, CE_EDX, CE_FLAGS, CE_LEAF, CE_SUBLEAF, CPUID_ENTRY, CPUID_HAS_SUBLEAF, CPUID_MAX, CPUID_TABLE } from "../abi/layout";
 import { CR4, MSR_APIC_BASE, MSR_MISC_ENABLE } from "../abi/state";
 import { APIC_BASE_ENABLE, CR4_OSXSAVE, MISC_ENABLE_LIMIT_CPUID } from "../abi/x86";
 import { code64 } from "./mode";
@@ -23,7 +36,8 @@ function findEntry(leaf: u32, subleaf: u32): usize {
     const at: usize = CPUID_TABLE + i * CPUID_ENTRY;
     const entryLeaf = load<u32>(at, CE_LEAF);
     if (ends(entryLeaf, i)) return 0;
-    if (entryLeaf == leaf && (!(load<u32>(at, CE_FLAGS) & CPUID_HAS_SUBLEAF) || load<u32>(at, CE_SUBLEAF) == subleaf)) return at;
+    if (entryLeaf == leaf && (!(load<u32>(at, CE_FLAGS) & CPUID_HAS_SUBLEAF) || load<u32>(at, CE_SUBLEAF) == subleaf))
+      return at;
   }
   return 0;
 }
@@ -78,12 +92,12 @@ export function answerCpuid(requested: u32, subleaf: u32): void {
   if (leaf == 0) {
     if (load<u64>(MSR_MISC_ENABLE) & MISC_ENABLE_LIMIT_CPUID && eax > 2) eax = 2;
   } else if (leaf == 1) {
-    ecx &= ~(<u32>1 << 27);
+    ecx &= ~((<u32>1) << 27);
     if (load<u64>(CR4) & CR4_OSXSAVE) ecx |= 1 << 27;
-    if (!(load<u64>(MSR_APIC_BASE) & APIC_BASE_ENABLE)) edx &= ~(<u32>1 << 9);
+    if (!(load<u64>(MSR_APIC_BASE) & APIC_BASE_ENABLE)) edx &= ~((<u32>1) << 9);
   } else if (leaf == EXTENDED + 1) {
-    if (!code64()) edx &= ~(<u32>1 << 11); // SYSCALL exists in 64-bit mode only
-    if ((load<u64>(MSR_MISC_ENABLE) >> 34) & 1) edx &= ~(<u32>1 << 20); // XD bit disable
+    if (!code64()) edx &= ~((<u32>1) << 11); // SYSCALL exists in 64-bit mode only
+    if ((load<u64>(MSR_MISC_ENABLE) >> 34) & 1) edx &= ~((<u32>1) << 20); // XD bit disable
   }
   store<u32>(COMM_CPUID, eax);
   store<u32>(COMM_CPUID + 4, ebx);

@@ -2,8 +2,24 @@
 //
 //   63:56 base 31:24 | 55 G | 54 D/B | 53 L | 52 AVL | 51:48 limit 19:16 | 47 P | 46:45 DPL | 44 S | 43:40 type
 //   39:16 base 23:0  | 15:0 limit 15:0
-import { GDTR_BASE, GDTR_LIMIT, SEGS, SEG_LDTR, SG_ATTR, SG_BASE, SG_LIMIT } from "../abi/state";
-import { SA_ACCESSED, SA_CODE, SA_CONFORMING, SA_DPL, SA_DPL_SHIFT, SA_G, SA_P, SA_READ, SA_S, SA_TYPE, SA_UNUSABLE, SA_WRITE, SEL_ERROR, SEL_INDEX, SEL_TI } from "../abi/x86";
+import { GDTR_BASE, GDTR_LIMIT, SEG_LDTR, SEGS, SG_ATTR, SG_BASE, SG_LIMIT } from "../abi/state";
+import {
+  SA_ACCESSED,
+  SA_CODE,
+  SA_CONFORMING,
+  SA_DPL,
+  SA_DPL_SHIFT,
+  SA_G,
+  SA_P,
+  SA_READ,
+  SA_S,
+  SA_TYPE,
+  SA_UNUSABLE,
+  SA_WRITE,
+  SEL_ERROR,
+  SEL_INDEX,
+  SEL_TI,
+} from "../abi/x86";
 import { probeSystem, readSystem } from "../memory/access";
 import { raiseError } from "../state/stop";
 import { longMode } from "./mode";
@@ -108,4 +124,3 @@ export function markAccessed(attr: u32, host: u32): u32 {
   if (host) store<u8>(host, <u8>(attr | SA_ACCESSED));
   return attr | SA_ACCESSED;
 }
-

@@ -2,8 +2,23 @@
 // @sdm 2B "POPF/POPFD/POPFQ", 2A "IRET/IRETD/IRETQ"
 import { EFLAGS_REST } from "../abi/state";
 import {
-  FLAG_AC, FLAG_AF, FLAG_CF, FLAG_DF, FLAG_ID, FLAG_IF, FLAG_IOPL, FLAG_NT, FLAG_OF, FLAG_PF, FLAG_RF, FLAG_SF, FLAG_TF, FLAG_VIF,
-  FLAG_VIP, FLAG_VM, FLAG_ZF,
+  FLAG_AC,
+  FLAG_AF,
+  FLAG_CF,
+  FLAG_DF,
+  FLAG_ID,
+  FLAG_IF,
+  FLAG_IOPL,
+  FLAG_NT,
+  FLAG_OF,
+  FLAG_PF,
+  FLAG_RF,
+  FLAG_SF,
+  FLAG_TF,
+  FLAG_VIF,
+  FLAG_VIP,
+  FLAG_VM,
+  FLAG_ZF,
 } from "../abi/x86";
 import { getRflags, setRflags } from "../state/flags";
 import { iopl } from "./tss";

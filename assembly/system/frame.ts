@@ -1,5 +1,5 @@
 // A stack frame of several pushes: all are probed before the first is stored.
-import { SEGS, SEG_SS, SG_ATTR, SG_EFFECTIVE, SG_LIMIT } from "../abi/state";
+import { SEG_SS, SEGS, SG_ATTR, SG_EFFECTIVE, SG_LIMIT } from "../abi/state";
 import { SA_CODE, SA_DB, SA_DOWN, VEC_SS } from "../abi/x86";
 import { probeAs } from "../memory/access";
 import { aborted, raiseError } from "../state/stop";
@@ -38,11 +38,24 @@ export function insideStack(attr: u32, limit: u32, offset: u64, size: u32): bool
  * Probes pushes of `size` bytes below sp in a segment with this base, attributes and limit; mask is its stack width.
  * False: #SS(error) or a fault of the translation is recorded.
  */
-export function frameProbe(size: u32, base: u64, attr: u32, limit: u32, sp: u64, mask: u64, error: u32, user: bool): bool {
+export function frameProbe(
+  size: u32,
+  base: u64,
+  attr: u32,
+  limit: u32,
+  sp: u64,
+  mask: u64,
+  error: u32,
+  user: bool,
+): bool {
   for (let i: u32 = 0; i < count; i++) {
     const offset = (sp - <u64>(size * (i + 1))) & mask;
     let linear = base + offset;
-    if (mask == 0xffffffffffffffff ? !canonical(linear) || !canonical(linear + size - 1) : !insideStack(attr, limit, offset, size)) {
+    if (
+      mask == 0xffffffffffffffff
+        ? !canonical(linear) || !canonical(linear + size - 1)
+        : !insideStack(attr, limit, offset, size)
+    ) {
       raiseError(VEC_SS, error);
       return false;
     }
@@ -56,7 +69,16 @@ export function frameProbe(size: u32, base: u64, attr: u32, limit: u32, sp: u64,
 /** frameProbe on the current stack. */
 export function frameProbeCurrent(size: u32, sp: u64, mask: u64, error: u32, user: bool): bool {
   const ss: usize = SEGS + SEG_SS;
-  return frameProbe(size, load<u64>(ss, SG_EFFECTIVE), load<u32>(ss, SG_ATTR), load<u32>(ss, SG_LIMIT), sp, mask, error, user);
+  return frameProbe(
+    size,
+    load<u64>(ss, SG_EFFECTIVE),
+    load<u32>(ss, SG_ATTR),
+    load<u32>(ss, SG_LIMIT),
+    sp,
+    mask,
+    error,
+    user,
+  );
 }
 
 export function frameStore(size: u32): void {

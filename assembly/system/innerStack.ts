@@ -3,7 +3,18 @@
 import { RSP, SEG_SS } from "../abi/state";
 import { SA_DB, SA_P, SEL_ERROR, SEL_RPL, VEC_SS, VEC_TS } from "../abi/x86";
 import { aborted, raiseError } from "../state/stop";
-import { attrDpl, descriptorAddress, descriptorAttr, descriptorBase, descriptorLimit, fetchDescriptor, isNull, isWritableData, markAccessed, probeAccessed } from "./descriptor";
+import {
+  attrDpl,
+  descriptorAddress,
+  descriptorAttr,
+  descriptorBase,
+  descriptorLimit,
+  fetchDescriptor,
+  isNull,
+  isWritableData,
+  markAccessed,
+  probeAccessed,
+} from "./descriptor";
 import { frameCount, frameProbe } from "./frame";
 import { setFromDescriptor } from "./segments";
 import { readStack, stackPointer, stackSelector } from "./tss";
@@ -30,7 +41,8 @@ export function selectInnerStack(level: u32, ext: u32): bool {
   descriptor = fetchDescriptor(selector, VEC_TS, ext);
   if (aborted()) return false;
   attributes = descriptorAttr(descriptor);
-  if ((selector & SEL_RPL) != level || attrDpl(attributes) != level || !isWritableData(attributes)) return fail(VEC_TS, error);
+  if ((selector & SEL_RPL) != level || attrDpl(attributes) != level || !isWritableData(attributes))
+    return fail(VEC_TS, error);
   if (!(attributes & SA_P)) return fail(VEC_SS, error);
   accessed = probeAccessed(attributes, descriptorAddress);
   return !aborted();
@@ -39,7 +51,16 @@ export function selectInnerStack(level: u32, ext: u32): bool {
 /** Probes the frame on the selected stack. */
 export function probeInnerFrame(size: u32, ext: u32): bool {
   const error = (stackSelector & SEL_ERROR) | ext;
-  return frameProbe(size, descriptorBase(descriptor), attributes, descriptorLimit(descriptor), stackPointer, innerMask(), error, false);
+  return frameProbe(
+    size,
+    descriptorBase(descriptor),
+    attributes,
+    descriptorLimit(descriptor),
+    stackPointer,
+    innerMask(),
+    error,
+    false,
+  );
 }
 
 /** Loads SS and RSP after the frame was stored; the caller sets CPL and calls recomputeMode(). */

@@ -1,19 +1,72 @@
 // Model-specific registers. A false result is #GP(0), which the caller raises. @sdm 4 "Model-Specific Registers"
 import { COMM_VALUE } from "../abi/run";
 import {
-  CPL, EFER, MISC_FEATURES_MASK, MSR_APIC_BASE, MSR_BIOS_SIGN_ID, MSR_CSTAR, MSR_DEBUGCTL, MSR_FEATURE_CONTROL, MSR_FMASK,
-  MSR_KERNEL_GS_BASE, MSR_LSTAR, MSR_MISC_ENABLE, MSR_MISC_FEATURES_ENABLES, MSR_MTRR_DEF_TYPE, MSR_PAT, MSR_PLATFORM_INFO,
-  MSR_SPEC_CTRL, MSR_STAR, MSR_SYSENTER_CS, MSR_SYSENTER_EIP, MSR_SYSENTER_ESP, MSR_TSC_ADJUST, MSR_TSC_AUX, MSR_TSC_DEADLINE,
-  MSR_XSS, SEGS, SEG_FS, SEG_GS, SG_BASE,
+  CPL,
+  EFER,
+  MISC_FEATURES_MASK,
+  MSR_APIC_BASE,
+  MSR_BIOS_SIGN_ID,
+  MSR_CSTAR,
+  MSR_DEBUGCTL,
+  MSR_FEATURE_CONTROL,
+  MSR_FMASK,
+  MSR_KERNEL_GS_BASE,
+  MSR_LSTAR,
+  MSR_MISC_ENABLE,
+  MSR_MISC_FEATURES_ENABLES,
+  MSR_MTRR_DEF_TYPE,
+  MSR_PAT,
+  MSR_PLATFORM_INFO,
+  MSR_SPEC_CTRL,
+  MSR_STAR,
+  MSR_SYSENTER_CS,
+  MSR_SYSENTER_EIP,
+  MSR_SYSENTER_ESP,
+  MSR_TSC_ADJUST,
+  MSR_TSC_AUX,
+  MSR_TSC_DEADLINE,
+  SEG_FS,
+  SEG_GS,
+  SEGS,
+  SG_BASE,
 } from "../abi/state";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import {
-  APIC_BASE_BSP, APIC_BASE_ENABLE, APIC_BASE_X2APIC, FEATURE_LOCK, MISC_CPUID_FAULTING, MISC_ENABLE_FAST_STRINGS, MISC_ENABLE_LIMIT_CPUID,
-  MSR_INDEX_CSTAR, MSR_INDEX_EFER, MSR_INDEX_FMASK, MSR_INDEX_FS_BASE, MSR_INDEX_GS_BASE, MSR_INDEX_KERNEL_GS_BASE, MSR_INDEX_LSTAR,
-  MSR_INDEX_STAR, MSR_INDEX_TSC_AUX, Msr, PLATFORM_CPUID_FAULTING,
+  APIC_BASE_BSP,
+  APIC_BASE_ENABLE,
+  APIC_BASE_X2APIC,
+  FEATURE_LOCK,
+  MISC_CPUID_FAULTING,
+  MISC_ENABLE_FAST_STRINGS,
+  MISC_ENABLE_LIMIT_CPUID,
+  MSR_INDEX_CSTAR,
+  MSR_INDEX_EFER,
+  MSR_INDEX_FMASK,
+  MSR_INDEX_FS_BASE,
+  MSR_INDEX_GS_BASE,
+  MSR_INDEX_KERNEL_GS_BASE,
+  MSR_INDEX_LSTAR,
+  MSR_INDEX_STAR,
+  MSR_INDEX_TSC_AUX,
+  Msr,
+  PLATFORM_CPUID_FAULTING,
 } from "../abi/x86";
 import { writeEfer } from "./control";
-import { hasApic, hasLongMode, hasMca, hasMtrr, hasPat, hasRdtscp, hasSep, hasSpecCtrl, hasTsc, hasTscAdjust, hasTscDeadline, hasVmx, hasX2apic } from "./features";
+import {
+  hasApic,
+  hasLongMode,
+  hasMca,
+  hasMtrr,
+  hasPat,
+  hasRdtscp,
+  hasSep,
+  hasSpecCtrl,
+  hasTsc,
+  hasTscAdjust,
+  hasTscDeadline,
+  hasVmx,
+  hasX2apic,
+} from "./features";
 import { deriveSegment } from "./mode";
 import { readTsc, writeTsc, writeTscAdjust } from "./time";
 import { hasVmxCapability, vmxCapability } from "./vmxCaps";
@@ -37,30 +90,51 @@ function giveIf(exists: bool, address: usize): bool {
 
 /** Value into COMM_VALUE. ahead: see readTsc. */
 export function readMsr(index: u32, ahead: u32): bool {
-  if (index >= <u32>Msr.VmxFirst && index <= <u32>Msr.VmxLast) return hasVmx() && hasVmxCapability(index) && give(vmxCapability(index));
+  if (index >= <u32>Msr.VmxFirst && index <= <u32>Msr.VmxLast)
+    return hasVmx() && hasVmxCapability(index) && give(vmxCapability(index));
   if (index >= MSR_INDEX_EFER) return readHighMsr(index);
   switch (index) {
-    case Msr.Tsc: return hasTsc() && give(readTsc(ahead));
-    case Msr.PlatformId: return give(0);
-    case Msr.ApicBase: return giveIf(hasApic(), MSR_APIC_BASE);
-    case Msr.FeatureControl: return giveIf(hasVmx(), MSR_FEATURE_CONTROL);
-    case Msr.TscAdjust: return giveIf(hasTscAdjust(), MSR_TSC_ADJUST);
-    case Msr.SpecCtrl: return giveIf(hasSpecCtrl(), MSR_SPEC_CTRL);
-    case Msr.BiosSignId: return give(load<u64>(MSR_BIOS_SIGN_ID));
-    case Msr.PlatformInfo: return give(load<u64>(MSR_PLATFORM_INFO));
-    case Msr.MtrrCap: return hasMtrr() && give(MTRRCAP);
-    case Msr.MiscFeaturesEnables: return give(load<u64>(MSR_MISC_FEATURES_ENABLES));
-    case Msr.SysenterCs: return giveIf(hasSep(), MSR_SYSENTER_CS);
-    case Msr.SysenterEsp: return giveIf(hasSep(), MSR_SYSENTER_ESP);
-    case Msr.SysenterEip: return giveIf(hasSep(), MSR_SYSENTER_EIP);
+    case Msr.Tsc:
+      return hasTsc() && give(readTsc(ahead));
+    case Msr.PlatformId:
+      return give(0);
+    case Msr.ApicBase:
+      return giveIf(hasApic(), MSR_APIC_BASE);
+    case Msr.FeatureControl:
+      return giveIf(hasVmx(), MSR_FEATURE_CONTROL);
+    case Msr.TscAdjust:
+      return giveIf(hasTscAdjust(), MSR_TSC_ADJUST);
+    case Msr.SpecCtrl:
+      return giveIf(hasSpecCtrl(), MSR_SPEC_CTRL);
+    case Msr.BiosSignId:
+      return give(load<u64>(MSR_BIOS_SIGN_ID));
+    case Msr.PlatformInfo:
+      return give(load<u64>(MSR_PLATFORM_INFO));
+    case Msr.MtrrCap:
+      return hasMtrr() && give(MTRRCAP);
+    case Msr.MiscFeaturesEnables:
+      return give(load<u64>(MSR_MISC_FEATURES_ENABLES));
+    case Msr.SysenterCs:
+      return giveIf(hasSep(), MSR_SYSENTER_CS);
+    case Msr.SysenterEsp:
+      return giveIf(hasSep(), MSR_SYSENTER_ESP);
+    case Msr.SysenterEip:
+      return giveIf(hasSep(), MSR_SYSENTER_EIP);
     case Msr.McgCap:
-    case Msr.McgStatus: return hasMca() && give(0);
-    case Msr.MiscEnable: return give(load<u64>(MSR_MISC_ENABLE));
-    case Msr.Debugctl: return give(load<u64>(MSR_DEBUGCTL));
-    case Msr.Pat: return giveIf(hasPat(), MSR_PAT);
-    case Msr.MtrrDefType: return giveIf(hasMtrr(), MSR_MTRR_DEF_TYPE);
-    case Msr.TscDeadline: return giveIf(hasTscDeadline(), MSR_TSC_DEADLINE);
-    default: return false;
+    case Msr.McgStatus:
+      return hasMca() && give(0);
+    case Msr.MiscEnable:
+      return give(load<u64>(MSR_MISC_ENABLE));
+    case Msr.Debugctl:
+      return give(load<u64>(MSR_DEBUGCTL));
+    case Msr.Pat:
+      return giveIf(hasPat(), MSR_PAT);
+    case Msr.MtrrDefType:
+      return giveIf(hasMtrr(), MSR_MTRR_DEF_TYPE);
+    case Msr.TscDeadline:
+      return giveIf(hasTscDeadline(), MSR_TSC_DEADLINE);
+    default:
+      return false;
   }
 }
 
@@ -99,28 +173,48 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
       if (!hasTsc()) return false;
       writeTsc(value, ahead);
       return true;
-    case Msr.ApicBase: return hasApic() && writeApicBase(value);
+    case Msr.ApicBase:
+      return hasApic() && writeApicBase(value);
     case Msr.FeatureControl:
-      return hasVmx() && !(load<u64>(MSR_FEATURE_CONTROL) & FEATURE_LOCK) && putBits(MSR_FEATURE_CONTROL, value, FEATURE_BITS);
+      return (
+        hasVmx() &&
+        !(load<u64>(MSR_FEATURE_CONTROL) & FEATURE_LOCK) &&
+        putBits(MSR_FEATURE_CONTROL, value, FEATURE_BITS)
+      );
     case Msr.TscAdjust:
       if (!hasTscAdjust()) return false;
       writeTscAdjust(value);
       return true;
-    case Msr.SpecCtrl: return hasSpecCtrl() && putBits(MSR_SPEC_CTRL, value, SPEC_CTRL_BITS);
-    case Msr.PredCmd: return hasSpecCtrl() && value <= 1;
-    case Msr.BiosUpdtTrig: return true;
-    case Msr.BiosSignId: return put(MSR_BIOS_SIGN_ID, value);
-    case Msr.MiscFeaturesEnables: return writeMiscFeaturesEnables(value);
-    case Msr.SysenterCs: return hasSep() && put(MSR_SYSENTER_CS, value & 0xffffffff);
-    case Msr.SysenterEsp: return hasSep() && canonical(value) && put(MSR_SYSENTER_ESP, value);
-    case Msr.SysenterEip: return hasSep() && canonical(value) && put(MSR_SYSENTER_EIP, value);
-    case Msr.McgStatus: return hasMca() && value == 0;
-    case Msr.MiscEnable: return putBits(MSR_MISC_ENABLE, value, MISC_ENABLE_BITS);
-    case Msr.Debugctl: return putBits(MSR_DEBUGCTL, value, DEBUGCTL_BITS);
-    case Msr.Pat: return hasPat() && validPat(value) && put(MSR_PAT, value);
-    case Msr.MtrrDefType: return hasMtrr() && putBits(MSR_MTRR_DEF_TYPE, value, MTRR_DEF_BITS);
-    case Msr.TscDeadline: return hasTscDeadline() && put(MSR_TSC_DEADLINE, value);
-    default: return false;
+    case Msr.SpecCtrl:
+      return hasSpecCtrl() && putBits(MSR_SPEC_CTRL, value, SPEC_CTRL_BITS);
+    case Msr.PredCmd:
+      return hasSpecCtrl() && value <= 1;
+    case Msr.BiosUpdtTrig:
+      return true;
+    case Msr.BiosSignId:
+      return put(MSR_BIOS_SIGN_ID, value);
+    case Msr.MiscFeaturesEnables:
+      return writeMiscFeaturesEnables(value);
+    case Msr.SysenterCs:
+      return hasSep() && put(MSR_SYSENTER_CS, value & 0xffffffff);
+    case Msr.SysenterEsp:
+      return hasSep() && canonical(value) && put(MSR_SYSENTER_ESP, value);
+    case Msr.SysenterEip:
+      return hasSep() && canonical(value) && put(MSR_SYSENTER_EIP, value);
+    case Msr.McgStatus:
+      return hasMca() && value == 0;
+    case Msr.MiscEnable:
+      return putBits(MSR_MISC_ENABLE, value, MISC_ENABLE_BITS);
+    case Msr.Debugctl:
+      return putBits(MSR_DEBUGCTL, value, DEBUGCTL_BITS);
+    case Msr.Pat:
+      return hasPat() && validPat(value) && put(MSR_PAT, value);
+    case Msr.MtrrDefType:
+      return hasMtrr() && putBits(MSR_MTRR_DEF_TYPE, value, MTRR_DEF_BITS);
+    case Msr.TscDeadline:
+      return hasTscDeadline() && put(MSR_TSC_DEADLINE, value);
+    default:
+      return false;
   }
 }
 

@@ -1,17 +1,45 @@
 // Segment-register loads. @sdm 2B "MOV-Move", "LLDT", "LTR"; @sdm 3A "Segment Registers"
-import { CPL, SEGS, SEG_CS, SEG_LDTR, SEG_SS, SEG_TR, SG_ATTR, SG_BASE, SG_LIMIT, SG_SELECTOR } from "../abi/state";
+import { CPL, SEG_CS, SEG_LDTR, SEG_SS, SEG_TR, SEGS, SG_ATTR, SG_BASE, SG_LIMIT, SG_SELECTOR } from "../abi/state";
 import {
-  SA_CODE, SA_CONFORMING, SA_DB, SA_G, SA_P, SA_S, SA_UNUSABLE, SA_WRITE, SA_ACCESSED, SA_DPL, SA_DPL_SHIFT, SEL_ERROR, SEL_RPL,
-  TYPE_LDT, TYPE_TSS16, TYPE_TSS32, VEC_GP, VEC_NP, VEC_SS,
+  SA_ACCESSED,
+  SA_CODE,
+  SA_CONFORMING,
+  SA_DB,
+  SA_DPL,
+  SA_DPL_SHIFT,
+  SA_G,
+  SA_P,
+  SA_S,
+  SA_UNUSABLE,
+  SA_WRITE,
+  SEL_ERROR,
+  SEL_RPL,
+  TYPE_LDT,
+  TYPE_TSS16,
+  TYPE_TSS32,
+  VEC_GP,
+  VEC_NP,
+  VEC_SS,
 } from "../abi/x86";
 import { probeSystem, readSystem } from "../memory/access";
 import { aborted, raiseError } from "../state/stop";
 import {
-  attrDpl, descriptorAddress, descriptorAttr, descriptorBase, descriptorLimit, fetchDescriptor, isNull, isReadable, isWritableData,
-  locateDescriptor, markAccessed, probeAccessed, systemType,
+  attrDpl,
+  descriptorAddress,
+  descriptorAttr,
+  descriptorBase,
+  descriptorLimit,
+  fetchDescriptor,
+  isNull,
+  isReadable,
+  isWritableData,
+  locateDescriptor,
+  markAccessed,
+  probeAccessed,
+  systemType,
 } from "./descriptor";
-import { canonical } from "./width";
 import { code64, cpl, deriveSegment, longMode, protectedMode, recomputeMode, vm86 } from "./mode";
+import { canonical } from "./width";
 
 export function selectorOf(seg: u32): u32 {
   return load<u32>(SEGS + seg + SG_SELECTOR);

@@ -1,5 +1,5 @@
 // Reads of the current TSS. @sdm 3A "Task Management", "64-Bit TSS"; @sdm 1 "I/O Permission Bit Map"
-import { CPL, EFLAGS_REST, SEGS, SEG_TR, SG_ATTR, SG_BASE, SG_LIMIT, SG_SELECTOR } from "../abi/state";
+import { CPL, EFLAGS_REST, SEG_TR, SEGS, SG_ATTR, SG_BASE, SG_LIMIT, SG_SELECTOR } from "../abi/state";
 import { FLAG_IOPL, FLAG_IOPL_SHIFT, SEL_ERROR, TYPE_TSS32_BUSY, VEC_GP, VEC_TS } from "../abi/x86";
 import { readSystem } from "../memory/access";
 import { aborted, raiseError } from "../state/stop";
@@ -65,7 +65,7 @@ export function portAllowed(port: u32, size: u32): bool {
     if (at + 1 <= limit) {
       const bits = <u32>readSystem<u16>(tssAddress(at));
       if (aborted()) return false;
-      if (!((bits >> (port & 7)) & ((<u32>1 << size) - 1))) return true;
+      if (!((bits >> (port & 7)) & (((<u32>1) << size) - 1))) return true;
     }
   }
   raiseError(VEC_GP, 0);

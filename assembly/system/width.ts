@@ -3,7 +3,7 @@ import { MODE, ModeBit, RSP } from "../abi/state";
 
 /** Canonical in 48 bits. @sdm 1 "Canonical Addressing" */
 export function canonical(address: u64): bool {
-  return <u64>((<i64>address << 16) >> 16) == address;
+  return <u64>(((<i64>address) << 16) >> 16) == address;
 }
 
 /** Bits of RSP that stack accesses use. */
