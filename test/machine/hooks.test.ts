@@ -113,10 +113,10 @@ describe("MSR hooks", () => {
     const machine = machineWith("protected", ...WRMSR, HLT);
     const hook = vi.fn(() => true);
     machine.onWrmsr(hook);
-    machine.registers.write({ rcx: 0x174, rax: 0x10, rdx: 1 }); // IA32_SYSENTER_CS
+    machine.registers.write({ rcx: 0xc0000081, rax: 0x10, rdx: 1 }); // IA32_STAR
     machine.run();
-    expect(hook.mock.calls).toEqual([[0x174, 0x1_0000_0010n]]);
-    expect(machine.readMsr(0x174)).toBe(0n);
+    expect(hook.mock.calls).toEqual([[0xc0000081, 0x1_0000_0010n]]);
+    expect(machine.readMsr(0xc0000081)).toBe(0n);
   });
 
   it("raise #GP(0)", () => {
@@ -124,10 +124,10 @@ describe("MSR hooks", () => {
     machine.writeMemory(13 * 4, Uint8Array.of(0x10, 0x7c, 0, 0));
     machine.writeMemory(0x7c10, Uint8Array.of(0x43, HLT)); // inc bx; hlt
     machine.onWrmsr(() => "#GP");
-    machine.registers.write({ rcx: 0x174, rbx: 0 });
+    machine.registers.write({ rcx: 0xc0000081, rbx: 0 });
     machine.run();
     expect(machine.registers.rbx).toBe(1n);
-    expect(machine.readMsr(0x174)).toBe(0n);
+    expect(machine.readMsr(0xc0000081)).toBe(0n);
   });
 });
 
