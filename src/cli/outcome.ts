@@ -9,6 +9,8 @@ export type Ending =
   | { readonly kind: "halt" }
   | { readonly kind: "shutdown" }
   | { readonly kind: "limit" }
+  /** The work bound that goes with --max-instructions: a REP that never completes counts no instruction. */
+  | { readonly kind: "workLimit" }
   | { readonly kind: "interrupted" }
   | { readonly kind: "unimplemented"; readonly rip: bigint; readonly bytes: Uint8Array; readonly mode: CodeMode }
   | { readonly kind: "failed"; readonly message: string };
@@ -36,6 +38,7 @@ export function exitStatus(ending: Ending): number {
     case "failed":
       return ExitStatus.Crash;
     case "limit":
+    case "workLimit":
       return ExitStatus.Limit;
     case "interrupted":
       return ExitStatus.Interrupted;
@@ -56,6 +59,8 @@ export function describeEnding(ending: Ending): string {
       return "the guest crashed: triple fault";
     case "limit":
       return "stopped at --max-instructions";
+    case "workLimit":
+      return "stopped by the work bound: the guest repeats without completing instructions";
     case "interrupted":
       return "interrupted";
     case "unimplemented": {

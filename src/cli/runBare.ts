@@ -12,11 +12,16 @@ export interface GuestRunOptions {
   readonly trace?: ((line: string) => void) | undefined;
 }
 
+/** Units of 64 KiB that the REP instructions of a run with --max-instructions may move: seconds, and 30 GiB. */
+const REP_ALLOWANCE = 500_000;
+
 function toEnding(exit: Exit, status: number | undefined): Ending {
   if (status !== undefined) return { kind: "exit", status };
   switch (exit.reason) {
     case "instructions":
       return { kind: "limit" };
+    case "slice":
+      return { kind: "workLimit" };
     case "halt":
     case "shutdown":
       return { kind: exit.reason };
@@ -73,7 +78,7 @@ export async function runBare(options: GuestRunOptions): Promise<Outcome> {
   loadImage(machine, options.image);
   const { maxInstructions, signal } = options;
   const exit = await machine.runAsync({
-    ...(maxInstructions === undefined ? {} : { maxInstructions }),
+    ...(maxInstructions === undefined ? {} : { maxInstructions, maxWork: 2 * maxInstructions + REP_ALLOWANCE }),
     ...(signal === undefined ? {} : { signal }),
   });
   return {

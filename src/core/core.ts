@@ -9,6 +9,7 @@ import {
   RunCode,
 } from "../../assembly/abi/run.ts";
 import {
+  ACTIVITY,
   COUNT,
   COUNT_LIMIT,
   CPL,
@@ -29,6 +30,7 @@ import {
   STOP_CODE,
   StopBit,
   VMX_ABORT,
+  WORK,
 } from "../../assembly/abi/state.ts";
 import { type CallbackOwner, type CoreHandlers, wrapCallbacks } from "./callbacks.ts";
 import { InternalError, MemoryMapError, StateError } from "./errors.ts";
@@ -36,6 +38,7 @@ import type { CoreExports } from "./exports.ts";
 import { instantiateCore } from "./wasm.ts";
 
 const PAGE = 4096;
+const ACTIVITY_HLT = 1;
 const u64 = (value: bigint) => BigInt.asUintN(64, value);
 
 /** A segment register with its hidden part. `attributes` has the VMCS access-rights format. */
@@ -217,6 +220,16 @@ export class Core implements CallbackOwner {
   /** Completed instructions and deliveries since reset. */
   get count(): bigint {
     return this.read64(COUNT);
+  }
+
+  /** Units of work so far: instructions, deliveries and every 64 KiB of a REP. */
+  get work(): bigint {
+    return this.read64(WORK);
+  }
+
+  /** Ends HLT, as an interrupt would. */
+  wake(): void {
+    if (this.read32(ACTIVITY) === ACTIVITY_HLT) this.write32(ACTIVITY, 0);
   }
 
   get tsc(): bigint {

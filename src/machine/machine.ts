@@ -46,6 +46,8 @@ export interface RunOptions {
 
 export interface RunAsyncOptions {
   readonly maxInstructions?: number;
+  /** As for run(), over all slices. Default: no bound. */
+  readonly maxWork?: number;
   readonly signal?: AbortSignal;
   /** Longest time between two looks at the signal and the event loop. Default 10 ms. */
   readonly sliceMs?: number;
@@ -57,7 +59,9 @@ const DEFAULT_EXTRA = 64 << 20;
 const WASM_LIMIT = 2 ** 32 - 2 ** 16;
 const FRAME_OVERHEAD = 13;
 const FIXED_OVERHEAD = 0x860000;
-const DEFAULT_WORK = 100_000_000;
+const DEFAULT_WORK = 10_000_000;
+/** Between two looks at the clock: 20,000 instructions, or as many pieces of a REP, which may take 0.1 s. */
+const CHUNK_WORK = 20_000;
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;
 const VM_EXIT_REASON = 0x4402;
 
@@ -245,7 +249,7 @@ export class Machine {
   }
 
   /**
-   * Runs synchronously until something needs the caller. Without limits it returns "slice" after 100 million units of
+   * Runs synchronously until something needs the caller. Without limits it returns "slice" after 10 million units of
    * work, so that no guest can hold the caller for ever. An exception thrown by a callback comes out here; the
    * instruction that called it has then had no effect.
    */
@@ -254,7 +258,7 @@ export class Machine {
     if (maxInstructions !== undefined) checkInteger("maxInstructions", maxInstructions, 0, MAX_COUNT);
     if (maxWork !== undefined) checkInteger("maxWork", maxWork, 1, MAX_COUNT);
     const limit = maxInstructions ?? MAX_COUNT;
-    return this.#run(limit, maxWork ?? Math.min(DEFAULT_WORK + (maxInstructions ?? 0) * 4, MAX_COUNT));
+    return this.#run(limit, maxWork ?? Math.min(DEFAULT_WORK + (maxInstructions ?? 0) * 2, MAX_COUNT));
   }
 
   /**
@@ -262,22 +266,25 @@ export class Machine {
    * Aborting the signal gives the exit "aborted"; the machine is whole and can go on.
    */
   async runAsync(options: RunAsyncOptions = {}): Promise<Exit> {
-    const { maxInstructions, signal, sliceMs = 10 } = options;
+    const { maxInstructions, maxWork, signal, sliceMs = 10 } = options;
     if (maxInstructions !== undefined) checkInteger("maxInstructions", maxInstructions, 0, MAX_COUNT);
+    if (maxWork !== undefined) checkInteger("maxWork", maxWork, 1, MAX_COUNT);
     checkInteger("sliceMs", sliceMs, 1, 10_000);
     const limit = maxInstructions ?? MAX_COUNT;
+    const bound = maxWork === undefined ? undefined : this.#core.work + BigInt(maxWork);
     let done = 0;
-    let work = 50_000;
+    let yielded = performance.now();
     for (;;) {
       if (signal?.aborted) return { reason: "aborted", instructions: done };
-      const start = performance.now();
+      const work = bound === undefined ? CHUNK_WORK : Math.min(CHUNK_WORK, Number(bound - this.#core.work));
       const exit = this.#run(limit - done, work);
       done += exit.instructions;
-      if (exit.reason !== "slice") return { ...exit, instructions: done };
-      const elapsed = performance.now() - start;
-      const scaled = Math.floor((work * sliceMs) / Math.max(elapsed, 0.1));
-      work = Math.max(1000, Math.min(scaled, work * 4));
+      if (exit.reason !== "slice" || (bound !== undefined && this.#core.work >= bound)) {
+        return { ...exit, instructions: done };
+      }
+      if (performance.now() - yielded < sliceMs) continue;
       await yieldToHost();
+      yielded = performance.now();
     }
   }
 

@@ -154,7 +154,7 @@ export class Registers {
       if (value !== undefined) core.setGpr(index, value);
     });
     const rip = u64s.get("rip");
-    if (rip !== undefined) core.rip = rip;
+    if (rip !== undefined) this.#jump(rip);
   }
 
   /** EFER.LMA is LME and CR0.PG. @sdm 3A "IA-32e Mode Operation" */
@@ -178,6 +178,11 @@ export class Registers {
   #setTable(base: number, limit: number, value: DescriptorTable): void {
     this.#core.write64(base, value.base);
     this.#core.write32(limit, value.limit);
+  }
+
+  #jump(rip: bigint): void {
+    this.#core.rip = rip;
+    this.#core.wake();
   }
 
   #getGpr(index: number): bigint {
@@ -286,8 +291,9 @@ export class Registers {
   get rip(): bigint {
     return this.#core.rip;
   }
+  /** A halted processor wakes: it goes on there. */
   set rip(value: U64) {
-    this.#core.rip = checkU64("rip", value);
+    this.#jump(checkU64("rip", value));
   }
   get rflags(): bigint {
     return this.#core.rflags;
