@@ -1,6 +1,6 @@
 // A processor in protected or 64-bit mode with a GDT, an IDT whose handlers do nothing but halt, a TSS, and pages that
 // CPL 3 may use. A test writes a few bytes of code, runs them, and asks which event came.
-import { Machine } from "../../src/index.ts";
+import { type CpuModel, Machine } from "../../src/index.ts";
 
 export const GDT = 0x10000;
 export const IDT = 0x12000;
@@ -77,11 +77,12 @@ export interface Outcome {
 const WITH_ERROR = [8, 10, 11, 12, 13, 14, 17];
 
 export class World {
-  readonly machine = new Machine({ memory: 4 << 20 });
+  readonly machine: Machine;
   readonly long: boolean;
   readonly level: 0 | 3;
 
-  constructor(kind: "protected" | "long" | "compatibility", level: 0 | 3 = 0) {
+  constructor(kind: "protected" | "long" | "compatibility", level: 0 | 3 = 0, cpu?: CpuModel) {
+    this.machine = new Machine({ memory: 4 << 20, ...(cpu ? { cpu } : {}) });
     this.long = kind !== "protected";
     this.level = level;
     this.#gdt();
