@@ -26,9 +26,9 @@ function segment(rec: usize): u32 {
   return ((<u32>load<u8>(rec, R_SEG) * 8) / SEG_SIZE) << 15;
 }
 
-/** INS and OUTS (table 27-8). The segment of INS is undefined; here it is ES. */
-export function stringIoInfo(rec: usize): u32 {
-  return addressSize(rec) | segment(rec);
+/** INS and OUTS (table 27-8). The segment of INS is undefined; here it is ES (0). */
+export function stringIoInfo(rec: usize, input: bool): u32 {
+  return input ? addressSize(rec) : addressSize(rec) | segment(rec);
 }
 
 /** A base or index slot as its register number; 16 and up: none. */

@@ -115,6 +115,7 @@ function portExits(port: u32, size: u32): bool {
   return false;
 }
 
+const IO_IN: u32 = 8;
 const IO_STRING: u32 = 0x10;
 
 /**
@@ -126,7 +127,7 @@ export function exitIo(port: u32, size: u32, bits: u32, linear: u64, rec: usize)
   exitInstruction(REASON_IO_INSTRUCTION, (port << 16) | bits | (size - 1), rec);
   if (bits & IO_STRING) {
     store<u64>(XR_LINEAR, linear);
-    store<u32>(XR_INFO, stringIoInfo(rec));
+    store<u32>(XR_INFO, stringIoInfo(rec, (bits & IO_IN) != 0));
   }
   return true;
 }
