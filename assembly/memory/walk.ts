@@ -127,6 +127,7 @@ function finish(
 /** The final guest-physical address, through EPT when it is on. */
 function translated(gpa: u64, access: u32, perm: u32, linear: u64): bool {
   if (load<u64>(TR_EPTP) != 0) {
+    gpa = (gpa & PHYSICAL_MASK) | (linear & 0xfff); // an exit reports the byte
     const r = eptWalk(gpa, access, EPT_LINEAR | EPT_FINAL | quietBit(), linear);
     if (r == 0) return false;
     perm &= u32(r) & 7;
