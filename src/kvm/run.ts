@@ -30,14 +30,14 @@ export interface RunBounds {
 interface Limits {
   readonly count: bigint;
   work: bigint;
-  readonly slice: bigint;
+  slice: bigint;
   /** Work at which to yield next. */
   nextYield: bigint;
   exits: bigint;
 }
 
-/** A run in slices: sending true stops it as a signal would. */
-export type RunSteps<T> = Generator<void, T, boolean | undefined>;
+/** A run in slices: what is sent is the size of the next slice, and 0 stops it as a signal would. */
+export type RunSteps<T> = Generator<void, T, bigint | undefined>;
 
 const UNBOUNDED = 1n << 62n;
 /** Vector of the timer interrupt that ends a bounded run. */
@@ -51,14 +51,15 @@ function workDone(vcpu: VcpuVmx, limits: Limits): bigint {
 function* pause(vcpu: VcpuVmx, limits: Limits, inGuest: boolean): RunSteps<void> {
   const done = workDone(vcpu, limits);
   if (done < limits.nextYield) return;
-  limits.nextYield = done + limits.slice;
   let resumed = false;
   try {
-    if (yield) limits.work = 0n;
+    limits.slice = (yield) ?? limits.slice;
     resumed = true;
   } finally {
     if (!resumed && inGuest) forceExit(vcpu);
   }
+  if (limits.slice === 0n) limits.work = 0n;
+  limits.nextYield = done + limits.slice;
 }
 
 /** Host bits of 0x140 that act in the guest against its own value: what the observer sees at an entry. */

@@ -70,7 +70,7 @@ export class Vcpu {
   }
 
   /**
-   * KVM_RUN in slices of `bounds.slice` work units, for callers that must not block; next(true) stops it with "intr".
+   * KVM_RUN in slices of `bounds.slice` work units, for callers that must not block; next(n) sets the size of the next, next(0n) stops with "intr".
    * Until it is done the vCPU is in the guest and takes no other call. Slices change nothing that is counted.
    */
   *runSteps(bounds: RunBounds = {}): RunSteps<KvmExit> {

@@ -34,7 +34,7 @@ export interface GuestRunResult {
   readonly hostAfter: bigint;
 }
 
-const SLICE_WORK = 200_000n;
+const FIRST_SLICE = 2_000;
 const SLICE_MS = 10;
 
 function start(options: GuestRunOptions): { vmm: Vmm; hostBefore: bigint } {
@@ -76,15 +76,16 @@ export function runGuestUnderVmx(options: GuestRunOptions): GuestRunResult {
 /** The same in slices of at most about 10 ms; an abort ends it with "interrupted". Slices change no count. */
 export async function runGuestUnderVmxAsync(options: AsyncGuestRunOptions): Promise<GuestRunResult> {
   const { vmm, hostBefore } = start(options);
-  const steps = vmm.runSteps(SLICE_WORK);
-  let deadline = performance.now() + SLICE_MS;
+  let work = FIRST_SLICE;
+  const steps = vmm.runSteps(BigInt(work));
+  let begun = performance.now();
   let step = steps.next();
   while (!step.done) {
-    if (performance.now() >= deadline) {
-      await yieldToHost();
-      deadline = performance.now() + SLICE_MS;
-    }
-    step = steps.next(options.signal?.aborted ?? false);
+    const elapsed = performance.now() - begun;
+    work = Math.max(100, Math.min(Math.floor((work * SLICE_MS) / Math.max(elapsed, 0.1)), work * 4));
+    await yieldToHost();
+    begun = performance.now();
+    step = steps.next(options.signal?.aborted ? 0n : BigInt(work));
   }
   return result(vmm, hostBefore, step.value);
 }

@@ -69,21 +69,21 @@ export class Vmm {
     this.#limit = BigInt(options.maxInstructions ?? Number.MAX_SAFE_INTEGER);
   }
 
-  /** Runs to the end of the guest; yields every `slice` work units, and true sent to it interrupts. */
-  *runSteps(slice?: bigint): Generator<void, GuestEnding, boolean | undefined> {
+  /** Runs to the end of the guest; yields every `slice` work units. What is sent is the next slice; 0 interrupts. */
+  *runSteps(firstSlice?: bigint): Generator<void, GuestEnding, bigint | undefined> {
     const { core } = this.kvm.host;
     const start = core.count;
-    let interrupted = false;
+    let slice = firstSlice;
     for (;;) {
       const left = this.#limit - (core.count - start);
       const steps = this.vcpu.runSteps({ maxInstructions: left, ...(slice === undefined ? {} : { slice }) });
       let step = steps.next();
       while (!step.done) {
-        interrupted = (yield) ?? false;
-        step = steps.next(interrupted);
+        slice = (yield) ?? slice;
+        step = steps.next(slice);
       }
       const ending = this.#handle(step.value);
-      if (ending?.kind === "limit" && interrupted) return { kind: "interrupted" };
+      if (ending?.kind === "limit" && slice === 0n) return { kind: "interrupted" };
       if (ending !== undefined) return ending;
     }
   }
