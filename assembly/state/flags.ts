@@ -5,24 +5,28 @@
 // The last two corrections serve POPF and SAHF, which can set combinations no result has.
 // Everything else of RFLAGS lies in EFLAGS_REST.
 import { EFLAGS_REST, FLAG_CARRIES, FLAG_RESULT } from "../abi/state";
+import { FLAG_AF, FLAG_PF, FLAG_SF, FLAG_ZF } from "../abi/x86";
 
-export const FLAG_CF = 1;
-export const FLAG_PF = 4;
-export const FLAG_AF = 0x10;
-export const FLAG_ZF = 0x40;
-export const FLAG_SF = 0x80;
-export const FLAG_TF = 0x100;
-export const FLAG_IF = 0x200;
-export const FLAG_DF = 0x400;
-export const FLAG_OF = 0x800;
-export const FLAG_IOPL = 0x3000;
-export const FLAG_NT = 0x4000;
-export const FLAG_RF = 0x10000;
-export const FLAG_VM = 0x20000;
-export const FLAG_AC = 0x40000;
-export const FLAG_VIF = 0x80000;
-export const FLAG_VIP = 0x100000;
-export const FLAG_ID = 0x200000;
+export {
+  FLAG_AC,
+  FLAG_AF,
+  FLAG_CF,
+  FLAG_DF,
+  FLAG_ID,
+  FLAG_IF,
+  FLAG_IOPL,
+  FLAG_NT,
+  FLAG_OF,
+  FLAG_PF,
+  FLAG_RF,
+  FLAG_SF,
+  FLAG_TF,
+  FLAG_VIF,
+  FLAG_VIP,
+  FLAG_VM,
+  FLAG_ZF,
+} from "../abi/x86";
+
 export const FLAGS_ARITHMETIC = 0x8d5;
 
 export function getCF(): u32 {
