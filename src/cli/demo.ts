@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { UsageError } from "./args.ts";
+import { parseOptions, UsageError } from "./args.ts";
 import type { Command } from "./command.ts";
+import { compareCommand } from "./compare.ts";
 import { packageRoot } from "./packageRoot.ts";
 import { runCommand } from "./run.ts";
 import { styler } from "./terminal.ts";
@@ -9,20 +10,34 @@ import { styler } from "./terminal.ts";
 const help = `\
 Usage: wasm-vmx demo
 
-Runs a guest that comes with the package: a C program that computes SHA-256,
-as a 64-bit ELF.`;
+Three commands on guests that come with the package:
+  run a C program that computes SHA-256, as a guest under VMX,
+  compare the policies for MSR 0x140 on a guest that starts an application
+  (few CPUIDs, many exits to user space) and on one that executes little but
+  CPUID.`;
 
-const guestPath = (file: string) => fileURLToPath(new URL(`fixtures/guests/bin/${file}`, packageRoot()));
+const STEPS: readonly (readonly [name: string, command: Command, args: readonly string[]])[] = [
+  ["run", runCommand, ["sha256-64.elf", "--vmx"]],
+  ["compare", compareCommand, ["app-start.bin", "--mode", "long"]],
+  ["compare", compareCommand, ["cpuid-heavy.bin", "--mode", "long"]],
+];
+
+const GUESTS = "fixtures/guests/bin/";
 
 export const demoCommand: Command = {
-  summary: "run a real guest and show what it does",
+  summary: "run a real guest under VMX and compare the policies",
   help,
   options: {},
   async run() {
     const style = styler(process.stdout);
-    const guest = guestPath("sha256-64.elf");
-    if (!existsSync(guest)) throw new UsageError(`the demonstration's guest is missing: ${guest}`);
-    process.stdout.write(`${style("bold", "$ wasm-vmx run fixtures/guests/bin/sha256-64.elf")}\n`);
-    return runCommand.run({ positionals: [guest], strings: new Map(), flags: new Set() });
+    for (const [name, command, [file, ...rest]] of STEPS) {
+      const guest = fileURLToPath(new URL(GUESTS + file, packageRoot()));
+      if (!existsSync(guest)) throw new UsageError(`the demonstration's guest is missing: ${guest}`);
+      process.stdout.write(`${style("bold", `$ wasm-vmx ${[name, GUESTS + file, ...rest].join(" ")}`)}\n`);
+      const status = await command.run(parseOptions([guest, ...rest], command.options));
+      if (status !== 0) return status;
+      process.stdout.write("\n");
+    }
+    return 0;
   },
 };
