@@ -133,6 +133,7 @@ export const VEC_CP = 21;
 export const BLOCK_STI = 1;
 export const BLOCK_MOV_SS = 2;
 export const BLOCK_NMI = 8;
+export const UNBLOCKED_BY_IRET = 0x10000; // not of that layout: the IRET that is failing now has ended blocking by NMI
 
 export const enum Activity {
   Active = 0,

@@ -14,7 +14,7 @@ import {
   STOP,
   StopBit,
 } from "../abi/state";
-import { BLOCK_NMI, DR6_BD, ERR_EXT, FLAG_RF, VEC_DB, VEC_PF } from "../abi/x86";
+import { BLOCK_NMI, DR6_BD, ERR_EXT, FLAG_RF, UNBLOCKED_BY_IRET, VEC_DB, VEC_PF } from "../abi/x86";
 import { getRflags } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { recordDebugException } from "../system/debug";
@@ -34,6 +34,7 @@ let type: u32 = 0;
 /** Takes the record; CR2, DR6 and DR7.GD change here, before the IDT is read. */
 export function takeEvent(): void {
   store<u32>(STOP, load<u32>(STOP) & ~StopBit.Event);
+  store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~UNBLOCKED_BY_IRET);
   type = load<u32>(EV_TYPE);
   vector = load<u32>(EV_VECTOR) & 0xff;
   hasError = load<u32>(EV_HAS_ERROR) != 0;

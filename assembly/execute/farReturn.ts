@@ -14,9 +14,8 @@ import {
   SEG_GS,
   SEG_SS,
   SEGS,
-  SG_LIMIT,
-} from "../abi/state";
-import { BLOCK_NMI, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_VIF, FLAG_VIP, FLAG_VM, SEL_RPL, VEC_GP } from "../abi/x86";
+  SG_LIMIT, STOP, StopBit } from "../abi/state";
+import { BLOCK_NMI, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_VIF, FLAG_VIP, FLAG_VM, SEL_RPL, UNBLOCKED_BY_IRET, VEC_GP } from "../abi/x86";
 import { aborted, stopHost } from "../state/stop";
 import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system/flagControl";
 import { code64, cpl, longMode, protectedMode, recomputeMode, vm86 } from "../system/mode";
@@ -90,8 +89,17 @@ function realTarget(selector: u32, rip: u64): bool {
 
 /** IRET ends the blocking of NMIs even when it faults. @sdm 3A "Handling Multiple NMIs" */
 export function iret(rec: usize): void {
-  if (iretUnblocksNmi()) store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & ~BLOCK_NMI);
-  const size: u32 = load<u8>(rec, R_SIZE);
+  const blocking = load<u32>(INTERRUPTIBILITY);
+  const unblocks = (blocking & BLOCK_NMI) != 0 && iretUnblocksNmi();
+  if (unblocks) store<u32>(INTERRUPTIBILITY, (blocking & ~BLOCK_NMI) | UNBLOCKED_BY_IRET);
+  iretAny(load<u8>(rec, R_SIZE));
+  // a fault or exit reports it; a stop for the host leaves no effect
+  const stop = load<u32>(STOP);
+  if (!unblocks || stop & (StopBit.Event | StopBit.Exit)) return;
+  store<u32>(INTERRUPTIBILITY, stop & StopBit.Host ? blocking : load<u32>(INTERRUPTIBILITY) & ~UNBLOCKED_BY_IRET);
+}
+
+function iretAny(size: u32): void {
   if (vm86()) {
     if (iopl() == 3) iretReal(size, true);
     else fault(VEC_GP, 0);

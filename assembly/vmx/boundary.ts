@@ -49,11 +49,22 @@ import {
   XR_INTR_INFO,
 } from "../abi/state";
 import { V_EXCEPTION_BITMAP, V_PAGE_FAULT_ERROR_CODE_MASK, V_PAGE_FAULT_ERROR_CODE_MATCH } from "../abi/vmcsLayout";
-import { Activity, BLOCK_MOV_SS, BLOCK_NMI, CR0_PE, FLAG_IF, VEC_DB, VEC_DF, VEC_NMI, VEC_PF } from "../abi/x86";
+import {
+  Activity,
+  BLOCK_MOV_SS,
+  BLOCK_NMI,
+  CR0_PE,
+  FLAG_IF,
+  UNBLOCKED_BY_IRET,
+  VEC_DB,
+  VEC_DF,
+  VEC_NMI,
+  VEC_PF,
+} from "../abi/x86";
 import { recordExit } from "../state/exitRecord";
 import { interruptShadow } from "../system/shadow";
 import { exitControl, nonRoot, pin, primary } from "./controls";
-import { interruptionInfo } from "./interruptionInfo";
+import { INFO_NMI_UNBLOCKED, interruptionInfo } from "./interruptionInfo";
 import { vmcs32 } from "./vmcs";
 
 /** B3-B0, BD and BS: what the qualification of a #DB exit holds (table 27-1). */
@@ -79,6 +90,11 @@ function eventExits(type: u32, vector: u32): bool {
   }
 }
 
+/** The exit is due to a fault of an IRET that has ended blocking by NMI (bit 12 of the exit's information). */
+export function unblockedByIret(): bool {
+  return (load<u32>(INTERRUPTIBILITY) & UNBLOCKED_BY_IRET) != 0 && !(load<u32>(DELIVERING) >>> 31);
+}
+
 /** Does the event in EV_* cause a VM exit? */
 export function interceptEvent(): bool {
   if (!nonRoot()) return false;
@@ -97,7 +113,9 @@ export function interceptEvent(): bool {
   const software = type == EventType.SoftException || type == EventType.PrivSoft;
   recordExit(REASON_EXCEPTION_OR_NMI, qualification, software ? load<u32>(EV_ILEN) : 0);
   const hasError = load<u32>(EV_HAS_ERROR) != 0 && (load<u64>(CR0) & CR0_PE) != 0;
-  store<u32>(XR_INTR_INFO, interruptionInfo(type, vector, hasError));
+  let info = interruptionInfo(type, vector, hasError);
+  if (hardware && vector != VEC_DF && unblockedByIret()) info |= INFO_NMI_UNBLOCKED;
+  store<u32>(XR_INTR_INFO, info);
   store<u32>(XR_INTR_ERROR, hasError ? load<u32>(EV_ERROR) : 0);
   // a double fault that exits itself did not interrupt the delivery of an event
   if (hardware && vector == VEC_DF) store<u32>(DELIVERING, 0);

@@ -6,7 +6,7 @@
 //                is in root operation: STOP holds Host with RunCode.VmExit when the host made the entry, with
 //                RunCode.VmxAbort after an abort, else Leave, and execution goes on at HOST_RIP.
 import { EXIT_HOST_ADDRESS_SPACE_SIZE, PIN_VIRTUAL_NMIS } from "../abi/controls";
-import { REASON_EXCEPTION_OR_NMI } from "../abi/exits";
+import { REASON_EPT_VIOLATION, REASON_EXCEPTION_OR_NMI } from "../abi/exits";
 import { RunCode } from "../abi/run";
 import {
   ACTIVITY,
@@ -24,6 +24,7 @@ import {
   VMX_STATE,
   VmxBit,
   XR_INTR_INFO,
+  XR_QUALIFICATION,
   XR_REASON,
 } from "../abi/state";
 import {
@@ -39,6 +40,7 @@ import { Activity, BLOCK_NMI, EFER_LMA } from "../abi/x86";
 import { physWrite32 } from "../memory/physical";
 import { stop, stopHost } from "../state/stop";
 import { recomputeMode } from "../system/mode";
+import { unblockedByIret } from "./boundary";
 import { exitControl, pin } from "./controls";
 import { loadHostState } from "./exitLoad";
 import { recordInformation, saveGuestState } from "./exitSave";
@@ -52,6 +54,9 @@ const ABORT_HOST_PDPTE: u32 = 2;
 const ABORT_VMCS: u32 = 3;
 const ABORT_MSR_LOAD: u32 = 4;
 const ABORT_WIDE_GUEST: u32 = 6;
+
+/** NMI unblocking due to IRET, table 27-7. */
+const QUALIFICATION_NMI_UNBLOCKED: u64 = 0x1000;
 
 const ENTRY_FAILURE: u32 = 0x80000000;
 
@@ -103,6 +108,9 @@ export function takeExit(): void {
   if (!hasVmcs()) {
     abortVmx(ABORT_VMCS);
     return;
+  }
+  if (load<u32>(XR_REASON) == REASON_EPT_VIOLATION && unblockedByIret()) {
+    store<u64>(XR_QUALIFICATION, load<u64>(XR_QUALIFICATION) | QUALIFICATION_NMI_UNBLOCKED);
   }
   recordInformation();
   saveGuestState();

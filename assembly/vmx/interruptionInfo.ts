@@ -4,6 +4,7 @@ import { EventType } from "../abi/state";
 
 export const INFO_VECTOR: u32 = 0xff;
 export const INFO_ERROR: u32 = 0x800;
+export const INFO_NMI_UNBLOCKED: u32 = 0x1000;
 export const INFO_RESERVED: u32 = 0x7ffff000;
 export const INFO_VALID: u32 = 0x80000000;
 

@@ -269,6 +269,38 @@ describe("NMI", () => {
   });
 });
 
+describe("NMI unblocking due to IRET", () => {
+  // an IRET whose frame has a CS beyond the GDT limit
+  const bad = [0x6a, 0x18, 0x54, 0x6a, 0x02, 0x6a, 0x28, 0x6a, 0x00];
+  const IRETQ = [0x48, 0xcf];
+  const blocked: Fields = { GUEST_INTERRUPTIBILITY_STATE: 8n };
+  it("a fault of IRET that exits reports it and the saved state has no blocking", () => {
+    vmx.start([...bad, ...IRETQ], { ...blocked, ...bitmap(13) });
+    expect(vmx.runToExit().reason).toBe(0);
+    expect(vmx.read("GUEST_RIP")).toBe(START + 9n);
+    expect(vmx.read("EXIT_INTERRUPTION_INFO")).toBe(0x80001b0dn);
+    expect(vmx.read("GUEST_INTERRUPTIBILITY_STATE")).toBe(0n);
+  });
+  it("not when NMIs were not blocked", () => {
+    vmx.start([...bad, ...IRETQ], bitmap(13));
+    vmx.runToExit();
+    expect(vmx.read("EXIT_INTERRUPTION_INFO")).toBe(0x80000b0dn);
+  });
+  it("not with NMI exiting alone, where IRET does not touch blocking", () => {
+    vmx.start([...bad, ...IRETQ], { ...blocked, ...bitmap(13), ...pin(c.PIN_NMI_EXITING) });
+    vmx.runToExit();
+    expect(vmx.read("EXIT_INTERRUPTION_INFO")).toBe(0x80000b0dn);
+    expect(vmx.read("GUEST_INTERRUPTIBILITY_STATE")).toBe(8n);
+  });
+  it("a later fault does not report it", () => {
+    const good = [0x6a, 0x18, 0x54, 0x6a, 0x02, 0x6a, 0x10, 0x68, 0x40, 0x70, 0, 0, ...IRETQ];
+    vmx.start(good, { ...blocked, ...bitmap(6) });
+    vmx.code(UD2, 0x7040n);
+    vmx.runToExit();
+    expect(vmx.read("EXIT_INTERRUPTION_INFO")).toBe(0x80000306n);
+  });
+});
+
 describe("INIT", () => {
   it("makes a guest exit", () => {
     vmx.start(NOPS);
