@@ -17,17 +17,7 @@ import { handleIo } from "./io.ts";
 import { vmxGetMsr, vmxSetMsr } from "./msr-vmx.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
-import {
-  ExitReason,
-  GUEST_INTR_STATE_MOV_SS,
-  GUEST_INTR_STATE_STI,
-  INTR_ERROR_CODE,
-  INTR_TYPE,
-  INTR_VALID,
-  INTR_VECTOR,
-  IntrType,
-  Primary,
-} from "./vmcs-controls.ts";
+import { ExitReason, INTR_ERROR_CODE, INTR_TYPE, INTR_VALID, INTR_VECTOR, IntrType, Primary } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
 
 /** True: back into the guest. False: `userExit` says why not. */
@@ -154,9 +144,15 @@ function handleVmcall(vcpu: VcpuVmx): boolean {
   return kvmSkipEmulatedInstruction(vcpu);
 }
 
-/** @kvm handle_xsetbv: no XSAVE is advertised. */
+/** No XSAVE is advertised. @kvm handle_xsetbv */
 function handleXsetbv(vcpu: VcpuVmx): boolean {
   if (kvmRequireCpl(vcpu, 0)) kvmInjectGp(vcpu, 0);
+  return true;
+}
+
+/** There are no performance counters. @kvm handle_rdpmc */
+function handleRdpmc(vcpu: VcpuVmx): boolean {
+  kvmInjectGp(vcpu, 0);
   return true;
 }
 
@@ -178,7 +174,7 @@ export const EXIT_HANDLERS: ReadonlyMap<number, ExitHandler> = new Map<number, E
   [ExitReason.HLT, handleHalt],
   [ExitReason.INVD, kvmSkipEmulatedInstruction],
   [ExitReason.INVLPG, kvmSkipEmulatedInstruction],
-  [ExitReason.RDPMC, handleXsetbv],
+  [ExitReason.RDPMC, handleRdpmc],
   [ExitReason.VMCALL, handleVmcall],
   [ExitReason.VMCLEAR, handleVmxInstruction],
   [ExitReason.VMLAUNCH, handleVmxInstruction],
@@ -203,8 +199,3 @@ export const EXIT_HANDLERS: ReadonlyMap<number, ExitHandler> = new Map<number, E
   [ExitReason.WBINVD, kvmSkipEmulatedInstruction],
   [ExitReason.XSETBV, handleXsetbv],
 ]);
-
-/** Blocking by STI or MOV SS, as KVM_GET_VCPU_EVENTS shows it. */
-export function interruptShadow(vcpu: VcpuVmx): number {
-  return vcpu.vmread32(Field.GUEST_INTERRUPTIBILITY_INFO) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
-}

@@ -2,7 +2,6 @@ import { CR2, DR0, DR6, MSR_KERNEL_GS_BASE, MSR_TSC_AUX, XCR0 } from "../../asse
 import type { PreemptNotifier } from "./host-task.ts";
 import { sharedMsrsInUse } from "./msr-vmx.ts";
 import type { VcpuVmx } from "./vcpu.ts";
-import { Field } from "./vmcs-fields.ts";
 
 /** Words of the state block that belong to a vCPU and are in no VMCS. 0x140 is not among them. */
 const REST = [CR2, DR0, DR0 + 8, DR0 + 16, DR0 + 24, DR6, XCR0, MSR_KERNEL_GS_BASE, MSR_TSC_AUX];
@@ -114,9 +113,4 @@ export function vmxPrepareSwitchToHost(vcpu: VcpuVmx): void {
 export function kvmOnUserReturn(vcpu: VcpuVmx): void {
   for (const index of sharedMsrsInUse(vcpu)) kvmSetSharedMsr(vcpu, index, 0n);
   vcpu.guestMsrsDirty = true;
-}
-
-/** RIP for a trace, while the VMCS is current. */
-export function currentRip(vcpu: VcpuVmx): bigint {
-  return vcpu.vmread(Field.GUEST_RIP);
 }

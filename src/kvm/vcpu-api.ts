@@ -5,7 +5,9 @@ import { KvmError } from "./errors.ts";
 import { kvmQueueInterrupt } from "./events.ts";
 import type { KvmExit } from "./exit.ts";
 import { kvmGvaToGpa } from "./mmu.ts";
+import { MSR_IA32_TSC } from "./msr-common.ts";
 import { ioctlGetMsrs, ioctlSetMsrs, type MsrEntry } from "./msr-ioctl.ts";
+import { vmxSetMsr } from "./msr-vmx.ts";
 import { getDebugRegs, getRegs, getSregs, type Regs, type Sregs, setRegs, setSregs } from "./registers.ts";
 import { ioctlRun, type RunBounds, type RunSteps, readyForInterruptInjection } from "./run.ts";
 import { vcpuLoad, vcpuPut } from "./switch.ts";
@@ -47,6 +49,8 @@ export class Vcpu {
       vmxVcpuSetup(vcpu);
       vmxVcpuReset(vcpu);
       vcpu.arch.msrPlatformInfo = initialPlatformInfo(vcpu);
+      // the guest's TSC starts at 0. @kvm kvm_arch_vcpu_postcreate
+      vmxSetMsr(vcpu, { index: MSR_IA32_TSC, data: 0n, hostInitiated: true });
     });
   }
 

@@ -101,7 +101,10 @@ export class Vmm {
     switch (exit.reason) {
       case "io":
         this.#portIo(exit);
-        return this.#status === undefined ? undefined : { kind: "exit", status: this.#status };
+        if (this.#status === undefined) return undefined;
+        // later kernels complete an OUT at the next KVM_RUN only
+        if (!this.kvm.rules.pioSkipsFirst) this.vcpu.run({ immediateExit: true });
+        return { kind: "exit", status: this.#status };
       case "hlt":
         return { kind: "halt" };
       case "shutdown":

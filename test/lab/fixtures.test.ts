@@ -49,9 +49,10 @@ describe("guests under VMX", () => {
     }
 
     test(`${one.name}: as many instructions as on the bare processor`, () => {
-      // later kernels complete the last OUT only at the next KVM_RUN; 5.0 has completed it
       const { run, text } = underVmx(one, "5.0");
-      expect(run.instructions).toBe(bareCount(one));
+      const count = bareCount(one);
+      expect(run.instructions).toBe(count);
+      if (!one.name.startsWith("isa-")) expect(underVmx(one, "7.1").run.instructions).toBe(count);
       expect(text).toBe(expectedConsole(one));
     });
   }
