@@ -50,7 +50,7 @@ function workDone(vcpu: VcpuVmx, limits: Limits): bigint {
 /** Yields when a slice is used up. A caller that ends the generator there finds the processor out of the guest. */
 function* pause(vcpu: VcpuVmx, limits: Limits, inGuest: boolean): RunSteps<void> {
   const done = workDone(vcpu, limits);
-  if (done < limits.nextYield) return;
+  if (done < limits.nextYield || done >= limits.work) return;
   let resumed = false;
   try {
     limits.slice = (yield) ?? limits.slice;

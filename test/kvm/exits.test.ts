@@ -210,6 +210,32 @@ describe("ends", () => {
   });
 });
 
+describe("runs in slices", () => {
+  const loop = [0xff, 0xc0, 0xeb, 0xfc]; // L: INC EAX; JMP L
+
+  test("take no other call between two slices", () => {
+    const { vcpu } = guest(loop);
+    const steps = vcpu.runSteps({ slice: 100n });
+    expect(steps.next().done).toBe(false);
+    expect(() => vcpu.getRegs()).toThrow(/EBUSY/);
+    expect(() => vcpu.run()).toThrow(/EBUSY/);
+    expect(steps.next(0n)).toEqual({ done: true, value: { reason: "intr" } });
+  });
+
+  test("can be abandoned: the vCPU is out of the guest and put", () => {
+    const { vcpu, kvm } = guest(loop, { policy: "clear-host", hostOptions: { hostValue: 1 } });
+    const steps = vcpu.runSteps({ slice: 100n });
+    steps.next();
+    expect(kvm.host.cpu.peekMiscFeatures()).toBe(0n);
+    steps.return({ reason: "intr" });
+    expect(kvm.host.cpu.peekMiscFeatures()).toBe(1n);
+    const { rax } = vcpu.getRegs();
+    expect(rax).toBeGreaterThan(40n);
+    vcpu.run({ maxInstructions: 20n });
+    expect(vcpu.getRegs().rax).toBe(rax + 10n);
+  });
+});
+
 describe("memory slots", () => {
   const page = 0x1000n;
   const vmWith = () => {
