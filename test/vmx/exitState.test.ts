@@ -109,7 +109,7 @@ describe("VM exit loads the host", () => {
     expect(vmx.runToExit().reason).toBe(18);
   };
   it("control registers, RIP, RSP and RFLAGS", () => {
-    load({ HOST_CR3: 0x123000n, HOST_CR4: 0x2030n });
+    load({ ...entries(c.ENTRY_LOAD_DEBUG_CONTROLS), HOST_CR3: 0x123000n, HOST_CR4: 0x2030n });
     expect(vmx.read64(s.CR0)).toBe(0x80000031n);
     expect(vmx.read64(s.CR3)).toBe(0x123000n);
     expect(vmx.read64(s.CR4)).toBe(0x2030n);
