@@ -1,6 +1,7 @@
 /** `npm run generate`: writes every generated file of the source tree. `--check` only says which ones are stale. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { generateOpcodes } from "./generate-opcodes.ts";
+import { generated as generateVmx } from "./vmx-tables.ts";
 
 const root = new URL("..", import.meta.url);
 
@@ -15,9 +16,9 @@ function handlers(): Map<string, string> {
   return out;
 }
 
-/** Path -> contents of the files that follow from scripts/opcodes.ts. */
+/** Path -> contents of the files that follow from scripts/opcodes.ts and scripts/tables. */
 export function generated(): Map<string, string> {
-  return generateOpcodes(handlers());
+  return new Map([...generateOpcodes(handlers()), ...Object.entries(generateVmx())]);
 }
 
 if (process.argv[1]?.endsWith("generate.ts")) {
