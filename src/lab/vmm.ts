@@ -18,6 +18,8 @@ const CR0_PG = 1n << 31n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 const DEFAULT_MEMORY = 16 << 20;
+/** Units of 64 KiB that the REP instructions of a run with maxInstructions may move. */
+const REP_ALLOWANCE = 500_000n;
 
 /** How a guest's run ended. */
 export type GuestEnding =
@@ -25,6 +27,8 @@ export type GuestEnding =
   | { readonly kind: "halt" }
   | { readonly kind: "shutdown" }
   | { readonly kind: "limit" }
+  /** The work bound that goes with maxInstructions: a REP that never completes counts no instruction. */
+  | { readonly kind: "workLimit" }
   | { readonly kind: "interrupted" }
   | ({ readonly kind: "unimplemented" } & UnimplementedInstruction)
   | { readonly kind: "failed"; readonly message: string };
@@ -43,6 +47,7 @@ export class Vmm {
   readonly vcpu: Vcpu;
   readonly #bus: PortBus;
   readonly #limit: bigint;
+  readonly #workLimit: bigint | undefined;
   #status: number | undefined;
 
   constructor(options: VmmOptions) {
@@ -66,17 +71,25 @@ export class Vmm {
           this.#status = value;
         }),
       );
-    this.#limit = BigInt(options.maxInstructions ?? Number.MAX_SAFE_INTEGER);
+    const { maxInstructions } = options;
+    this.#limit = BigInt(maxInstructions ?? Number.MAX_SAFE_INTEGER);
+    this.#workLimit = maxInstructions === undefined ? undefined : 2n * this.#limit + REP_ALLOWANCE;
   }
 
   /** Runs to the end of the guest; yields every `slice` work units. What is sent is the next slice; 0 interrupts. */
   *runSteps(firstSlice?: bigint): Generator<void, GuestEnding, bigint | undefined> {
     const { core } = this.kvm.host;
     const start = core.count;
+    const startWork = core.work;
     let slice = firstSlice;
     for (;;) {
       const left = this.#limit - (core.count - start);
-      const steps = this.vcpu.runSteps({ maxInstructions: left, ...(slice === undefined ? {} : { slice }) });
+      const work = this.#workLimit === undefined ? undefined : this.#workLimit - (core.work - startWork);
+      const steps = this.vcpu.runSteps({
+        maxInstructions: left,
+        ...(work === undefined ? {} : { work }),
+        ...(slice === undefined ? {} : { slice }),
+      });
       let step = steps.next();
       while (!step.done) {
         slice = (yield) ?? slice;
@@ -84,6 +97,7 @@ export class Vmm {
       }
       const ending = this.#handle(step.value);
       if (ending?.kind === "limit" && slice === 0n) return { kind: "interrupted" };
+      if (ending?.kind === "limit" && core.count - start < this.#limit) return { kind: "workLimit" };
       if (ending !== undefined) return ending;
     }
   }

@@ -5,14 +5,30 @@ import { expectedConsole, guestArgs, guestFile, manifest, start, wasmVmx } from 
 const OUT_F4 = 0xe6;
 
 describe.each(manifest.filter((guest) => guest.ends === "exit"))("run $name", (guest) => {
-  it("prints what the guest prints elsewhere and ends with its status", async () => {
-    const { status, stdout, stderr } = await wasmVmx("run", ...guestArgs(guest.name), "--bare");
+  it.each(["--bare", "--vmx"])("prints what the guest prints elsewhere and ends with its status, %s", async (how) => {
+    const { status, stdout, stderr } = await wasmVmx("run", ...guestArgs(guest.name), how);
     expect({ stdout, status, stderr }).toMatchObject({
       stdout: expectedConsole(guest),
       status: guest.expectedStatus,
     });
     expect(stderr).toMatch(/[\d,]+ instructions in [\d.]+ s/);
   });
+});
+
+describe("bare and under VMX", () => {
+  it.each(manifest.filter((guest) => guest.ends === "exit").map(({ name }) => name))(
+    "%s takes the same number of instructions",
+    async (name) => {
+      const counts = await Promise.all(
+        ["--bare", "--vmx"].map(async (how) =>
+          JSON.parse((await wasmVmx("run", ...guestArgs(name), how, "--json")).stdout),
+        ),
+      );
+      expect(counts[0].instructions).toBeGreaterThan(0);
+      expect(counts[1].instructions).toBe(counts[0].instructions);
+      expect(counts[1].console).toBe(counts[0].console);
+    },
+  );
 });
 
 describe("the summary", () => {
@@ -81,8 +97,15 @@ describe("a guest whose REP never ends", () => {
 });
 
 describe("Ctrl-C", () => {
-  it.each(["spin", "rep-forever", "ud-loop"])("ends %s within 100 ms, with the summary", async (guest) => {
-    const { child, result } = start(["run", ...guestArgs(guest)]);
+  it.each([
+    ["spin", "--bare"],
+    ["rep-forever", "--bare"],
+    ["ud-loop", "--bare"],
+    ["spin", "--vmx"],
+    ["rep-forever", "--vmx"],
+    ["ud-loop", "--vmx"],
+  ])("ends %s %s within 100 ms, with the summary", async (guest, how) => {
+    const { child, result } = start(["run", ...guestArgs(guest), how]);
     await new Promise((resolve) => setTimeout(resolve, 500));
     const before = performance.now();
     child.kill("SIGINT");
