@@ -15,8 +15,7 @@ import { readTsc } from "./system/time";
 import { initSignal } from "./vmx/boundary";
 import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
-export { allocFrames, getRflags, physToHost, run, setRflags };
-export { answerCpuid as cpuid };
+export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 export {
   hostInit,
   hostInvept as invept,
@@ -31,7 +30,7 @@ export {
   hostVmxoff as vmxoff,
   hostVmxon as vmxon,
 } from "./vmx/host";
-export { drainHostWrites as noteHostWrite, retire } from "./run/host";
+export { allocFrames, answerCpuid as cpuid, getRflags, physToHost, run, setRflags };
 
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in

@@ -57,7 +57,8 @@ export function buildBlock(host: u32, mode: u32): u32 {
   let offset: u32 = 0;
   let count: u32 = 0;
   for (;;) {
-    const length = host + offset < pageEnd ? decode(host + offset, pageEnd - host - offset, rec, mode, offset, count) : 0;
+    const length =
+      host + offset < pageEnd ? decode(host + offset, pageEnd - host - offset, rec, mode, offset, count) : 0;
     if (length == 0) {
       if (count == 0) return 0;
       closeBlock(rec, offset, count);

@@ -1,5 +1,5 @@
 // Bytes -> one record. Touches no guest register. @sdm 2A "Instruction Format"
-import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
+
 import {
   R_ADDR_SHIFT,
   R_BASE,
@@ -22,8 +22,8 @@ import {
   R_SRC,
   RecordFlag,
 } from "../abi/record";
+import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
 import {
-  ARRANGE_A,
   ARRANGE_E,
   ARRANGE_EG,
   ARRANGE_GE,
@@ -99,8 +99,8 @@ function registerSlot(n: u32, byte: bool, rex: u32): u32 {
   return byte && rex == 0 && n >= 4 && n < 8 ? ((n - 4) << 3) + 1 : n << 3;
 }
 
-let base16: usize = memory.data<u8>([24, 24, 40, 40, 48, 56, 40, 24]); // BX BX BP BP SI DI BP BX
-let index16: usize = memory.data<u8>([48, 56, 48, 56, 128, 128, 128, 128]); // SI DI SI DI
+const base16: usize = memory.data<u8>([24, 24, 40, 40, 48, 56, 40, 24]); // BX BX BP BP SI DI BP BX
+const index16: usize = memory.data<u8>([48, 56, 48, 56, 128, 128, 128, 128]); // SI DI SI DI
 
 let segment: u32 = 0; // chosen segment + 1, 0: default
 let ripRelative: bool = false;

@@ -8,8 +8,7 @@ import { drop, push, top } from "./stack";
 
 /** Can a near branch go there? Else #GP(0), on the branch itself. */
 function reachable(target: u64): bool {
-  const ok =
-    load<u32>(MODE) & ModeBit.Code64 ? u64((i64(target) << 16) >> 16) == target : target < load<u64>(CODE_END);
+  const ok = load<u32>(MODE) & ModeBit.Code64 ? u64((i64(target) << 16) >> 16) == target : target < load<u64>(CODE_END);
   if (!ok) raiseError(13, 0);
   return ok;
 }

@@ -14,8 +14,22 @@ import {
   SEG_GS,
   SEG_SS,
   SEGS,
-  SG_LIMIT, STOP, StopBit } from "../abi/state";
-import { BLOCK_NMI, FLAG_IOPL, FLAG_NT, FLAG_RF, FLAG_VIF, FLAG_VIP, FLAG_VM, SEL_RPL, UNBLOCKED_BY_IRET, VEC_GP } from "../abi/x86";
+  SG_LIMIT,
+  STOP,
+  StopBit,
+} from "../abi/state";
+import {
+  BLOCK_NMI,
+  FLAG_IOPL,
+  FLAG_NT,
+  FLAG_RF,
+  FLAG_VIF,
+  FLAG_VIP,
+  FLAG_VM,
+  SEL_RPL,
+  UNBLOCKED_BY_IRET,
+  VEC_GP,
+} from "../abi/x86";
 import { aborted, stopHost } from "../state/stop";
 import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system/flagControl";
 import { code64, cpl, longMode, protectedMode, recomputeMode, vm86 } from "../system/mode";

@@ -135,8 +135,7 @@ export function div<T>(rec: usize): void {
     store<u64>(RDX, remainder);
     return;
   }
-  const n =
-    sizeof<T>() == 1 ? u64(load<u16>(RAX)) : (u64(load<T>(RDX)) << (sizeof<T>() * 8)) | u64(load<T>(RAX));
+  const n = sizeof<T>() == 1 ? u64(load<u16>(RAX)) : (u64(load<T>(RDX)) << (sizeof<T>() * 8)) | u64(load<T>(RAX));
   const q = n / d;
   if (q >> (sizeof<T>() * 8)) return raise(0);
   if (sizeof<T>() == 1) store<u16>(RAX, u16(q | ((n % d) << 8)));

@@ -1,18 +1,7 @@
 // MOVS STOS LODS CMPS SCAS, with REP. Registers are committed after each iteration, so a fault or a slice's end in the
 // middle leaves a resumable state. Runs of plain memory are moved page by page.
 import { R_ADDR_SHIFT, R_FLAGS, RecordFlag } from "../abi/record";
-import {
-  EFLAGS_REST,
-  RAX,
-  RCX,
-  RDI,
-  RSI,
-  SEG_ES,
-  STOP,
-  StopBit,
-  WORK,
-  WORK_LIMIT,
-} from "../abi/state";
+import { EFLAGS_REST, RAX, RCX, RDI, RSI, SEG_ES, STOP, StopBit, WORK, WORK_LIMIT } from "../abi/state";
 import { plainRead, plainWrite, probeWrite, readMem } from "../memory/access";
 import { commit } from "../memory/staging";
 import { FLAG_DF, getZF } from "../state/flags";

@@ -2,22 +2,12 @@
 //
 // A read that faults returns 0, a write probe that faults returns 0; the stop word then holds the event or exit and
 // the caller tests aborted(). probe* return the address in linear memory to store to (or to read-modify-write at).
-import {
-  PageFlag,
-  PAGE_NO_WRITE_ENTRY,
-  TE_ADDEND,
-  TE_EXEC,
-  TE_READ,
-  TE_WRITE,
-  TLB,
-  TLB_TABLE,
-} from "../abi/layout";
+import { PAGE_NO_WRITE_ENTRY, PageFlag, TE_ADDEND, TE_EXEC, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
 import {
   CPL,
   LINEAR_MASK,
   MODE,
   ModeBit,
-  SEG_CS,
   SEG_SS,
   SEGS,
   SG_ATTR,
@@ -34,7 +24,7 @@ import { aborted, raiseError } from "../state/stop";
 import { orPageFlag, pageFlags } from "./frames";
 import { isMmio, physToHost } from "./physical";
 import { deviceRead, stage, stageRead } from "./staging";
-import { EXECUTE, READ, walk, walkPerm, walkPhys, WRITE } from "./walk";
+import { EXECUTE, READ, WRITE, walk, walkPerm, walkPhys } from "./walk";
 
 /** Place of a translated byte that is not plain RAM: lastPhys holds its physical address. */
 const DEVICE: u32 = 1;
@@ -78,7 +68,8 @@ function fill(table: u32, tag: u64, linear: u64, host: u32): void {
 /** Address of one linear byte; 0: faulted, DEVICE: no RAM there. */
 function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
   const e = tlbEntry(table, linear);
-  const have = access == READ ? load<u64>(e, TE_READ) : access == WRITE ? load<u64>(e, TE_WRITE) : load<u64>(e, TE_EXEC);
+  const have =
+    access == READ ? load<u64>(e, TE_READ) : access == WRITE ? load<u64>(e, TE_WRITE) : load<u64>(e, TE_EXEC);
   if (have == ((linear >> 12) | tag)) return u32(linear) + load<u32>(e, TE_ADDEND);
   if (!walk(linear, access, table != TLB, false)) return 0;
   const pa = walkPhys | (linear & 0xfff);
@@ -107,7 +98,8 @@ function segmentOk(seg: u32, ea: u64, size: u32, write: bool): bool {
   const attr = load<u32>(s, SG_ATTR);
   let ok = (attr & 0x10000) == 0;
   if (ok && mode & ModeBit.Protected) {
-    if (attr & 8) ok = !write && (attr & 2) != 0; // code: never written, read if readable
+    if (attr & 8)
+      ok = !write && (attr & 2) != 0; // code: never written, read if readable
     else ok = !write || (attr & 2) != 0;
   }
   if (ok) {

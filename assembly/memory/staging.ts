@@ -2,7 +2,7 @@
 // and reaches memory in commit(), after everything of the instruction that can fault.
 import { PageFlag, STAGING, STAGING_SIZE } from "../abi/layout";
 import { RunCode } from "../abi/run";
-import { StopBit, STOP } from "../abi/state";
+import { STOP, StopBit } from "../abi/state";
 import { mmioRead, mmioWrite } from "../imports";
 import { stop, stopHost } from "../state/stop";
 import { noteWrite, pageFlags } from "./frames";

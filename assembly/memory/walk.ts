@@ -1,8 +1,8 @@
 // Page walks: linear -> guest-physical -> (EPT) -> physical, with permissions for the privilege that asks.
 // @sdm 3A "Paging"
 import { CR3, PDPTE, TR_EPTP, TR_MODE, TransBit } from "../abi/state";
-import { raisePageFault } from "../state/stop";
 import { PHYSICAL_WIDTH } from "../abi/width";
+import { raisePageFault } from "../state/stop";
 import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, eptTableAccess, eptWalk } from "./ept";
 import { notePageTable } from "./frames";
 import { physRead32, physRead64, physToHost } from "./physical";
@@ -157,7 +157,7 @@ function walk32(linear: u64, access: u32, user: bool): bool {
   if (pde & PS && mode & TransBit.Pse) {
     if (pde & 0x200000) return fault(linear, access, user, true, true);
     // PSE-36: bits 20:13 are physical bits 39:32
-    const gpa = (pde & 0xffc00000) | ((pde >> 13) & 0xff) << 32 | u64(va & 0x3ff000);
+    const gpa = (pde & 0xffc00000) | (((pde >> 13) & 0xff) << 32) | u64(va & 0x3ff000);
     return finish(linear, access, user, gpa, pde, false, pde, false);
   }
   const pteGpa = (pde & 0xfffff000) | u64(((va >>> 12) & 0x3ff) << 2);

@@ -1,4 +1,6 @@
 // The only place where events are delivered: between instructions, intercepted first when in VMX non-root operation.
+
+import { RunCode } from "../abi/run";
 import {
   ACTIVITY,
   COUNT,
@@ -25,11 +27,16 @@ import {
   StopBit,
   WORK,
 } from "../abi/state";
-import { RunCode } from "../abi/run";
 import { dropAllBlocks, invalidate } from "../blocks/cache";
-import { combine, COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT } from "../events/combine";
+import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
-import { clearCodeWrites, codeWriteBytes, codeWriteHost, codeWritesOverflow, codeWritesPending } from "../memory/frames";
+import {
+  clearCodeWrites,
+  codeWriteBytes,
+  codeWriteHost,
+  codeWritesOverflow,
+  codeWritesPending,
+} from "../memory/frames";
 import { commit, discard } from "../memory/staging";
 import { FLAG_IF } from "../state/flags";
 import { raiseDebugTrap, raiseSoft } from "../state/stop";

@@ -1,5 +1,17 @@
 // The stop word: how an instruction asks run/ for anything but "go on".
-import { EventType, EV_ERROR, EV_HAS_ERROR, EV_ILEN, EV_INJECTED, EV_PAYLOAD, EV_TYPE, EV_VECTOR, STOP, STOP_CODE, StopBit } from "../abi/state";
+import {
+  EV_ERROR,
+  EV_HAS_ERROR,
+  EV_ILEN,
+  EV_INJECTED,
+  EV_PAYLOAD,
+  EV_TYPE,
+  EV_VECTOR,
+  EventType,
+  STOP,
+  STOP_CODE,
+  StopBit,
+} from "../abi/state";
 
 /** True when anything stopped the current instruction or asks to leave its block. */
 export function stopped(): bool {
