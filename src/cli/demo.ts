@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseOptions, UsageError } from "./args.ts";
 import type { Command } from "./command.ts";
@@ -31,9 +32,10 @@ export const demoCommand: Command = {
   async run() {
     const style = styler(process.stdout);
     for (const [name, command, [file, ...rest]] of STEPS) {
-      const guest = fileURLToPath(new URL(GUESTS + file, packageRoot()));
+      const path = fileURLToPath(new URL(GUESTS + file, packageRoot()));
+      const guest = relative(process.cwd(), path);
       if (!existsSync(guest)) throw new UsageError(`the demonstration's guest is missing: ${guest}`);
-      process.stdout.write(`${style("bold", `$ wasm-vmx ${[name, GUESTS + file, ...rest].join(" ")}`)}\n`);
+      process.stdout.write(`${style("bold", `$ wasm-vmx ${[name, guest, ...rest].join(" ")}`)}\n`);
       const status = await command.run(parseOptions([guest, ...rest], command.options));
       if (status !== 0) return status;
       process.stdout.write("\n");
