@@ -1,6 +1,9 @@
 // Every export of the Wasm module; src/core/exports.ts describes them.
+
+import { COMM_BYTES } from "./abi/run";
 import { EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { initBlocks } from "./blocks/cache";
+import { decodeOnly as decodeAt } from "./decode/decode";
 import { translateQuiet } from "./memory/access";
 import { initTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
@@ -95,4 +98,9 @@ export function translate(linear: u64, access: u32): u64 {
 
 export function tsc(): u64 {
   return readTsc(0);
+}
+
+/** Bytes at COMM_BYTES. See decodeOnly in decode/decode.ts. */
+export function decodeOnly(bytes: u32, mode: u32): u32 {
+  return decodeAt(COMM_BYTES, bytes, mode);
 }

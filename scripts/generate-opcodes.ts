@@ -1,33 +1,10 @@
 /** Writes what follows from scripts/opcodes.ts: the decoder's table, the dispatch switch and docs/instructions.md. */
-import { type OpcodeRow, opcodeRows } from "./opcodes.ts";
+import { ARRANGE, type Entry, FLAGS, HEADER, IMM, shapeOf, tableFile } from "./generate-decode-table.ts";
+import { disasmFile } from "./generate-disasm.ts";
+import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
 
 const SIZES = [1, 2, 4, 8] as const;
 const TYPE: Record<number, string> = { 1: "u8", 2: "u16", 4: "u32", 8: "u64" };
-
-// entry flags (assembly/decode/entry.ts holds the same list; it is generated)
-const FLAGS = {
-  Byte: 1, // one-byte operands
-  Sized: 2, // op + 0, 1, 2 for 16, 32, 64 bits
-  MemForm: 4, // register forms first, memory forms after them
-  Default64: 8,
-  Force64: 16,
-  Ends: 32,
-  Lock: 64,
-  No64: 128,
-  Rm8: 256, // rm is a byte whatever the operand size
-  MemOnly: 512,
-  NoQuad: 1024,
-  Natural: 2048,
-  Only64: 4096,
-} as const;
-const ARRANGE = { None: 0, EG: 1, GE: 2, E: 3, Z: 4, A: 5, Seg: 6, R: 7 } as const;
-const IMM = { None: 0, Ib: 1, Iz: 2, Iv: 3, Iw: 4, IwIb: 5, One: 6, Far: 7, J8: 8, Jz: 9, Offset: 10 } as const;
-
-interface Entry {
-  op: number;
-  format: number;
-  flags: number;
-}
 
 interface Case {
   comment: string;
@@ -36,77 +13,6 @@ interface Case {
   stops: boolean;
   ends: boolean;
 }
-
-const SHAPES: Record<string, [keyof typeof ARRANGE, keyof typeof IMM, number]> = {
-  "": ["None", "None", 0],
-  Fv: ["None", "None", 0],
-  "Eb,Gb": ["EG", "None", FLAGS.Byte],
-  "Ev,Gv": ["EG", "None", 0],
-  "Gb,Eb": ["GE", "None", FLAGS.Byte],
-  "Gv,Ev": ["GE", "None", 0],
-  "Gv,Eb": ["GE", "None", FLAGS.Rm8],
-  "Gv,Ew": ["GE", "None", 0],
-  "Gv,Ed": ["GE", "None", 0],
-  "Gv,M": ["GE", "None", FLAGS.MemOnly],
-  "Gv,Mp": ["GE", "None", FLAGS.MemOnly],
-  "AL,Ib": ["A", "Ib", FLAGS.Byte],
-  "rAX,Iz": ["A", "Iz", 0],
-  "eAX,Ib": ["A", "Ib", 0],
-  "Ib,AL": ["A", "Ib", FLAGS.Byte],
-  "Ib,eAX": ["A", "Ib", 0],
-  "AL,DX": ["A", "None", FLAGS.Byte],
-  "eAX,DX": ["A", "None", 0],
-  "DX,AL": ["A", "None", FLAGS.Byte],
-  "DX,eAX": ["A", "None", 0],
-  "Eb,Ib": ["E", "Ib", FLAGS.Byte],
-  "Ev,Iz": ["E", "Iz", 0],
-  "Ev,Ibs": ["E", "Ib", 0],
-  "Ev,Ib": ["E", "Ib", 0],
-  "Eb,1": ["E", "One", FLAGS.Byte],
-  "Ev,1": ["E", "One", 0],
-  "Eb,CL": ["E", "None", FLAGS.Byte],
-  "Ev,CL": ["E", "None", 0],
-  Eb: ["E", "None", FLAGS.Byte],
-  Ev: ["E", "None", 0],
-  Ew: ["E", "None", 0],
-  E: ["E", "None", 0],
-  M: ["E", "None", FLAGS.MemOnly],
-  Mp: ["E", "None", FLAGS.MemOnly],
-  "Ev,Sw": ["E", "None", 0],
-  "Sw,Ew": ["E", "None", 0],
-  "Rd,Cd": ["R", "None", 0],
-  "Rd,Dd": ["R", "None", 0],
-  "Cd,Rd": ["R", "None", 0],
-  "Dd,Rd": ["R", "None", 0],
-  Zv: ["Z", "None", 0],
-  "Zb,Ib": ["Z", "Ib", FLAGS.Byte],
-  "Zv,Iv": ["Z", "Iv", 0],
-  "Gv,Ev,Iz": ["GE", "Iz", 0],
-  "Gv,Ev,Ibs": ["GE", "Ib", 0],
-  "Ev,Gv,Ib": ["EG", "Ib", 0],
-  "Ev,Gv,CL": ["EG", "None", 0],
-  Jb: ["None", "J8", 0],
-  Jz: ["None", "Jz", 0],
-  Ap: ["None", "Far", 0],
-  Iw: ["None", "Iw", 0],
-  "Iw,Ib": ["None", "IwIb", 0],
-  Iz: ["None", "Iz", 0],
-  Ib: ["None", "Ib", 0],
-  Ibs: ["None", "Ib", 0],
-  "AL,Ob": ["A", "Offset", FLAGS.Byte],
-  "rAX,Ov": ["A", "Offset", 0],
-  "Ob,AL": ["A", "Offset", FLAGS.Byte],
-  "Ov,rAX": ["A", "Offset", 0],
-  "Yb,DX": ["None", "None", FLAGS.Byte],
-  "Yv,DX": ["None", "None", 0],
-  "DX,Xb": ["None", "None", FLAGS.Byte],
-  "DX,Xv": ["None", "None", 0],
-};
-for (const pair of ["Y,X", "X,Y", "Y,A", "A,X", "A,Y"]) {
-  SHAPES[`${pair}b`] = ["None", "None", FLAGS.Byte];
-  SHAPES[`${pair}v`] = ["None", "None", 0];
-}
-for (const seg of ["ES", "CS", "SS", "DS", "FS", "GS"]) SHAPES[seg] = ["Seg", "None", 0];
 
 const cases: Case[] = [];
 const known = new Map<string, number>();
@@ -187,9 +93,7 @@ function call(row: OpcodeRow, form: string, size: number): string {
 }
 
 function entryOf(row: OpcodeRow): Entry {
-  const shape = SHAPES[row.operands];
-  if (!shape) throw new Error(`opcode table: unknown operands "${row.operands}" of ${row.mnemonic}`);
-  const [arrange, imm, shapeFlags] = shape;
+  const { arrange, imm, flags: shapeFlags } = shapeOf(row.operands);
   let flags = shapeFlags;
   const has = (a: string): boolean => row.attributes.includes(a);
   if (has("d64")) flags |= FLAGS.Default64;
@@ -200,8 +104,11 @@ function entryOf(row: OpcodeRow): Entry {
   if (has("only64")) flags |= FLAGS.Only64;
   if (has("noq")) flags |= FLAGS.NoQuad;
   if (has("natural")) flags |= FLAGS.Natural;
+  if (has("else")) flags |= FLAGS.Else;
   const format = ARRANGE[arrange] | (IMM[imm] << 3);
-  if (row.handler === "todo") return { op: OP_TODO, format, flags };
+  const feature = row.feature ? Object.keys(FEATURES).indexOf(row.feature) + 1 : 0;
+  if (row.handler === "ud") return { op: OP_UD, format, flags, feature };
+  if (row.handler === "todo") return { op: OP_TODO, format, flags, feature };
   const ends = has("ends");
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const byte = (flags & FLAGS.Byte) !== 0;
@@ -212,6 +119,7 @@ function entryOf(row: OpcodeRow): Entry {
       ]),
       format,
       flags,
+      feature,
     };
   }
   const formNames: [string, string] =
@@ -250,75 +158,7 @@ function entryOf(row: OpcodeRow): Entry {
     }
     return out;
   });
-  return { op, format, flags };
-}
-
-const UNDEFINED: Entry = { op: OP_UD, format: 0, flags: FLAGS.Ends };
-const GROUP = 0xffff;
-
-function tables(): { bytes: number[]; groups: number } {
-  const maps: Record<OpcodeRow["map"], (Entry | undefined)[]> = { one: Array(256), "0f": Array(256) };
-  const groups: Entry[][] = [];
-  const registerForms: Entry[] = Array(64).fill(UNDEFINED);
-  const groupOf = new Map<string, number>();
-  for (const row of opcodeRows) {
-    if (row.modrm !== undefined) {
-      registerForms[row.modrm - 0xc0] = entryOf(row);
-      continue;
-    }
-    if (row.digit === undefined) {
-      maps[row.map][row.opcode] = entryOf(row);
-      continue;
-    }
-    const key = `${row.map} ${row.opcode}`;
-    let g = groupOf.get(key);
-    if (g === undefined) {
-      g = groups.length;
-      groups.push(Array(8).fill(UNDEFINED));
-      groupOf.set(key, g);
-      maps[row.map][row.opcode] = { op: g, format: GROUP, flags: 0 };
-    }
-    groups[g]![row.digit] = entryOf(row);
-  }
-  // group 7 looks at the register forms first
-  const seven = maps["0f"][0x01];
-  if (seven) seven.flags = 1;
-  const all = [...maps.one, ...maps["0f"], ...registerForms, ...groups.flat()];
-  const bytes: number[] = [];
-  for (let i = 0; i < all.length; i++) {
-    const e = all[i] ?? UNDEFINED;
-    bytes.push(e.op & 255, e.op >> 8, e.format & 255, e.format >> 8, e.flags & 255, e.flags >> 8);
-  }
-  return { bytes, groups: groups.length };
-}
-
-const HEADER = "// Generated by `npm run generate` from scripts/opcodes.ts. Do not edit.\n";
-
-function tableFile(bytes: number[]): string {
-  const lines: string[] = [];
-  for (let i = 0; i < bytes.length; i += 36) lines.push(`  ${bytes.slice(i, i + 36).join(", ")},`);
-  const constants = [
-    ...Object.entries(FLAGS).map(([k, v]) => `export const F_${k.toUpperCase()}: u32 = ${v};`),
-    ...Object.entries(ARRANGE).map(([k, v]) => `export const ARRANGE_${k.toUpperCase()}: u32 = ${v};`),
-    ...Object.entries(IMM).map(([k, v]) => `export const IMM_${k.toUpperCase()}: u32 = ${v};`),
-  ].join("\n");
-  return `${HEADER}// Entries of 6 bytes {u16 op, u16 format, u16 flags}: one-byte map, 0F map, register forms of 0F 01 (modrm C0-FF), groups.
-${constants}
-
-export const OP_UNDEFINED: u32 = 0;
-export const OP_TODO: u32 = 1;
-export const OP_END: u32 = 2;
-export const OP_TOO_LONG: u32 = 3;
-export const OP_COUNT: u32 = ${cases.length};
-export const FORMAT_GROUP: u32 = ${GROUP};
-export const ENTRY_BYTES: u32 = 6;
-export const OPCODES: usize = memory.data<u8>([
-${lines.join("\n")}
-]);
-export const OPCODES_0F: usize = OPCODES + 256 * 6;
-export const OPCODES_REGISTER: usize = OPCODES + 512 * 6;
-export const OPCODES_GROUPS: usize = OPCODES + 576 * 6;
-`;
+  return { op, format, flags, feature };
 }
 
 const SOURCES: Record<string, string[]> = {
@@ -379,28 +219,43 @@ ${lines.join("\n")}
 `;
 }
 
+const PREFIX_NAMES = ["", "66", "F3", "F2"];
+
+/** Opcode as the manual writes it. */
+function place(r: OpcodeRow): string {
+  const byte = (n: number): string => n.toString(16).toUpperCase().padStart(2, "0");
+  const prefix = r.prefixes === undefined ? "" : r.prefixes.includes(0) ? "NP" : PREFIX_NAMES[r.prefixes[0]!]!;
+  const map = r.map.replace("vex", "VEX ").replace("one", "").toUpperCase().replace("0F3", "0F 3");
+  const modrm = r.rm !== undefined ? byte(0xc0 | (r.digit! << 3) | r.rm) : r.digit === undefined ? "" : `/${r.digit}`;
+  return [prefix, map, byte(r.opcode), modrm, r.rm === undefined ? (r.mod ?? "") : ""].filter(Boolean).join(" ");
+}
+
 function instructionsFile(): string {
-  const rows = opcodeRows.map((r) => {
-    const code = `${r.map === "0f" ? "0F " : ""}${r.opcode.toString(16).toUpperCase().padStart(2, "0")}${r.digit === undefined ? "" : ` /${r.digit}`}${r.modrm === undefined ? "" : ` ${r.modrm.toString(16).toUpperCase()}`}`;
-    return `| ${code} | ${r.mnemonic} ${r.operands} | ${r.handler === "todo" ? "no" : "yes"} | ${r.attributes.filter((a) => a !== "ends").join(" ")} |`;
-  });
+  const rows = opcodeRows
+    .filter((r) => r.handler !== "ud")
+    .map((r) => {
+      const notes = r.attributes.filter((a) => !["ends", "natural", "else"].includes(a)).join(" ");
+      const name = r.mnemonic.replaceAll("|", "/").replace(/\/$/, "");
+      return `| ${place(r)} | ${name} ${r.operands} | ${notes} |`;
+    });
   return `# Instructions
 
-Generated by \`npm run generate\` from scripts/opcodes.ts. "no" means that the opcode exists but is not built yet: a run
-stops with \`unimplemented\`. Opcodes that are not listed raise #UD.
+Generated by \`npm run generate\` from scripts/opcodes.ts; the notation is explained there. Opcodes that are not listed raise
+#UD. The notes name the CPUID feature an instruction needs: without it it is #UD, or what it was before (TZCNT is BSF, LZCNT is BSR).
 
-| opcode | instruction | built | notes |
-|---|---|---|---|
+| opcode | instruction | notes |
+|---|---|---|
 ${rows.join("\n")}
 `;
 }
 
 /** Path -> contents of every generated file. */
 export function generateOpcodes(exportsOf: ReadonlyMap<string, string>): Map<string, string> {
-  const { bytes } = tables();
+  const entries = opcodeRows.map(entryOf);
   return new Map([
-    ["assembly/decode/table.generated.ts", tableFile(bytes)],
+    ["assembly/decode/table.generated.ts", tableFile(entries, cases.length)],
     ["assembly/execute/dispatch.generated.ts", dispatchFile(exportsOf)],
+    ["src/disasm/table.generated.ts", disasmFile()],
     ["docs/instructions.md", instructionsFile()],
   ]);
 }

@@ -18,6 +18,7 @@ export const R_SIZE = 14; // u8 operand size in bytes: 1, 2, 4, 8
 export const R_FLAGS = 15; // u8 RecordFlag
 export const R_DISP = 16; // i64 displacement; RIP-relative ones are relative to BLOCK_RIP
 export const R_IMM = 24; // i64 immediate, sign-extended; branch target relative to BLOCK_RIP; moffs address
+export const R_VVVV = 24; // u8 register of VEX.vvvv as a byte offset from GPR; such an instruction has no immediate
 export const R_FAR_OFFSET = 24; // u32 of a far pointer
 export const R_FAR_SELECTOR = 28; // u16 of a far pointer
 export const R_IMM2 = 28; // u8 second immediate of ENTER (the first is the u16 at R_IMM)

@@ -152,6 +152,10 @@ export const ENTRIES = 0x14f0; // u64 VM entries that reached the guest
 // --- hooks: one bit a kind; the imports are called only where a bit is set ---
 export const HOOKS = 0x1500; // u32 HookBit
 
+// --- what rarely used instructions keep ---
+export const MONITOR_ARMED = 0x1504; // u32 1 after MONITOR, 0 after MWAIT
+export const RANDOM = 0x1508; // u64 state of the generator behind RDRAND and RDSEED
+
 export const STATE_END = 0x1510;
 
 export const enum ModeBit {

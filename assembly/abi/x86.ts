@@ -119,7 +119,9 @@ export const VEC_DB = 1;
 export const VEC_NMI = 2;
 export const VEC_BP = 3;
 export const VEC_OF = 4;
+export const VEC_BR = 5;
 export const VEC_UD = 6;
+export const VEC_NM = 7;
 export const VEC_DF = 8;
 export const VEC_TS = 10;
 export const VEC_NP = 11;
@@ -182,6 +184,7 @@ export const MSR_INDEX_TSC_AUX: u32 = 0xc0000103;
 // --- bits of MSRs ---
 export const PLATFORM_CPUID_FAULTING: u32 = 0x80000000;
 export const MISC_CPUID_FAULTING = 1;
+export const MISC_MONITOR_USER = 2; // MONITOR and MWAIT at CPL 3
 export const APIC_BASE_BSP = 0x100;
 export const APIC_BASE_X2APIC = 0x400;
 export const APIC_BASE_ENABLE = 0x800;

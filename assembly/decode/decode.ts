@@ -20,10 +20,13 @@ import {
   R_SEG,
   R_SIZE,
   R_SRC,
+  R_VVVV,
   RecordFlag,
 } from "../abi/record";
 import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
+import { feature } from "../system/cpuid";
 import {
+  ARRANGE_A,
   ARRANGE_E,
   ARRANGE_EG,
   ARRANGE_GE,
@@ -33,18 +36,22 @@ import {
   ENTRY_BYTES,
   F_BYTE,
   F_DEFAULT64,
+  F_ELSE,
   F_ENDS,
   F_FORCE64,
   F_LOCK,
   F_MEMFORM,
   F_MEMONLY,
   F_NATURAL,
+  F_NO16,
   F_NO64,
+  F_NODE,
   F_NOQUAD,
   F_ONLY64,
   F_RM8,
   F_SIZED,
-  FORMAT_GROUP,
+  F_VVVV,
+  FEATURES,
   IMM_FAR,
   IMM_IB,
   IMM_IV,
@@ -55,13 +62,21 @@ import {
   IMM_JZ,
   IMM_OFFSET,
   IMM_ONE,
+  MAP_0F3A,
+  MAP_0F38,
+  MAP_VEX0F,
+  NODE_DIGIT,
+  NODE_HIGH,
+  NODE_LOW,
+  NODE_MOD,
+  NODE_MODE,
+  NODE_PREFIX,
   OP_END,
   OP_TOO_LONG,
   OP_UNDEFINED,
   OPCODES,
   OPCODES_0F,
-  OPCODES_GROUPS,
-  OPCODES_REGISTER,
+  OPCODES_NODES,
 } from "./table.generated";
 
 /** Byte offset from GPR of the slots that stand for "no register" and for BLOCK_RIP. */
@@ -104,6 +119,14 @@ const index16: usize = memory.data<u8>([48, 56, 48, 56, 128, 128, 128, 128]); //
 
 let segment: u32 = 0; // chosen segment + 1, 0: default
 let ripRelative: bool = false;
+
+/** Has the model what the entry needs? */
+function available(entry: usize): bool {
+  const n = u32(load<u8>(entry, 3));
+  if (n == 0) return true;
+  const f = FEATURES + (n - 1) * 12;
+  return feature(load<u32>(f), load<u32>(f, 4), load<u32>(f, 8));
+}
 
 /** The memory operand of a modrm byte with mod != 3. */
 function memoryOperand(rec: usize, modrm: u32, rex: u32, addressShift: u32, code64: bool): void {
@@ -236,30 +259,73 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
     if (more) rex = opcode;
   }
   const addressShift: u32 = code64 ? (addressSwap ? 32 : 0) : big != addressSwap ? 32 : 48;
+  // mandatory prefix: 0 none, 1 66, 2 F3, 3 F2
+  let mandatory: u32 = prefixes & RecordFlag.Rep ? 2 : prefixes & RecordFlag.Repne ? 3 : operand16 ? 1 : 0;
 
   let entry: usize;
+  let vex = false;
+  let vvvv: u32 = 0;
+  let bad = false;
   if (opcode == 0x0f) {
     opcode = next8();
-    entry = OPCODES_0F + opcode * ENTRY_BYTES;
-  } else entry = OPCODES + opcode * ENTRY_BYTES;
+    if (opcode == 0x38 || opcode == 0x3a) {
+      entry = OPCODES + (opcode == 0x38 ? MAP_0F38 : MAP_0F3A);
+      opcode = next8();
+    } else entry = OPCODES_0F + opcode * ENTRY_BYTES;
+  } else if ((opcode & 0xfe) == 0xc4 && (code64 || next8() >= 0xc0)) {
+    // @sdm 2A "Intel Advanced Vector Extensions (Intel AVX)": instruction encoding
+    //   C5: R vvvv L pp     C4: R X B mmmmm, then W vvvv L pp; R X B vvvv inverted
+    if (!code64) at--;
+    vex = true;
+    bad = rex != 0 || operand16 || prefixes != 0 || (mode & ModeBit.Protected) == 0;
+    let map: u32 = 1;
+    let byte2 = next8();
+    if (opcode == 0xc4) {
+      map = byte2 & 31;
+      rex = (~byte2 >> 5) & 7;
+      byte2 = next8();
+      rex |= (byte2 >> 4) & 8;
+    } else rex = (~byte2 >> 5) & 4;
+    if (!code64) rex = 0;
+    rex |= 0x40; // byte registers are never AH to BH
+    vvvv = (~byte2 >> 3) & 15;
+    bad = bad || (byte2 & 4) != 0 || map == 0 || map > 3;
+    mandatory = byte2 & 3;
+    if (map == 0 || map > 3) map = 1;
+    entry = OPCODES + MAP_VEX0F + (map - 1) * ENTRY_BYTES;
+    opcode = next8();
+  } else {
+    if ((opcode & 0xfe) == 0xc4 && !short) at--;
+    entry = OPCODES + opcode * ENTRY_BYTES;
+  }
   if (short) return tooLong(rec, limited);
 
   let modrm: u32 = 0;
   let haveModrm = false;
-  if (load<u16>(entry, 2) == FORMAT_GROUP) {
-    modrm = next8();
-    haveModrm = true;
-    const group = load<u16>(entry);
-    const sevenLike = load<u16>(entry, 4) != 0;
-    entry = OPCODES_GROUPS + (group * 8 + ((modrm >> 3) & 7)) * ENTRY_BYTES;
-    if (sevenLike && modrm >= 0xc0) {
-      const r = OPCODES_REGISTER + (modrm - 0xc0) * ENTRY_BYTES;
-      if (load<u16>(r) != OP_UNDEFINED) entry = r;
+  let base = entry;
+  while (load<u32>(entry, 4) & F_NODE) {
+    const kind = u32(load<u8>(entry, 2));
+    base = OPCODES_NODES + u32(load<u16>(entry)) * ENTRY_BYTES;
+    let choice: u32;
+    if (kind == NODE_PREFIX) choice = mandatory;
+    else if (kind == NODE_HIGH) choice = opcode >> 4;
+    else if (kind == NODE_LOW) choice = opcode & 15;
+    else if (kind == NODE_MODE) choice = u32(code64);
+    else {
+      if (!haveModrm) modrm = next8();
+      haveModrm = true;
+      choice = kind == NODE_MOD ? u32(modrm >= 0xc0) : kind == NODE_DIGIT ? (modrm >> 3) & 7 : modrm & 7;
     }
+    entry = base + choice * ENTRY_BYTES;
+  }
+  if (short) return tooLong(rec, limited);
+  if (!available(entry)) {
+    if (load<u32>(entry, 4) & F_ELSE) entry = base;
+    else bad = true;
   }
   let op = u32(load<u16>(entry));
-  const format = u32(load<u16>(entry, 2));
-  const flags = u32(load<u16>(entry, 4));
+  const format = u32(load<u8>(entry, 2));
+  const flags = load<u32>(entry, 4);
   const arrange = format & 7;
   const imm = format >> 3;
 
@@ -270,9 +336,9 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   else if (code64) {
     if (flags & F_FORCE64) size = 8;
     else if (rex & 8 && !(flags & F_NOQUAD)) size = 8;
-    else if (operand16) size = 2;
+    else if (operand16 && !(flags & F_NO16)) size = 2;
     else size = flags & F_DEFAULT64 ? 8 : 4;
-  } else size = big != operand16 ? 4 : 2;
+  } else size = flags & F_NO16 || big != operand16 ? 4 : 2;
   store<u8>(rec, size, R_SIZE);
   store<u8>(rec, addressShift, R_ADDR_SHIFT);
   store<u8>(rec, (segment ? segment - 1 : SEG_DS) >> 3, R_SEG);
@@ -320,6 +386,10 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
     default: // accumulator or nothing: offset 0 is RAX
   }
 
+  if (vex) {
+    if (flags & F_VVVV) store<u8>(rec, (code64 ? vvvv : vvvv & 7) << 3, R_VVVV);
+    else if (vvvv != 0) bad = true;
+  }
   switch (imm) {
     case IMM_IB:
       store<i64>(rec, i64(i8(next8())), R_IMM);
@@ -363,7 +433,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   if (isMemory && ripRelative) store<i64>(rec, load<i64>(rec, R_DISP) + i64(at - start) + i64(offset), R_DISP);
 
   // legality
-  let bad = op == OP_UNDEFINED;
+  if (op == OP_UNDEFINED) bad = true;
   if (code64 && flags & F_NO64) bad = true;
   if (!code64 && flags & F_ONLY64) bad = true;
   if (flags & F_MEMONLY && !isMemory) bad = true;
@@ -392,4 +462,13 @@ export function closeBlock(rec: usize, offset: u32, index: u32): void {
   store<u16>(rec, offset, R_OFF);
   store<u8>(rec, index, R_INDEX);
   store<u8>(rec, RecordFlag.Ends, R_FLAGS);
+}
+
+const scratch: usize = memory.data(32);
+
+/** Decodes `bytes` bytes at `from` and does nothing else: 7:0 length, 8 raises #UD, 9 over 15 bytes; 0 when bytes are missing. */
+export function decodeOnly(from: usize, bytes: u32, mode: u32): u32 {
+  const length = decode(from, bytes, scratch, mode, 0, 0);
+  const op = u32(load<u16>(scratch, R_OP));
+  return length | (u32(length != 0 && op == OP_UNDEFINED) << 8) | (u32(length != 0 && op == OP_TOO_LONG) << 9);
 }

@@ -12,6 +12,8 @@ import { Cond } from "./condition";
 import { movFromSeg, movToSeg, popSeg, pushSeg } from "./segment";
 import { aaa, aad, aam, aas, daa, das, salc } from "./bcd";
 import { enter, leave, popE, popReg, popa, pushE, pushImm, pushReg, pusha } from "./stack";
+import { adcx, adox, bound, cmpxchg8b, crc32Eb, crc32Ev, movbeLoad, movbeStore, movnti } from "./extended";
+import { arpl, lar, lds, les, lfs, lgs, lsl, lss, verr, verw } from "./selectors";
 import { div, idiv, imul, imulGE, imulImm, mul } from "./muldiv";
 import { inDx, inImm, ins, outDx, outImm, outs } from "./io";
 import { callE, callRel, jcxz, jmpE, jmpRel, jump, loop, loope, loopne, ret, retImm } from "./branch";
@@ -21,11 +23,13 @@ import { popf, pushf } from "./flagsStack";
 import { cmps, lods, movs, scas, stos } from "./strings";
 import { iret, retFar, retFarImm } from "./farReturn";
 import { int1, int3, intN, into, ud2 } from "./interrupt";
+import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdrand, rdseed, rdtscp, stac, wrfsbase, wrgsbase, x87, xgetbv, xsetbv } from "./machine";
 import { cli, cpuid, hlt, invd, rdmsr, rdpmc, rdtsc, sti, wbinvd, wrmsr } from "./system";
 import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
-import { vmcall, vmlaunch, vmptrldGroup, vmptrstGroup, vmread, vmresume, vmwrite, vmxoff } from "./vmx";
+import { invept, invvpid, vmcall, vmlaunch, vmptrldGroup, vmptrstGroup, vmread, vmresume, vmwrite, vmxoff } from "./vmx";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
+import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt, rorx, sarx, shlx, shrx, tzcnt } from "./bmi";
 
 /**
  * Runs decoded records from `rec` on, until the block ends or the stop word is set. Returns the record that ended it.
@@ -564,1098 +568,1206 @@ export function dispatch(rec: usize): usize {
         popa<u32>(rec); break;
       case 264: // popa<T> 64
         popa<u64>(rec); break;
-      case 265: // movsxd<T> 16
+      case 265: // bound
+        store<u64>(RIP, nextRip(rec)); bound(rec); return rec;
+      case 266: // arpl
+        arpl(rec); break;
+      case 267: // movsxd<T> 16
         movsxd<u16>(rec); break;
-      case 266: // movsxd<T> 32
+      case 268: // movsxd<T> 32
         movsxd<u32>(rec); break;
-      case 267: // movsxd<T> 64
+      case 269: // movsxd<T> 64
         movsxd<u64>(rec); break;
-      case 268: // pushImm<T> 16
+      case 270: // pushImm<T> 16
         pushImm<u16>(rec); break;
-      case 269: // pushImm<T> 32
+      case 271: // pushImm<T> 32
         pushImm<u32>(rec); break;
-      case 270: // pushImm<T> 64
+      case 272: // pushImm<T> 64
         pushImm<u64>(rec); break;
-      case 271: // imulImm<T> 16
+      case 273: // imulImm<T> 16
         imulImm<u16>(rec); break;
-      case 272: // imulImm<T> 32
+      case 274: // imulImm<T> 32
         imulImm<u32>(rec); break;
-      case 273: // imulImm<T> 64
+      case 275: // imulImm<T> 64
         imulImm<u64>(rec); break;
-      case 274: // ins
+      case 276: // ins
         store<u64>(RIP, nextRip(rec)); ins(rec); return rec;
-      case 275: // outs
+      case 277: // outs
         store<u64>(RIP, nextRip(rec)); outs(rec); return rec;
-      case 276: // jcc:0
+      case 278: // jcc:0
         store<u64>(RIP, nextRip(rec)); if (Cond.test(0)) jump(rec); return rec;
-      case 277: // cmov<T>:0 16
+      case 279: // cmov<T>:0 16
         cmov<u16>(rec, Cond.test(0)); break;
-      case 278: // cmov<T>:0 32
+      case 280: // cmov<T>:0 32
         cmov<u32>(rec, Cond.test(0)); break;
-      case 279: // cmov<T>:0 64
+      case 281: // cmov<T>:0 64
         cmov<u64>(rec, Cond.test(0)); break;
-      case 280: // set:0 reg8
+      case 282: // set:0 reg8
         setByte(rec, Cond.test(0)); rec += RECORD_SIZE; continue;
-      case 281: // set:0 mem8
+      case 283: // set:0 mem8
         setByteMem(rec, Cond.test(0)); break;
-      case 282: // jcc:1
+      case 284: // jcc:1
         store<u64>(RIP, nextRip(rec)); if (Cond.test(1)) jump(rec); return rec;
-      case 283: // cmov<T>:1 16
+      case 285: // cmov<T>:1 16
         cmov<u16>(rec, Cond.test(1)); break;
-      case 284: // cmov<T>:1 32
+      case 286: // cmov<T>:1 32
         cmov<u32>(rec, Cond.test(1)); break;
-      case 285: // cmov<T>:1 64
+      case 287: // cmov<T>:1 64
         cmov<u64>(rec, Cond.test(1)); break;
-      case 286: // set:1 reg8
+      case 288: // set:1 reg8
         setByte(rec, Cond.test(1)); rec += RECORD_SIZE; continue;
-      case 287: // set:1 mem8
+      case 289: // set:1 mem8
         setByteMem(rec, Cond.test(1)); break;
-      case 288: // jcc:2
+      case 290: // jcc:2
         store<u64>(RIP, nextRip(rec)); if (Cond.test(2)) jump(rec); return rec;
-      case 289: // cmov<T>:2 16
+      case 291: // cmov<T>:2 16
         cmov<u16>(rec, Cond.test(2)); break;
-      case 290: // cmov<T>:2 32
+      case 292: // cmov<T>:2 32
         cmov<u32>(rec, Cond.test(2)); break;
-      case 291: // cmov<T>:2 64
+      case 293: // cmov<T>:2 64
         cmov<u64>(rec, Cond.test(2)); break;
-      case 292: // set:2 reg8
+      case 294: // set:2 reg8
         setByte(rec, Cond.test(2)); rec += RECORD_SIZE; continue;
-      case 293: // set:2 mem8
+      case 295: // set:2 mem8
         setByteMem(rec, Cond.test(2)); break;
-      case 294: // jcc:3
+      case 296: // jcc:3
         store<u64>(RIP, nextRip(rec)); if (Cond.test(3)) jump(rec); return rec;
-      case 295: // cmov<T>:3 16
+      case 297: // cmov<T>:3 16
         cmov<u16>(rec, Cond.test(3)); break;
-      case 296: // cmov<T>:3 32
+      case 298: // cmov<T>:3 32
         cmov<u32>(rec, Cond.test(3)); break;
-      case 297: // cmov<T>:3 64
+      case 299: // cmov<T>:3 64
         cmov<u64>(rec, Cond.test(3)); break;
-      case 298: // set:3 reg8
+      case 300: // set:3 reg8
         setByte(rec, Cond.test(3)); rec += RECORD_SIZE; continue;
-      case 299: // set:3 mem8
+      case 301: // set:3 mem8
         setByteMem(rec, Cond.test(3)); break;
-      case 300: // jcc:4
+      case 302: // jcc:4
         store<u64>(RIP, nextRip(rec)); if (Cond.test(4)) jump(rec); return rec;
-      case 301: // cmov<T>:4 16
+      case 303: // cmov<T>:4 16
         cmov<u16>(rec, Cond.test(4)); break;
-      case 302: // cmov<T>:4 32
+      case 304: // cmov<T>:4 32
         cmov<u32>(rec, Cond.test(4)); break;
-      case 303: // cmov<T>:4 64
+      case 305: // cmov<T>:4 64
         cmov<u64>(rec, Cond.test(4)); break;
-      case 304: // set:4 reg8
+      case 306: // set:4 reg8
         setByte(rec, Cond.test(4)); rec += RECORD_SIZE; continue;
-      case 305: // set:4 mem8
+      case 307: // set:4 mem8
         setByteMem(rec, Cond.test(4)); break;
-      case 306: // jcc:5
+      case 308: // jcc:5
         store<u64>(RIP, nextRip(rec)); if (Cond.test(5)) jump(rec); return rec;
-      case 307: // cmov<T>:5 16
+      case 309: // cmov<T>:5 16
         cmov<u16>(rec, Cond.test(5)); break;
-      case 308: // cmov<T>:5 32
+      case 310: // cmov<T>:5 32
         cmov<u32>(rec, Cond.test(5)); break;
-      case 309: // cmov<T>:5 64
+      case 311: // cmov<T>:5 64
         cmov<u64>(rec, Cond.test(5)); break;
-      case 310: // set:5 reg8
+      case 312: // set:5 reg8
         setByte(rec, Cond.test(5)); rec += RECORD_SIZE; continue;
-      case 311: // set:5 mem8
+      case 313: // set:5 mem8
         setByteMem(rec, Cond.test(5)); break;
-      case 312: // jcc:6
+      case 314: // jcc:6
         store<u64>(RIP, nextRip(rec)); if (Cond.test(6)) jump(rec); return rec;
-      case 313: // cmov<T>:6 16
+      case 315: // cmov<T>:6 16
         cmov<u16>(rec, Cond.test(6)); break;
-      case 314: // cmov<T>:6 32
+      case 316: // cmov<T>:6 32
         cmov<u32>(rec, Cond.test(6)); break;
-      case 315: // cmov<T>:6 64
+      case 317: // cmov<T>:6 64
         cmov<u64>(rec, Cond.test(6)); break;
-      case 316: // set:6 reg8
+      case 318: // set:6 reg8
         setByte(rec, Cond.test(6)); rec += RECORD_SIZE; continue;
-      case 317: // set:6 mem8
+      case 319: // set:6 mem8
         setByteMem(rec, Cond.test(6)); break;
-      case 318: // jcc:7
+      case 320: // jcc:7
         store<u64>(RIP, nextRip(rec)); if (Cond.test(7)) jump(rec); return rec;
-      case 319: // cmov<T>:7 16
+      case 321: // cmov<T>:7 16
         cmov<u16>(rec, Cond.test(7)); break;
-      case 320: // cmov<T>:7 32
+      case 322: // cmov<T>:7 32
         cmov<u32>(rec, Cond.test(7)); break;
-      case 321: // cmov<T>:7 64
+      case 323: // cmov<T>:7 64
         cmov<u64>(rec, Cond.test(7)); break;
-      case 322: // set:7 reg8
+      case 324: // set:7 reg8
         setByte(rec, Cond.test(7)); rec += RECORD_SIZE; continue;
-      case 323: // set:7 mem8
+      case 325: // set:7 mem8
         setByteMem(rec, Cond.test(7)); break;
-      case 324: // jcc:8
+      case 326: // jcc:8
         store<u64>(RIP, nextRip(rec)); if (Cond.test(8)) jump(rec); return rec;
-      case 325: // cmov<T>:8 16
+      case 327: // cmov<T>:8 16
         cmov<u16>(rec, Cond.test(8)); break;
-      case 326: // cmov<T>:8 32
+      case 328: // cmov<T>:8 32
         cmov<u32>(rec, Cond.test(8)); break;
-      case 327: // cmov<T>:8 64
+      case 329: // cmov<T>:8 64
         cmov<u64>(rec, Cond.test(8)); break;
-      case 328: // set:8 reg8
+      case 330: // set:8 reg8
         setByte(rec, Cond.test(8)); rec += RECORD_SIZE; continue;
-      case 329: // set:8 mem8
+      case 331: // set:8 mem8
         setByteMem(rec, Cond.test(8)); break;
-      case 330: // jcc:9
+      case 332: // jcc:9
         store<u64>(RIP, nextRip(rec)); if (Cond.test(9)) jump(rec); return rec;
-      case 331: // cmov<T>:9 16
+      case 333: // cmov<T>:9 16
         cmov<u16>(rec, Cond.test(9)); break;
-      case 332: // cmov<T>:9 32
+      case 334: // cmov<T>:9 32
         cmov<u32>(rec, Cond.test(9)); break;
-      case 333: // cmov<T>:9 64
+      case 335: // cmov<T>:9 64
         cmov<u64>(rec, Cond.test(9)); break;
-      case 334: // set:9 reg8
+      case 336: // set:9 reg8
         setByte(rec, Cond.test(9)); rec += RECORD_SIZE; continue;
-      case 335: // set:9 mem8
+      case 337: // set:9 mem8
         setByteMem(rec, Cond.test(9)); break;
-      case 336: // jcc:10
+      case 338: // jcc:10
         store<u64>(RIP, nextRip(rec)); if (Cond.test(10)) jump(rec); return rec;
-      case 337: // cmov<T>:10 16
+      case 339: // cmov<T>:10 16
         cmov<u16>(rec, Cond.test(10)); break;
-      case 338: // cmov<T>:10 32
+      case 340: // cmov<T>:10 32
         cmov<u32>(rec, Cond.test(10)); break;
-      case 339: // cmov<T>:10 64
+      case 341: // cmov<T>:10 64
         cmov<u64>(rec, Cond.test(10)); break;
-      case 340: // set:10 reg8
+      case 342: // set:10 reg8
         setByte(rec, Cond.test(10)); rec += RECORD_SIZE; continue;
-      case 341: // set:10 mem8
+      case 343: // set:10 mem8
         setByteMem(rec, Cond.test(10)); break;
-      case 342: // jcc:11
+      case 344: // jcc:11
         store<u64>(RIP, nextRip(rec)); if (Cond.test(11)) jump(rec); return rec;
-      case 343: // cmov<T>:11 16
+      case 345: // cmov<T>:11 16
         cmov<u16>(rec, Cond.test(11)); break;
-      case 344: // cmov<T>:11 32
+      case 346: // cmov<T>:11 32
         cmov<u32>(rec, Cond.test(11)); break;
-      case 345: // cmov<T>:11 64
+      case 347: // cmov<T>:11 64
         cmov<u64>(rec, Cond.test(11)); break;
-      case 346: // set:11 reg8
+      case 348: // set:11 reg8
         setByte(rec, Cond.test(11)); rec += RECORD_SIZE; continue;
-      case 347: // set:11 mem8
+      case 349: // set:11 mem8
         setByteMem(rec, Cond.test(11)); break;
-      case 348: // jcc:12
+      case 350: // jcc:12
         store<u64>(RIP, nextRip(rec)); if (Cond.test(12)) jump(rec); return rec;
-      case 349: // cmov<T>:12 16
+      case 351: // cmov<T>:12 16
         cmov<u16>(rec, Cond.test(12)); break;
-      case 350: // cmov<T>:12 32
+      case 352: // cmov<T>:12 32
         cmov<u32>(rec, Cond.test(12)); break;
-      case 351: // cmov<T>:12 64
+      case 353: // cmov<T>:12 64
         cmov<u64>(rec, Cond.test(12)); break;
-      case 352: // set:12 reg8
+      case 354: // set:12 reg8
         setByte(rec, Cond.test(12)); rec += RECORD_SIZE; continue;
-      case 353: // set:12 mem8
+      case 355: // set:12 mem8
         setByteMem(rec, Cond.test(12)); break;
-      case 354: // jcc:13
+      case 356: // jcc:13
         store<u64>(RIP, nextRip(rec)); if (Cond.test(13)) jump(rec); return rec;
-      case 355: // cmov<T>:13 16
+      case 357: // cmov<T>:13 16
         cmov<u16>(rec, Cond.test(13)); break;
-      case 356: // cmov<T>:13 32
+      case 358: // cmov<T>:13 32
         cmov<u32>(rec, Cond.test(13)); break;
-      case 357: // cmov<T>:13 64
+      case 359: // cmov<T>:13 64
         cmov<u64>(rec, Cond.test(13)); break;
-      case 358: // set:13 reg8
+      case 360: // set:13 reg8
         setByte(rec, Cond.test(13)); rec += RECORD_SIZE; continue;
-      case 359: // set:13 mem8
+      case 361: // set:13 mem8
         setByteMem(rec, Cond.test(13)); break;
-      case 360: // jcc:14
+      case 362: // jcc:14
         store<u64>(RIP, nextRip(rec)); if (Cond.test(14)) jump(rec); return rec;
-      case 361: // cmov<T>:14 16
+      case 363: // cmov<T>:14 16
         cmov<u16>(rec, Cond.test(14)); break;
-      case 362: // cmov<T>:14 32
+      case 364: // cmov<T>:14 32
         cmov<u32>(rec, Cond.test(14)); break;
-      case 363: // cmov<T>:14 64
+      case 365: // cmov<T>:14 64
         cmov<u64>(rec, Cond.test(14)); break;
-      case 364: // set:14 reg8
+      case 366: // set:14 reg8
         setByte(rec, Cond.test(14)); rec += RECORD_SIZE; continue;
-      case 365: // set:14 mem8
+      case 367: // set:14 mem8
         setByteMem(rec, Cond.test(14)); break;
-      case 366: // jcc:15
+      case 368: // jcc:15
         store<u64>(RIP, nextRip(rec)); if (Cond.test(15)) jump(rec); return rec;
-      case 367: // cmov<T>:15 16
+      case 369: // cmov<T>:15 16
         cmov<u16>(rec, Cond.test(15)); break;
-      case 368: // cmov<T>:15 32
+      case 370: // cmov<T>:15 32
         cmov<u32>(rec, Cond.test(15)); break;
-      case 369: // cmov<T>:15 64
+      case 371: // cmov<T>:15 64
         cmov<u64>(rec, Cond.test(15)); break;
-      case 370: // set:15 reg8
+      case 372: // set:15 reg8
         setByte(rec, Cond.test(15)); rec += RECORD_SIZE; continue;
-      case 371: // set:15 mem8
+      case 373: // set:15 mem8
         setByteMem(rec, Cond.test(15)); break;
-      case 372: // alu:test rr8
+      case 374: // alu:test rr8
         Alu.rr<u8>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 373: // alu:test mr8
+      case 375: // alu:test mr8
         Alu.mr<u8>(rec, AluOp.test); break;
-      case 374: // alu:test rr16
+      case 376: // alu:test rr16
         Alu.rr<u16>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 375: // alu:test rr32
+      case 377: // alu:test rr32
         Alu.rr<u32>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 376: // alu:test rr64
+      case 378: // alu:test rr64
         Alu.rr<u64>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 377: // alu:test mr16
+      case 379: // alu:test mr16
         Alu.mr<u16>(rec, AluOp.test); break;
-      case 378: // alu:test mr32
+      case 380: // alu:test mr32
         Alu.mr<u32>(rec, AluOp.test); break;
-      case 379: // alu:test mr64
+      case 381: // alu:test mr64
         Alu.mr<u64>(rec, AluOp.test); break;
-      case 380: // alu:test ri8
+      case 382: // alu:test ri8
         Alu.ri<u8>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 381: // alu:test ri16
+      case 383: // alu:test ri16
         Alu.ri<u16>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 382: // alu:test ri32
+      case 384: // alu:test ri32
         Alu.ri<u32>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 383: // alu:test ri64
+      case 385: // alu:test ri64
         Alu.ri<u64>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 384: // xchg<T> 8
+      case 386: // xchg<T> 8
         xchg<u8>(rec); break;
-      case 385: // xchg<T> 16
+      case 387: // xchg<T> 16
         xchg<u16>(rec); break;
-      case 386: // xchg<T> 32
+      case 388: // xchg<T> 32
         xchg<u32>(rec); break;
-      case 387: // xchg<T> 64
+      case 389: // xchg<T> 64
         xchg<u64>(rec); break;
-      case 388: // mov rr8
+      case 390: // mov rr8
         Mov.rr<u8>(rec); rec += RECORD_SIZE; continue;
-      case 389: // mov mr8
+      case 391: // mov mr8
         Mov.mr<u8>(rec); break;
-      case 390: // mov rr16
+      case 392: // mov rr16
         Mov.rr<u16>(rec); rec += RECORD_SIZE; continue;
-      case 391: // mov rr32
+      case 393: // mov rr32
         Mov.rr<u32>(rec); rec += RECORD_SIZE; continue;
-      case 392: // mov rr64
+      case 394: // mov rr64
         Mov.rr<u64>(rec); rec += RECORD_SIZE; continue;
-      case 393: // mov mr16
+      case 395: // mov mr16
         Mov.mr<u16>(rec); break;
-      case 394: // mov mr32
+      case 396: // mov mr32
         Mov.mr<u32>(rec); break;
-      case 395: // mov mr64
+      case 397: // mov mr64
         Mov.mr<u64>(rec); break;
-      case 396: // mov rr8
+      case 398: // mov rr8
         Mov.rr<u8>(rec); rec += RECORD_SIZE; continue;
-      case 397: // mov rm8
+      case 399: // mov rm8
         Mov.rm<u8>(rec); break;
-      case 398: // mov rr16
+      case 400: // mov rr16
         Mov.rr<u16>(rec); rec += RECORD_SIZE; continue;
-      case 399: // mov rr32
+      case 401: // mov rr32
         Mov.rr<u32>(rec); rec += RECORD_SIZE; continue;
-      case 400: // mov rr64
+      case 402: // mov rr64
         Mov.rr<u64>(rec); rec += RECORD_SIZE; continue;
-      case 401: // mov rm16
+      case 403: // mov rm16
         Mov.rm<u16>(rec); break;
-      case 402: // mov rm32
+      case 404: // mov rm32
         Mov.rm<u32>(rec); break;
-      case 403: // mov rm64
+      case 405: // mov rm64
         Mov.rm<u64>(rec); break;
-      case 404: // movFromSeg
+      case 406: // movFromSeg
         store<u64>(RIP, nextRip(rec)); movFromSeg(rec); return rec;
-      case 405: // lea<T> 16
+      case 407: // lea<T> 16
         lea<u16>(rec); rec += RECORD_SIZE; continue;
-      case 406: // lea<T> 32
+      case 408: // lea<T> 32
         lea<u32>(rec); rec += RECORD_SIZE; continue;
-      case 407: // lea<T> 64
+      case 409: // lea<T> 64
         lea<u64>(rec); rec += RECORD_SIZE; continue;
-      case 408: // movToSeg
+      case 410: // movToSeg
         store<u64>(RIP, nextRip(rec)); movToSeg(rec); return rec;
-      case 409: // popE<T> 16
+      case 411: // popE<T> 16
         popE<u16>(rec); break;
-      case 410: // popE<T> 32
+      case 412: // popE<T> 32
         popE<u32>(rec); break;
-      case 411: // popE<T> 64
+      case 413: // popE<T> 64
         popE<u64>(rec); break;
-      case 412: // cbw<T> 16
+      case 414: // cbw<T> 16
         cbw<u16>(rec); rec += RECORD_SIZE; continue;
-      case 413: // cbw<T> 32
+      case 415: // cbw<T> 32
         cbw<u32>(rec); rec += RECORD_SIZE; continue;
-      case 414: // cbw<T> 64
+      case 416: // cbw<T> 64
         cbw<u64>(rec); rec += RECORD_SIZE; continue;
-      case 415: // cwd<T> 16
+      case 417: // cwd<T> 16
         cwd<u16>(rec); rec += RECORD_SIZE; continue;
-      case 416: // cwd<T> 32
+      case 418: // cwd<T> 32
         cwd<u32>(rec); rec += RECORD_SIZE; continue;
-      case 417: // cwd<T> 64
+      case 419: // cwd<T> 64
         cwd<u64>(rec); rec += RECORD_SIZE; continue;
-      case 418: // callFarPtr
+      case 420: // callFarPtr
         store<u64>(RIP, nextRip(rec)); callFarPtr(rec); return rec;
-      case 419: // wait
+      case 421: // wait
         wait(rec); break;
-      case 420: // pushf
+      case 422: // pushf
         store<u64>(RIP, nextRip(rec)); pushf(rec); return rec;
-      case 421: // popf
+      case 423: // popf
         store<u64>(RIP, nextRip(rec)); popf(rec); return rec;
-      case 422: // sahf
+      case 424: // sahf
         sahf(rec); rec += RECORD_SIZE; continue;
-      case 423: // lahf
+      case 425: // lahf
         lahf(rec); rec += RECORD_SIZE; continue;
-      case 424: // movLoadOffset<T> 8
+      case 426: // movLoadOffset<T> 8
         movLoadOffset<u8>(rec); break;
-      case 425: // movLoadOffset<T> 16
+      case 427: // movLoadOffset<T> 16
         movLoadOffset<u16>(rec); break;
-      case 426: // movLoadOffset<T> 32
+      case 428: // movLoadOffset<T> 32
         movLoadOffset<u32>(rec); break;
-      case 427: // movLoadOffset<T> 64
+      case 429: // movLoadOffset<T> 64
         movLoadOffset<u64>(rec); break;
-      case 428: // movStoreOffset<T> 8
+      case 430: // movStoreOffset<T> 8
         movStoreOffset<u8>(rec); break;
-      case 429: // movStoreOffset<T> 16
+      case 431: // movStoreOffset<T> 16
         movStoreOffset<u16>(rec); break;
-      case 430: // movStoreOffset<T> 32
+      case 432: // movStoreOffset<T> 32
         movStoreOffset<u32>(rec); break;
-      case 431: // movStoreOffset<T> 64
+      case 433: // movStoreOffset<T> 64
         movStoreOffset<u64>(rec); break;
-      case 432: // movs<T> 8
+      case 434: // movs<T> 8
         movs<u8>(rec); break;
-      case 433: // movs<T> 16
+      case 435: // movs<T> 16
         movs<u16>(rec); break;
-      case 434: // movs<T> 32
+      case 436: // movs<T> 32
         movs<u32>(rec); break;
-      case 435: // movs<T> 64
+      case 437: // movs<T> 64
         movs<u64>(rec); break;
-      case 436: // cmps<T> 8
+      case 438: // cmps<T> 8
         cmps<u8>(rec); break;
-      case 437: // cmps<T> 16
+      case 439: // cmps<T> 16
         cmps<u16>(rec); break;
-      case 438: // cmps<T> 32
+      case 440: // cmps<T> 32
         cmps<u32>(rec); break;
-      case 439: // cmps<T> 64
+      case 441: // cmps<T> 64
         cmps<u64>(rec); break;
-      case 440: // stos<T> 8
+      case 442: // stos<T> 8
         stos<u8>(rec); break;
-      case 441: // stos<T> 16
+      case 443: // stos<T> 16
         stos<u16>(rec); break;
-      case 442: // stos<T> 32
+      case 444: // stos<T> 32
         stos<u32>(rec); break;
-      case 443: // stos<T> 64
+      case 445: // stos<T> 64
         stos<u64>(rec); break;
-      case 444: // lods<T> 8
+      case 446: // lods<T> 8
         lods<u8>(rec); break;
-      case 445: // lods<T> 16
+      case 447: // lods<T> 16
         lods<u16>(rec); break;
-      case 446: // lods<T> 32
+      case 448: // lods<T> 32
         lods<u32>(rec); break;
-      case 447: // lods<T> 64
+      case 449: // lods<T> 64
         lods<u64>(rec); break;
-      case 448: // scas<T> 8
+      case 450: // scas<T> 8
         scas<u8>(rec); break;
-      case 449: // scas<T> 16
+      case 451: // scas<T> 16
         scas<u16>(rec); break;
-      case 450: // scas<T> 32
+      case 452: // scas<T> 32
         scas<u32>(rec); break;
-      case 451: // scas<T> 64
+      case 453: // scas<T> 64
         scas<u64>(rec); break;
-      case 452: // shift:rol reg8
+      case 454: // shift:rol reg8
         Shift.reg<u8>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 453: // shift:rol mem8
+      case 455: // shift:rol mem8
         Shift.mem<u8>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); break;
-      case 454: // shift:rol reg16
+      case 456: // shift:rol reg16
         Shift.reg<u16>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 455: // shift:rol reg32
+      case 457: // shift:rol reg32
         Shift.reg<u32>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 456: // shift:rol reg64
+      case 458: // shift:rol reg64
         Shift.reg<u64>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 457: // shift:rol mem16
+      case 459: // shift:rol mem16
         Shift.mem<u16>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); break;
-      case 458: // shift:rol mem32
+      case 460: // shift:rol mem32
         Shift.mem<u32>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); break;
-      case 459: // shift:rol mem64
+      case 461: // shift:rol mem64
         Shift.mem<u64>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); break;
-      case 460: // shift:rol reg8
+      case 462: // shift:rol reg8
         Shift.reg<u8>(rec, ShiftOp.rol, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 461: // shift:rol mem8
+      case 463: // shift:rol mem8
         Shift.mem<u8>(rec, ShiftOp.rol, load<u8>(RCX)); break;
-      case 462: // shift:rol reg16
+      case 464: // shift:rol reg16
         Shift.reg<u16>(rec, ShiftOp.rol, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 463: // shift:rol reg32
+      case 465: // shift:rol reg32
         Shift.reg<u32>(rec, ShiftOp.rol, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 464: // shift:rol reg64
+      case 466: // shift:rol reg64
         Shift.reg<u64>(rec, ShiftOp.rol, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 465: // shift:rol mem16
+      case 467: // shift:rol mem16
         Shift.mem<u16>(rec, ShiftOp.rol, load<u8>(RCX)); break;
-      case 466: // shift:rol mem32
+      case 468: // shift:rol mem32
         Shift.mem<u32>(rec, ShiftOp.rol, load<u8>(RCX)); break;
-      case 467: // shift:rol mem64
+      case 469: // shift:rol mem64
         Shift.mem<u64>(rec, ShiftOp.rol, load<u8>(RCX)); break;
-      case 468: // shift:ror reg8
+      case 470: // shift:ror reg8
         Shift.reg<u8>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 469: // shift:ror mem8
+      case 471: // shift:ror mem8
         Shift.mem<u8>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); break;
-      case 470: // shift:ror reg16
+      case 472: // shift:ror reg16
         Shift.reg<u16>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 471: // shift:ror reg32
+      case 473: // shift:ror reg32
         Shift.reg<u32>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 472: // shift:ror reg64
+      case 474: // shift:ror reg64
         Shift.reg<u64>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 473: // shift:ror mem16
+      case 475: // shift:ror mem16
         Shift.mem<u16>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); break;
-      case 474: // shift:ror mem32
+      case 476: // shift:ror mem32
         Shift.mem<u32>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); break;
-      case 475: // shift:ror mem64
+      case 477: // shift:ror mem64
         Shift.mem<u64>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); break;
-      case 476: // shift:ror reg8
+      case 478: // shift:ror reg8
         Shift.reg<u8>(rec, ShiftOp.ror, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 477: // shift:ror mem8
+      case 479: // shift:ror mem8
         Shift.mem<u8>(rec, ShiftOp.ror, load<u8>(RCX)); break;
-      case 478: // shift:ror reg16
+      case 480: // shift:ror reg16
         Shift.reg<u16>(rec, ShiftOp.ror, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 479: // shift:ror reg32
+      case 481: // shift:ror reg32
         Shift.reg<u32>(rec, ShiftOp.ror, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 480: // shift:ror reg64
+      case 482: // shift:ror reg64
         Shift.reg<u64>(rec, ShiftOp.ror, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 481: // shift:ror mem16
+      case 483: // shift:ror mem16
         Shift.mem<u16>(rec, ShiftOp.ror, load<u8>(RCX)); break;
-      case 482: // shift:ror mem32
+      case 484: // shift:ror mem32
         Shift.mem<u32>(rec, ShiftOp.ror, load<u8>(RCX)); break;
-      case 483: // shift:ror mem64
+      case 485: // shift:ror mem64
         Shift.mem<u64>(rec, ShiftOp.ror, load<u8>(RCX)); break;
-      case 484: // shift:rcl reg8
+      case 486: // shift:rcl reg8
         Shift.reg<u8>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 485: // shift:rcl mem8
+      case 487: // shift:rcl mem8
         Shift.mem<u8>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); break;
-      case 486: // shift:rcl reg16
+      case 488: // shift:rcl reg16
         Shift.reg<u16>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 487: // shift:rcl reg32
+      case 489: // shift:rcl reg32
         Shift.reg<u32>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 488: // shift:rcl reg64
+      case 490: // shift:rcl reg64
         Shift.reg<u64>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 489: // shift:rcl mem16
+      case 491: // shift:rcl mem16
         Shift.mem<u16>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); break;
-      case 490: // shift:rcl mem32
+      case 492: // shift:rcl mem32
         Shift.mem<u32>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); break;
-      case 491: // shift:rcl mem64
+      case 493: // shift:rcl mem64
         Shift.mem<u64>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); break;
-      case 492: // shift:rcl reg8
+      case 494: // shift:rcl reg8
         Shift.reg<u8>(rec, ShiftOp.rcl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 493: // shift:rcl mem8
+      case 495: // shift:rcl mem8
         Shift.mem<u8>(rec, ShiftOp.rcl, load<u8>(RCX)); break;
-      case 494: // shift:rcl reg16
+      case 496: // shift:rcl reg16
         Shift.reg<u16>(rec, ShiftOp.rcl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 495: // shift:rcl reg32
+      case 497: // shift:rcl reg32
         Shift.reg<u32>(rec, ShiftOp.rcl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 496: // shift:rcl reg64
+      case 498: // shift:rcl reg64
         Shift.reg<u64>(rec, ShiftOp.rcl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 497: // shift:rcl mem16
+      case 499: // shift:rcl mem16
         Shift.mem<u16>(rec, ShiftOp.rcl, load<u8>(RCX)); break;
-      case 498: // shift:rcl mem32
+      case 500: // shift:rcl mem32
         Shift.mem<u32>(rec, ShiftOp.rcl, load<u8>(RCX)); break;
-      case 499: // shift:rcl mem64
+      case 501: // shift:rcl mem64
         Shift.mem<u64>(rec, ShiftOp.rcl, load<u8>(RCX)); break;
-      case 500: // shift:rcr reg8
+      case 502: // shift:rcr reg8
         Shift.reg<u8>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 501: // shift:rcr mem8
+      case 503: // shift:rcr mem8
         Shift.mem<u8>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); break;
-      case 502: // shift:rcr reg16
+      case 504: // shift:rcr reg16
         Shift.reg<u16>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 503: // shift:rcr reg32
+      case 505: // shift:rcr reg32
         Shift.reg<u32>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 504: // shift:rcr reg64
+      case 506: // shift:rcr reg64
         Shift.reg<u64>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 505: // shift:rcr mem16
+      case 507: // shift:rcr mem16
         Shift.mem<u16>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); break;
-      case 506: // shift:rcr mem32
+      case 508: // shift:rcr mem32
         Shift.mem<u32>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); break;
-      case 507: // shift:rcr mem64
+      case 509: // shift:rcr mem64
         Shift.mem<u64>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); break;
-      case 508: // shift:rcr reg8
+      case 510: // shift:rcr reg8
         Shift.reg<u8>(rec, ShiftOp.rcr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 509: // shift:rcr mem8
+      case 511: // shift:rcr mem8
         Shift.mem<u8>(rec, ShiftOp.rcr, load<u8>(RCX)); break;
-      case 510: // shift:rcr reg16
+      case 512: // shift:rcr reg16
         Shift.reg<u16>(rec, ShiftOp.rcr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 511: // shift:rcr reg32
+      case 513: // shift:rcr reg32
         Shift.reg<u32>(rec, ShiftOp.rcr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 512: // shift:rcr reg64
+      case 514: // shift:rcr reg64
         Shift.reg<u64>(rec, ShiftOp.rcr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 513: // shift:rcr mem16
+      case 515: // shift:rcr mem16
         Shift.mem<u16>(rec, ShiftOp.rcr, load<u8>(RCX)); break;
-      case 514: // shift:rcr mem32
+      case 516: // shift:rcr mem32
         Shift.mem<u32>(rec, ShiftOp.rcr, load<u8>(RCX)); break;
-      case 515: // shift:rcr mem64
+      case 517: // shift:rcr mem64
         Shift.mem<u64>(rec, ShiftOp.rcr, load<u8>(RCX)); break;
-      case 516: // shift:shl reg8
+      case 518: // shift:shl reg8
         Shift.reg<u8>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 517: // shift:shl mem8
+      case 519: // shift:shl mem8
         Shift.mem<u8>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); break;
-      case 518: // shift:shl reg16
+      case 520: // shift:shl reg16
         Shift.reg<u16>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 519: // shift:shl reg32
+      case 521: // shift:shl reg32
         Shift.reg<u32>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 520: // shift:shl reg64
+      case 522: // shift:shl reg64
         Shift.reg<u64>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 521: // shift:shl mem16
+      case 523: // shift:shl mem16
         Shift.mem<u16>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); break;
-      case 522: // shift:shl mem32
+      case 524: // shift:shl mem32
         Shift.mem<u32>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); break;
-      case 523: // shift:shl mem64
+      case 525: // shift:shl mem64
         Shift.mem<u64>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); break;
-      case 524: // shift:shl reg8
+      case 526: // shift:shl reg8
         Shift.reg<u8>(rec, ShiftOp.shl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 525: // shift:shl mem8
+      case 527: // shift:shl mem8
         Shift.mem<u8>(rec, ShiftOp.shl, load<u8>(RCX)); break;
-      case 526: // shift:shl reg16
+      case 528: // shift:shl reg16
         Shift.reg<u16>(rec, ShiftOp.shl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 527: // shift:shl reg32
+      case 529: // shift:shl reg32
         Shift.reg<u32>(rec, ShiftOp.shl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 528: // shift:shl reg64
+      case 530: // shift:shl reg64
         Shift.reg<u64>(rec, ShiftOp.shl, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 529: // shift:shl mem16
+      case 531: // shift:shl mem16
         Shift.mem<u16>(rec, ShiftOp.shl, load<u8>(RCX)); break;
-      case 530: // shift:shl mem32
+      case 532: // shift:shl mem32
         Shift.mem<u32>(rec, ShiftOp.shl, load<u8>(RCX)); break;
-      case 531: // shift:shl mem64
+      case 533: // shift:shl mem64
         Shift.mem<u64>(rec, ShiftOp.shl, load<u8>(RCX)); break;
-      case 532: // shift:shr reg8
+      case 534: // shift:shr reg8
         Shift.reg<u8>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 533: // shift:shr mem8
+      case 535: // shift:shr mem8
         Shift.mem<u8>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); break;
-      case 534: // shift:shr reg16
+      case 536: // shift:shr reg16
         Shift.reg<u16>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 535: // shift:shr reg32
+      case 537: // shift:shr reg32
         Shift.reg<u32>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 536: // shift:shr reg64
+      case 538: // shift:shr reg64
         Shift.reg<u64>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 537: // shift:shr mem16
+      case 539: // shift:shr mem16
         Shift.mem<u16>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); break;
-      case 538: // shift:shr mem32
+      case 540: // shift:shr mem32
         Shift.mem<u32>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); break;
-      case 539: // shift:shr mem64
+      case 541: // shift:shr mem64
         Shift.mem<u64>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); break;
-      case 540: // shift:shr reg8
+      case 542: // shift:shr reg8
         Shift.reg<u8>(rec, ShiftOp.shr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 541: // shift:shr mem8
+      case 543: // shift:shr mem8
         Shift.mem<u8>(rec, ShiftOp.shr, load<u8>(RCX)); break;
-      case 542: // shift:shr reg16
+      case 544: // shift:shr reg16
         Shift.reg<u16>(rec, ShiftOp.shr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 543: // shift:shr reg32
+      case 545: // shift:shr reg32
         Shift.reg<u32>(rec, ShiftOp.shr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 544: // shift:shr reg64
+      case 546: // shift:shr reg64
         Shift.reg<u64>(rec, ShiftOp.shr, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 545: // shift:shr mem16
+      case 547: // shift:shr mem16
         Shift.mem<u16>(rec, ShiftOp.shr, load<u8>(RCX)); break;
-      case 546: // shift:shr mem32
+      case 548: // shift:shr mem32
         Shift.mem<u32>(rec, ShiftOp.shr, load<u8>(RCX)); break;
-      case 547: // shift:shr mem64
+      case 549: // shift:shr mem64
         Shift.mem<u64>(rec, ShiftOp.shr, load<u8>(RCX)); break;
-      case 548: // shift:sar reg8
+      case 550: // shift:sar reg8
         Shift.reg<u8>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 549: // shift:sar mem8
+      case 551: // shift:sar mem8
         Shift.mem<u8>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); break;
-      case 550: // shift:sar reg16
+      case 552: // shift:sar reg16
         Shift.reg<u16>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 551: // shift:sar reg32
+      case 553: // shift:sar reg32
         Shift.reg<u32>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 552: // shift:sar reg64
+      case 554: // shift:sar reg64
         Shift.reg<u64>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); rec += RECORD_SIZE; continue;
-      case 553: // shift:sar mem16
+      case 555: // shift:sar mem16
         Shift.mem<u16>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); break;
-      case 554: // shift:sar mem32
+      case 556: // shift:sar mem32
         Shift.mem<u32>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); break;
-      case 555: // shift:sar mem64
+      case 557: // shift:sar mem64
         Shift.mem<u64>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); break;
-      case 556: // shift:sar reg8
+      case 558: // shift:sar reg8
         Shift.reg<u8>(rec, ShiftOp.sar, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 557: // shift:sar mem8
+      case 559: // shift:sar mem8
         Shift.mem<u8>(rec, ShiftOp.sar, load<u8>(RCX)); break;
-      case 558: // shift:sar reg16
+      case 560: // shift:sar reg16
         Shift.reg<u16>(rec, ShiftOp.sar, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 559: // shift:sar reg32
+      case 561: // shift:sar reg32
         Shift.reg<u32>(rec, ShiftOp.sar, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 560: // shift:sar reg64
+      case 562: // shift:sar reg64
         Shift.reg<u64>(rec, ShiftOp.sar, load<u8>(RCX)); rec += RECORD_SIZE; continue;
-      case 561: // shift:sar mem16
+      case 563: // shift:sar mem16
         Shift.mem<u16>(rec, ShiftOp.sar, load<u8>(RCX)); break;
-      case 562: // shift:sar mem32
+      case 564: // shift:sar mem32
         Shift.mem<u32>(rec, ShiftOp.sar, load<u8>(RCX)); break;
-      case 563: // shift:sar mem64
+      case 565: // shift:sar mem64
         Shift.mem<u64>(rec, ShiftOp.sar, load<u8>(RCX)); break;
-      case 564: // retImm<T> 16
+      case 566: // retImm<T> 16
         store<u64>(RIP, nextRip(rec)); retImm<u16>(rec); return rec;
-      case 565: // retImm<T> 32
+      case 567: // retImm<T> 32
         store<u64>(RIP, nextRip(rec)); retImm<u32>(rec); return rec;
-      case 566: // retImm<T> 64
+      case 568: // retImm<T> 64
         store<u64>(RIP, nextRip(rec)); retImm<u64>(rec); return rec;
-      case 567: // ret<T> 16
+      case 569: // ret<T> 16
         store<u64>(RIP, nextRip(rec)); ret<u16>(rec); return rec;
-      case 568: // ret<T> 32
+      case 570: // ret<T> 32
         store<u64>(RIP, nextRip(rec)); ret<u32>(rec); return rec;
-      case 569: // ret<T> 64
+      case 571: // ret<T> 64
         store<u64>(RIP, nextRip(rec)); ret<u64>(rec); return rec;
-      case 570: // mov ri8
+      case 572: // les
+        store<u64>(RIP, nextRip(rec)); les(rec); return rec;
+      case 573: // lds
+        store<u64>(RIP, nextRip(rec)); lds(rec); return rec;
+      case 574: // mov ri8
         Mov.ri<u8>(rec); rec += RECORD_SIZE; continue;
-      case 571: // mov mi8
+      case 575: // mov mi8
         Mov.mi<u8>(rec); break;
-      case 572: // mov ri16
+      case 576: // mov ri16
         Mov.ri<u16>(rec); rec += RECORD_SIZE; continue;
-      case 573: // mov ri32
+      case 577: // mov ri32
         Mov.ri<u32>(rec); rec += RECORD_SIZE; continue;
-      case 574: // mov ri64
+      case 578: // mov ri64
         Mov.ri<u64>(rec); rec += RECORD_SIZE; continue;
-      case 575: // mov mi16
+      case 579: // mov mi16
         Mov.mi<u16>(rec); break;
-      case 576: // mov mi32
+      case 580: // mov mi32
         Mov.mi<u32>(rec); break;
-      case 577: // mov mi64
+      case 581: // mov mi64
         Mov.mi<u64>(rec); break;
-      case 578: // enter<T> 16
+      case 582: // enter<T> 16
         enter<u16>(rec); break;
-      case 579: // enter<T> 32
+      case 583: // enter<T> 32
         enter<u32>(rec); break;
-      case 580: // enter<T> 64
+      case 584: // enter<T> 64
         enter<u64>(rec); break;
-      case 581: // leave<T> 16
+      case 585: // leave<T> 16
         leave<u16>(rec); break;
-      case 582: // leave<T> 32
+      case 586: // leave<T> 32
         leave<u32>(rec); break;
-      case 583: // leave<T> 64
+      case 587: // leave<T> 64
         leave<u64>(rec); break;
-      case 584: // retFarImm
+      case 588: // retFarImm
         store<u64>(RIP, nextRip(rec)); retFarImm(rec); return rec;
-      case 585: // retFar
+      case 589: // retFar
         store<u64>(RIP, nextRip(rec)); retFar(rec); return rec;
-      case 586: // int3
+      case 590: // int3
         store<u64>(RIP, nextRip(rec)); int3(rec); return rec;
-      case 587: // intN
+      case 591: // intN
         store<u64>(RIP, nextRip(rec)); intN(rec); return rec;
-      case 588: // into
+      case 592: // into
         store<u64>(RIP, nextRip(rec)); into(rec); return rec;
-      case 589: // iret
+      case 593: // iret
         store<u64>(RIP, nextRip(rec)); iret(rec); return rec;
-      case 590: // aam
+      case 594: // aam
         aam(rec); break;
-      case 591: // aad
+      case 595: // aad
         aad(rec); rec += RECORD_SIZE; continue;
-      case 592: // salc
+      case 596: // salc
         salc(rec); rec += RECORD_SIZE; continue;
-      case 593: // xlat
+      case 597: // xlat
         xlat(rec); break;
-      case 594: // loopne
+      case 598: // x87
+        store<u64>(RIP, nextRip(rec)); x87(rec); return rec;
+      case 599: // loopne
         store<u64>(RIP, nextRip(rec)); loopne(rec); return rec;
-      case 595: // loope
+      case 600: // loope
         store<u64>(RIP, nextRip(rec)); loope(rec); return rec;
-      case 596: // loop
+      case 601: // loop
         store<u64>(RIP, nextRip(rec)); loop(rec); return rec;
-      case 597: // jcxz
+      case 602: // jcxz
         store<u64>(RIP, nextRip(rec)); jcxz(rec); return rec;
-      case 598: // inImm
+      case 603: // inImm
         store<u64>(RIP, nextRip(rec)); inImm(rec); return rec;
-      case 599: // outImm
+      case 604: // outImm
         store<u64>(RIP, nextRip(rec)); outImm(rec); return rec;
-      case 600: // inDx
+      case 605: // inDx
         store<u64>(RIP, nextRip(rec)); inDx(rec); return rec;
-      case 601: // outDx
+      case 606: // outDx
         store<u64>(RIP, nextRip(rec)); outDx(rec); return rec;
-      case 602: // callRel<T> 16
+      case 607: // callRel<T> 16
         store<u64>(RIP, nextRip(rec)); callRel<u16>(rec); return rec;
-      case 603: // callRel<T> 32
+      case 608: // callRel<T> 32
         store<u64>(RIP, nextRip(rec)); callRel<u32>(rec); return rec;
-      case 604: // callRel<T> 64
+      case 609: // callRel<T> 64
         store<u64>(RIP, nextRip(rec)); callRel<u64>(rec); return rec;
-      case 605: // jmpRel
+      case 610: // jmpRel
         store<u64>(RIP, nextRip(rec)); jmpRel(rec); return rec;
-      case 606: // jmpFarPtr
+      case 611: // jmpFarPtr
         store<u64>(RIP, nextRip(rec)); jmpFarPtr(rec); return rec;
-      case 607: // int1
+      case 612: // int1
         store<u64>(RIP, nextRip(rec)); int1(rec); return rec;
-      case 608: // hlt
+      case 613: // hlt
         store<u64>(RIP, nextRip(rec)); hlt(rec); return rec;
-      case 609: // cmc
+      case 614: // cmc
         cmc(rec); rec += RECORD_SIZE; continue;
-      case 610: // clc
+      case 615: // clc
         clc(rec); rec += RECORD_SIZE; continue;
-      case 611: // stc
+      case 616: // stc
         stc(rec); rec += RECORD_SIZE; continue;
-      case 612: // cli
+      case 617: // cli
         store<u64>(RIP, nextRip(rec)); cli(rec); return rec;
-      case 613: // sti
+      case 618: // sti
         store<u64>(RIP, nextRip(rec)); sti(rec); return rec;
-      case 614: // cld
+      case 619: // cld
         cld(rec); rec += RECORD_SIZE; continue;
-      case 615: // std
+      case 620: // std
         std(rec); rec += RECORD_SIZE; continue;
-      case 616: // alu:test ri8
+      case 621: // alu:test ri8
         Alu.ri<u8>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 617: // alu:test mi8
+      case 622: // alu:test mi8
         Alu.mi<u8>(rec, AluOp.test); break;
-      case 618: // unary:not reg8
+      case 623: // unary:not reg8
         Unary.reg<u8>(rec, UnaryOp.not); rec += RECORD_SIZE; continue;
-      case 619: // unary:not mem8
+      case 624: // unary:not mem8
         Unary.mem<u8>(rec, UnaryOp.not); break;
-      case 620: // unary:neg reg8
+      case 625: // unary:neg reg8
         Unary.reg<u8>(rec, UnaryOp.neg); rec += RECORD_SIZE; continue;
-      case 621: // unary:neg mem8
+      case 626: // unary:neg mem8
         Unary.mem<u8>(rec, UnaryOp.neg); break;
-      case 622: // mul<T> 8
+      case 627: // mul<T> 8
         mul<u8>(rec); break;
-      case 623: // imul<T> 8
+      case 628: // imul<T> 8
         imul<u8>(rec); break;
-      case 624: // div<T> 8
+      case 629: // div<T> 8
         div<u8>(rec); break;
-      case 625: // idiv<T> 8
+      case 630: // idiv<T> 8
         idiv<u8>(rec); break;
-      case 626: // alu:test ri16
+      case 631: // alu:test ri16
         Alu.ri<u16>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 627: // alu:test ri32
+      case 632: // alu:test ri32
         Alu.ri<u32>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 628: // alu:test ri64
+      case 633: // alu:test ri64
         Alu.ri<u64>(rec, AluOp.test); rec += RECORD_SIZE; continue;
-      case 629: // alu:test mi16
+      case 634: // alu:test mi16
         Alu.mi<u16>(rec, AluOp.test); break;
-      case 630: // alu:test mi32
+      case 635: // alu:test mi32
         Alu.mi<u32>(rec, AluOp.test); break;
-      case 631: // alu:test mi64
+      case 636: // alu:test mi64
         Alu.mi<u64>(rec, AluOp.test); break;
-      case 632: // unary:not reg16
+      case 637: // unary:not reg16
         Unary.reg<u16>(rec, UnaryOp.not); rec += RECORD_SIZE; continue;
-      case 633: // unary:not reg32
+      case 638: // unary:not reg32
         Unary.reg<u32>(rec, UnaryOp.not); rec += RECORD_SIZE; continue;
-      case 634: // unary:not reg64
+      case 639: // unary:not reg64
         Unary.reg<u64>(rec, UnaryOp.not); rec += RECORD_SIZE; continue;
-      case 635: // unary:not mem16
+      case 640: // unary:not mem16
         Unary.mem<u16>(rec, UnaryOp.not); break;
-      case 636: // unary:not mem32
+      case 641: // unary:not mem32
         Unary.mem<u32>(rec, UnaryOp.not); break;
-      case 637: // unary:not mem64
+      case 642: // unary:not mem64
         Unary.mem<u64>(rec, UnaryOp.not); break;
-      case 638: // unary:neg reg16
+      case 643: // unary:neg reg16
         Unary.reg<u16>(rec, UnaryOp.neg); rec += RECORD_SIZE; continue;
-      case 639: // unary:neg reg32
+      case 644: // unary:neg reg32
         Unary.reg<u32>(rec, UnaryOp.neg); rec += RECORD_SIZE; continue;
-      case 640: // unary:neg reg64
+      case 645: // unary:neg reg64
         Unary.reg<u64>(rec, UnaryOp.neg); rec += RECORD_SIZE; continue;
-      case 641: // unary:neg mem16
+      case 646: // unary:neg mem16
         Unary.mem<u16>(rec, UnaryOp.neg); break;
-      case 642: // unary:neg mem32
+      case 647: // unary:neg mem32
         Unary.mem<u32>(rec, UnaryOp.neg); break;
-      case 643: // unary:neg mem64
+      case 648: // unary:neg mem64
         Unary.mem<u64>(rec, UnaryOp.neg); break;
-      case 644: // mul<T> 16
+      case 649: // mul<T> 16
         mul<u16>(rec); break;
-      case 645: // mul<T> 32
+      case 650: // mul<T> 32
         mul<u32>(rec); break;
-      case 646: // mul<T> 64
+      case 651: // mul<T> 64
         mul<u64>(rec); break;
-      case 647: // imul<T> 16
+      case 652: // imul<T> 16
         imul<u16>(rec); break;
-      case 648: // imul<T> 32
+      case 653: // imul<T> 32
         imul<u32>(rec); break;
-      case 649: // imul<T> 64
+      case 654: // imul<T> 64
         imul<u64>(rec); break;
-      case 650: // div<T> 16
+      case 655: // div<T> 16
         div<u16>(rec); break;
-      case 651: // div<T> 32
+      case 656: // div<T> 32
         div<u32>(rec); break;
-      case 652: // div<T> 64
+      case 657: // div<T> 64
         div<u64>(rec); break;
-      case 653: // idiv<T> 16
+      case 658: // idiv<T> 16
         idiv<u16>(rec); break;
-      case 654: // idiv<T> 32
+      case 659: // idiv<T> 32
         idiv<u32>(rec); break;
-      case 655: // idiv<T> 64
+      case 660: // idiv<T> 64
         idiv<u64>(rec); break;
-      case 656: // unary:inc reg8
+      case 661: // unary:inc reg8
         Unary.reg<u8>(rec, UnaryOp.inc); rec += RECORD_SIZE; continue;
-      case 657: // unary:inc mem8
+      case 662: // unary:inc mem8
         Unary.mem<u8>(rec, UnaryOp.inc); break;
-      case 658: // unary:dec reg8
+      case 663: // unary:dec reg8
         Unary.reg<u8>(rec, UnaryOp.dec); rec += RECORD_SIZE; continue;
-      case 659: // unary:dec mem8
+      case 664: // unary:dec mem8
         Unary.mem<u8>(rec, UnaryOp.dec); break;
-      case 660: // unary:inc reg16
+      case 665: // unary:inc reg16
         Unary.reg<u16>(rec, UnaryOp.inc); rec += RECORD_SIZE; continue;
-      case 661: // unary:inc reg32
+      case 666: // unary:inc reg32
         Unary.reg<u32>(rec, UnaryOp.inc); rec += RECORD_SIZE; continue;
-      case 662: // unary:inc reg64
+      case 667: // unary:inc reg64
         Unary.reg<u64>(rec, UnaryOp.inc); rec += RECORD_SIZE; continue;
-      case 663: // unary:inc mem16
+      case 668: // unary:inc mem16
         Unary.mem<u16>(rec, UnaryOp.inc); break;
-      case 664: // unary:inc mem32
+      case 669: // unary:inc mem32
         Unary.mem<u32>(rec, UnaryOp.inc); break;
-      case 665: // unary:inc mem64
+      case 670: // unary:inc mem64
         Unary.mem<u64>(rec, UnaryOp.inc); break;
-      case 666: // unary:dec reg16
+      case 671: // unary:dec reg16
         Unary.reg<u16>(rec, UnaryOp.dec); rec += RECORD_SIZE; continue;
-      case 667: // unary:dec reg32
+      case 672: // unary:dec reg32
         Unary.reg<u32>(rec, UnaryOp.dec); rec += RECORD_SIZE; continue;
-      case 668: // unary:dec reg64
+      case 673: // unary:dec reg64
         Unary.reg<u64>(rec, UnaryOp.dec); rec += RECORD_SIZE; continue;
-      case 669: // unary:dec mem16
+      case 674: // unary:dec mem16
         Unary.mem<u16>(rec, UnaryOp.dec); break;
-      case 670: // unary:dec mem32
+      case 675: // unary:dec mem32
         Unary.mem<u32>(rec, UnaryOp.dec); break;
-      case 671: // unary:dec mem64
+      case 676: // unary:dec mem64
         Unary.mem<u64>(rec, UnaryOp.dec); break;
-      case 672: // callE<T> 16
+      case 677: // callE<T> 16
         store<u64>(RIP, nextRip(rec)); callE<u16>(rec); return rec;
-      case 673: // callE<T> 32
+      case 678: // callE<T> 32
         store<u64>(RIP, nextRip(rec)); callE<u32>(rec); return rec;
-      case 674: // callE<T> 64
+      case 679: // callE<T> 64
         store<u64>(RIP, nextRip(rec)); callE<u64>(rec); return rec;
-      case 675: // callFarMem
+      case 680: // callFarMem
         store<u64>(RIP, nextRip(rec)); callFarMem(rec); return rec;
-      case 676: // jmpE<T> 16
+      case 681: // jmpE<T> 16
         store<u64>(RIP, nextRip(rec)); jmpE<u16>(rec); return rec;
-      case 677: // jmpE<T> 32
+      case 682: // jmpE<T> 32
         store<u64>(RIP, nextRip(rec)); jmpE<u32>(rec); return rec;
-      case 678: // jmpE<T> 64
+      case 683: // jmpE<T> 64
         store<u64>(RIP, nextRip(rec)); jmpE<u64>(rec); return rec;
-      case 679: // jmpFarMem
+      case 684: // jmpFarMem
         store<u64>(RIP, nextRip(rec)); jmpFarMem(rec); return rec;
-      case 680: // pushE<T> 16
+      case 685: // pushE<T> 16
         pushE<u16>(rec); break;
-      case 681: // pushE<T> 32
+      case 686: // pushE<T> 32
         pushE<u32>(rec); break;
-      case 682: // pushE<T> 64
+      case 687: // pushE<T> 64
         pushE<u64>(rec); break;
-      case 683: // sldt
-        store<u64>(RIP, nextRip(rec)); sldt(rec); return rec;
-      case 684: // str
-        store<u64>(RIP, nextRip(rec)); str(rec); return rec;
-      case 685: // lldt
-        store<u64>(RIP, nextRip(rec)); lldt(rec); return rec;
-      case 686: // ltr
-        store<u64>(RIP, nextRip(rec)); ltr(rec); return rec;
-      case 687: // sgdt
-        store<u64>(RIP, nextRip(rec)); sgdt(rec); return rec;
-      case 688: // sidt
-        store<u64>(RIP, nextRip(rec)); sidt(rec); return rec;
-      case 689: // lgdt
-        store<u64>(RIP, nextRip(rec)); lgdt(rec); return rec;
-      case 690: // lidt
-        store<u64>(RIP, nextRip(rec)); lidt(rec); return rec;
-      case 691: // smsw
-        store<u64>(RIP, nextRip(rec)); smsw(rec); return rec;
-      case 692: // lmsw
-        store<u64>(RIP, nextRip(rec)); lmsw(rec); return rec;
-      case 693: // invlpg
-        store<u64>(RIP, nextRip(rec)); invlpg(rec); return rec;
-      case 694: // vmcall
-        store<u64>(RIP, nextRip(rec)); vmcall(rec); return rec;
-      case 695: // vmlaunch
-        store<u64>(RIP, nextRip(rec)); vmlaunch(rec); return rec;
-      case 696: // vmresume
-        store<u64>(RIP, nextRip(rec)); vmresume(rec); return rec;
-      case 697: // vmxoff
-        store<u64>(RIP, nextRip(rec)); vmxoff(rec); return rec;
-      case 698: // swapgs
-        store<u64>(RIP, nextRip(rec)); swapgs(rec); return rec;
-      case 699: // syscall
-        store<u64>(RIP, nextRip(rec)); syscall(rec); return rec;
-      case 700: // clts
-        store<u64>(RIP, nextRip(rec)); clts(rec); return rec;
-      case 701: // sysret
-        store<u64>(RIP, nextRip(rec)); sysret(rec); return rec;
-      case 702: // invd
-        store<u64>(RIP, nextRip(rec)); invd(rec); return rec;
-      case 703: // wbinvd
-        store<u64>(RIP, nextRip(rec)); wbinvd(rec); return rec;
-      case 704: // ud2
+      case 688: // ud2
         store<u64>(RIP, nextRip(rec)); ud2(rec); return rec;
-      case 705: // nop
-        nop(rec); rec += RECORD_SIZE; continue;
-      case 706: // movFromCr
-        store<u64>(RIP, nextRip(rec)); movFromCr(rec); return rec;
-      case 707: // movFromDr
-        store<u64>(RIP, nextRip(rec)); movFromDr(rec); return rec;
-      case 708: // movToCr
-        store<u64>(RIP, nextRip(rec)); movToCr(rec); return rec;
-      case 709: // movToDr
-        store<u64>(RIP, nextRip(rec)); movToDr(rec); return rec;
-      case 710: // wrmsr
-        store<u64>(RIP, nextRip(rec)); wrmsr(rec); return rec;
-      case 711: // rdtsc
-        store<u64>(RIP, nextRip(rec)); rdtsc(rec); return rec;
-      case 712: // rdmsr
-        store<u64>(RIP, nextRip(rec)); rdmsr(rec); return rec;
-      case 713: // rdpmc
-        store<u64>(RIP, nextRip(rec)); rdpmc(rec); return rec;
-      case 714: // sysenter
-        store<u64>(RIP, nextRip(rec)); sysenter(rec); return rec;
-      case 715: // sysexit
-        store<u64>(RIP, nextRip(rec)); sysexit(rec); return rec;
-      case 716: // cpuid
-        store<u64>(RIP, nextRip(rec)); cpuid(rec); return rec;
-      case 717: // bit:bt reg16
+      case 689: // bit:bt reg16
         Bit.reg<u16>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 718: // bit:bt reg32
+      case 690: // bit:bt reg32
         Bit.reg<u32>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 719: // bit:bt reg64
+      case 691: // bit:bt reg64
         Bit.reg<u64>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 720: // bit:bt mem16
+      case 692: // bit:bt mem16
         Bit.mem<u16>(rec, BitOp.bt); break;
-      case 721: // bit:bt mem32
+      case 693: // bit:bt mem32
         Bit.mem<u32>(rec, BitOp.bt); break;
-      case 722: // bit:bt mem64
+      case 694: // bit:bt mem64
         Bit.mem<u64>(rec, BitOp.bt); break;
-      case 723: // bitImm:bt reg16
+      case 695: // bitImm:bt reg16
         Bit.regImm<u16>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 724: // bitImm:bt reg32
+      case 696: // bitImm:bt reg32
         Bit.regImm<u32>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 725: // bitImm:bt reg64
+      case 697: // bitImm:bt reg64
         Bit.regImm<u64>(rec, BitOp.bt); rec += RECORD_SIZE; continue;
-      case 726: // bitImm:bt mem16
+      case 698: // bitImm:bt mem16
         Bit.memImm<u16>(rec, BitOp.bt); break;
-      case 727: // bitImm:bt mem32
+      case 699: // bitImm:bt mem32
         Bit.memImm<u32>(rec, BitOp.bt); break;
-      case 728: // bitImm:bt mem64
+      case 700: // bitImm:bt mem64
         Bit.memImm<u64>(rec, BitOp.bt); break;
-      case 729: // bit:bts reg16
+      case 701: // bit:bts reg16
         Bit.reg<u16>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 730: // bit:bts reg32
+      case 702: // bit:bts reg32
         Bit.reg<u32>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 731: // bit:bts reg64
+      case 703: // bit:bts reg64
         Bit.reg<u64>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 732: // bit:bts mem16
+      case 704: // bit:bts mem16
         Bit.mem<u16>(rec, BitOp.bts); break;
-      case 733: // bit:bts mem32
+      case 705: // bit:bts mem32
         Bit.mem<u32>(rec, BitOp.bts); break;
-      case 734: // bit:bts mem64
+      case 706: // bit:bts mem64
         Bit.mem<u64>(rec, BitOp.bts); break;
-      case 735: // bitImm:bts reg16
+      case 707: // bitImm:bts reg16
         Bit.regImm<u16>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 736: // bitImm:bts reg32
+      case 708: // bitImm:bts reg32
         Bit.regImm<u32>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 737: // bitImm:bts reg64
+      case 709: // bitImm:bts reg64
         Bit.regImm<u64>(rec, BitOp.bts); rec += RECORD_SIZE; continue;
-      case 738: // bitImm:bts mem16
+      case 710: // bitImm:bts mem16
         Bit.memImm<u16>(rec, BitOp.bts); break;
-      case 739: // bitImm:bts mem32
+      case 711: // bitImm:bts mem32
         Bit.memImm<u32>(rec, BitOp.bts); break;
-      case 740: // bitImm:bts mem64
+      case 712: // bitImm:bts mem64
         Bit.memImm<u64>(rec, BitOp.bts); break;
-      case 741: // bit:btr reg16
+      case 713: // bit:btr reg16
         Bit.reg<u16>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 742: // bit:btr reg32
+      case 714: // bit:btr reg32
         Bit.reg<u32>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 743: // bit:btr reg64
+      case 715: // bit:btr reg64
         Bit.reg<u64>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 744: // bit:btr mem16
+      case 716: // bit:btr mem16
         Bit.mem<u16>(rec, BitOp.btr); break;
-      case 745: // bit:btr mem32
+      case 717: // bit:btr mem32
         Bit.mem<u32>(rec, BitOp.btr); break;
-      case 746: // bit:btr mem64
+      case 718: // bit:btr mem64
         Bit.mem<u64>(rec, BitOp.btr); break;
-      case 747: // bitImm:btr reg16
+      case 719: // bitImm:btr reg16
         Bit.regImm<u16>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 748: // bitImm:btr reg32
+      case 720: // bitImm:btr reg32
         Bit.regImm<u32>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 749: // bitImm:btr reg64
+      case 721: // bitImm:btr reg64
         Bit.regImm<u64>(rec, BitOp.btr); rec += RECORD_SIZE; continue;
-      case 750: // bitImm:btr mem16
+      case 722: // bitImm:btr mem16
         Bit.memImm<u16>(rec, BitOp.btr); break;
-      case 751: // bitImm:btr mem32
+      case 723: // bitImm:btr mem32
         Bit.memImm<u32>(rec, BitOp.btr); break;
-      case 752: // bitImm:btr mem64
+      case 724: // bitImm:btr mem64
         Bit.memImm<u64>(rec, BitOp.btr); break;
-      case 753: // bit:btc reg16
+      case 725: // bit:btc reg16
         Bit.reg<u16>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 754: // bit:btc reg32
+      case 726: // bit:btc reg32
         Bit.reg<u32>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 755: // bit:btc reg64
+      case 727: // bit:btc reg64
         Bit.reg<u64>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 756: // bit:btc mem16
+      case 728: // bit:btc mem16
         Bit.mem<u16>(rec, BitOp.btc); break;
-      case 757: // bit:btc mem32
+      case 729: // bit:btc mem32
         Bit.mem<u32>(rec, BitOp.btc); break;
-      case 758: // bit:btc mem64
+      case 730: // bit:btc mem64
         Bit.mem<u64>(rec, BitOp.btc); break;
-      case 759: // bitImm:btc reg16
+      case 731: // bitImm:btc reg16
         Bit.regImm<u16>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 760: // bitImm:btc reg32
+      case 732: // bitImm:btc reg32
         Bit.regImm<u32>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 761: // bitImm:btc reg64
+      case 733: // bitImm:btc reg64
         Bit.regImm<u64>(rec, BitOp.btc); rec += RECORD_SIZE; continue;
-      case 762: // bitImm:btc mem16
+      case 734: // bitImm:btc mem16
         Bit.memImm<u16>(rec, BitOp.btc); break;
-      case 763: // bitImm:btc mem32
+      case 735: // bitImm:btc mem32
         Bit.memImm<u32>(rec, BitOp.btc); break;
-      case 764: // bitImm:btc mem64
+      case 736: // bitImm:btc mem64
         Bit.memImm<u64>(rec, BitOp.btc); break;
-      case 765: // doubleShift:shld 16
+      case 737: // doubleShift:shld 16
         shld<u16>(rec, load<u8>(rec, R_IMM)); break;
-      case 766: // doubleShift:shld 32
+      case 738: // doubleShift:shld 32
         shld<u32>(rec, load<u8>(rec, R_IMM)); break;
-      case 767: // doubleShift:shld 64
+      case 739: // doubleShift:shld 64
         shld<u64>(rec, load<u8>(rec, R_IMM)); break;
-      case 768: // doubleShift:shld 16
+      case 740: // doubleShift:shld 16
         shld<u16>(rec, load<u8>(RCX)); break;
-      case 769: // doubleShift:shld 32
+      case 741: // doubleShift:shld 32
         shld<u32>(rec, load<u8>(RCX)); break;
-      case 770: // doubleShift:shld 64
+      case 742: // doubleShift:shld 64
         shld<u64>(rec, load<u8>(RCX)); break;
-      case 771: // doubleShift:shrd 16
+      case 743: // doubleShift:shrd 16
         shrd<u16>(rec, load<u8>(rec, R_IMM)); break;
-      case 772: // doubleShift:shrd 32
+      case 744: // doubleShift:shrd 32
         shrd<u32>(rec, load<u8>(rec, R_IMM)); break;
-      case 773: // doubleShift:shrd 64
+      case 745: // doubleShift:shrd 64
         shrd<u64>(rec, load<u8>(rec, R_IMM)); break;
-      case 774: // doubleShift:shrd 16
+      case 746: // doubleShift:shrd 16
         shrd<u16>(rec, load<u8>(RCX)); break;
-      case 775: // doubleShift:shrd 32
+      case 747: // doubleShift:shrd 32
         shrd<u32>(rec, load<u8>(RCX)); break;
-      case 776: // doubleShift:shrd 64
+      case 748: // doubleShift:shrd 64
         shrd<u64>(rec, load<u8>(RCX)); break;
-      case 777: // fence
-        fence(rec); rec += RECORD_SIZE; continue;
-      case 778: // imulGE<T> 16
+      case 749: // imulGE<T> 16
         imulGE<u16>(rec); break;
-      case 779: // imulGE<T> 32
+      case 750: // imulGE<T> 32
         imulGE<u32>(rec); break;
-      case 780: // imulGE<T> 64
+      case 751: // imulGE<T> 64
         imulGE<u64>(rec); break;
-      case 781: // cmpxchg<T> 8
+      case 752: // cmpxchg<T> 8
         cmpxchg<u8>(rec); break;
-      case 782: // cmpxchg<T> 16
+      case 753: // cmpxchg<T> 16
         cmpxchg<u16>(rec); break;
-      case 783: // cmpxchg<T> 32
+      case 754: // cmpxchg<T> 32
         cmpxchg<u32>(rec); break;
-      case 784: // cmpxchg<T> 64
+      case 755: // cmpxchg<T> 64
         cmpxchg<u64>(rec); break;
-      case 785: // movzx8<T> 16
+      case 756: // lss
+        store<u64>(RIP, nextRip(rec)); lss(rec); return rec;
+      case 757: // lfs
+        store<u64>(RIP, nextRip(rec)); lfs(rec); return rec;
+      case 758: // lgs
+        store<u64>(RIP, nextRip(rec)); lgs(rec); return rec;
+      case 759: // movzx8<T> 16
         movzx8<u16>(rec); break;
-      case 786: // movzx8<T> 32
+      case 760: // movzx8<T> 32
         movzx8<u32>(rec); break;
-      case 787: // movzx8<T> 64
+      case 761: // movzx8<T> 64
         movzx8<u64>(rec); break;
-      case 788: // movzx16<T> 16
+      case 762: // movzx16<T> 16
         movzx16<u16>(rec); break;
-      case 789: // movzx16<T> 32
+      case 763: // movzx16<T> 32
         movzx16<u32>(rec); break;
-      case 790: // movzx16<T> 64
+      case 764: // movzx16<T> 64
         movzx16<u64>(rec); break;
-      case 791: // movsx8<T> 16
+      case 765: // movsx8<T> 16
         movsx8<u16>(rec); break;
-      case 792: // movsx8<T> 32
+      case 766: // movsx8<T> 32
         movsx8<u32>(rec); break;
-      case 793: // movsx8<T> 64
+      case 767: // movsx8<T> 64
         movsx8<u64>(rec); break;
-      case 794: // movsx16<T> 16
+      case 768: // movsx16<T> 16
         movsx16<u16>(rec); break;
-      case 795: // movsx16<T> 32
+      case 769: // movsx16<T> 32
         movsx16<u32>(rec); break;
-      case 796: // movsx16<T> 64
+      case 770: // movsx16<T> 64
         movsx16<u64>(rec); break;
-      case 797: // bsf<T> 16
+      case 771: // bsf<T> 16
         bsf<u16>(rec); break;
-      case 798: // bsf<T> 32
+      case 772: // bsf<T> 32
         bsf<u32>(rec); break;
-      case 799: // bsf<T> 64
+      case 773: // bsf<T> 64
         bsf<u64>(rec); break;
-      case 800: // bsr<T> 16
+      case 774: // bsr<T> 16
         bsr<u16>(rec); break;
-      case 801: // bsr<T> 32
+      case 775: // bsr<T> 32
         bsr<u32>(rec); break;
-      case 802: // bsr<T> 64
+      case 776: // bsr<T> 64
         bsr<u64>(rec); break;
-      case 803: // xadd<T> 8
+      case 777: // xadd<T> 8
         xadd<u8>(rec); break;
-      case 804: // xadd<T> 16
+      case 778: // xadd<T> 16
         xadd<u16>(rec); break;
-      case 805: // xadd<T> 32
+      case 779: // xadd<T> 32
         xadd<u32>(rec); break;
-      case 806: // xadd<T> 64
+      case 780: // xadd<T> 64
         xadd<u64>(rec); break;
-      case 807: // vmptrldGroup
-        store<u64>(RIP, nextRip(rec)); vmptrldGroup(rec); return rec;
-      case 808: // vmptrstGroup
-        store<u64>(RIP, nextRip(rec)); vmptrstGroup(rec); return rec;
-      case 809: // vmread
+      case 781: // movnti
+        movnti(rec); break;
+      case 782: // sldt
+        store<u64>(RIP, nextRip(rec)); sldt(rec); return rec;
+      case 783: // str
+        store<u64>(RIP, nextRip(rec)); str(rec); return rec;
+      case 784: // lldt
+        store<u64>(RIP, nextRip(rec)); lldt(rec); return rec;
+      case 785: // ltr
+        store<u64>(RIP, nextRip(rec)); ltr(rec); return rec;
+      case 786: // verr
+        verr(rec); break;
+      case 787: // verw
+        verw(rec); break;
+      case 788: // sgdt
+        store<u64>(RIP, nextRip(rec)); sgdt(rec); return rec;
+      case 789: // sidt
+        store<u64>(RIP, nextRip(rec)); sidt(rec); return rec;
+      case 790: // lgdt
+        store<u64>(RIP, nextRip(rec)); lgdt(rec); return rec;
+      case 791: // lidt
+        store<u64>(RIP, nextRip(rec)); lidt(rec); return rec;
+      case 792: // smsw
+        store<u64>(RIP, nextRip(rec)); smsw(rec); return rec;
+      case 793: // lmsw
+        store<u64>(RIP, nextRip(rec)); lmsw(rec); return rec;
+      case 794: // invlpg
+        store<u64>(RIP, nextRip(rec)); invlpg(rec); return rec;
+      case 795: // vmcall
+        store<u64>(RIP, nextRip(rec)); vmcall(rec); return rec;
+      case 796: // vmlaunch
+        store<u64>(RIP, nextRip(rec)); vmlaunch(rec); return rec;
+      case 797: // vmresume
+        store<u64>(RIP, nextRip(rec)); vmresume(rec); return rec;
+      case 798: // vmxoff
+        store<u64>(RIP, nextRip(rec)); vmxoff(rec); return rec;
+      case 799: // monitor
+        store<u64>(RIP, nextRip(rec)); monitor(rec); return rec;
+      case 800: // mwait
+        store<u64>(RIP, nextRip(rec)); mwait(rec); return rec;
+      case 801: // clac
+        store<u64>(RIP, nextRip(rec)); clac(rec); return rec;
+      case 802: // stac
+        store<u64>(RIP, nextRip(rec)); stac(rec); return rec;
+      case 803: // xgetbv
+        store<u64>(RIP, nextRip(rec)); xgetbv(rec); return rec;
+      case 804: // xsetbv
+        store<u64>(RIP, nextRip(rec)); xsetbv(rec); return rec;
+      case 805: // swapgs
+        store<u64>(RIP, nextRip(rec)); swapgs(rec); return rec;
+      case 806: // rdtscp
+        store<u64>(RIP, nextRip(rec)); rdtscp(rec); return rec;
+      case 807: // lar
+        lar(rec); break;
+      case 808: // lsl
+        lsl(rec); break;
+      case 809: // syscall
+        store<u64>(RIP, nextRip(rec)); syscall(rec); return rec;
+      case 810: // clts
+        store<u64>(RIP, nextRip(rec)); clts(rec); return rec;
+      case 811: // sysret
+        store<u64>(RIP, nextRip(rec)); sysret(rec); return rec;
+      case 812: // invd
+        store<u64>(RIP, nextRip(rec)); invd(rec); return rec;
+      case 813: // wbinvd
+        store<u64>(RIP, nextRip(rec)); wbinvd(rec); return rec;
+      case 814: // movFromCr
+        store<u64>(RIP, nextRip(rec)); movFromCr(rec); return rec;
+      case 815: // movFromDr
+        store<u64>(RIP, nextRip(rec)); movFromDr(rec); return rec;
+      case 816: // movToCr
+        store<u64>(RIP, nextRip(rec)); movToCr(rec); return rec;
+      case 817: // movToDr
+        store<u64>(RIP, nextRip(rec)); movToDr(rec); return rec;
+      case 818: // wrmsr
+        store<u64>(RIP, nextRip(rec)); wrmsr(rec); return rec;
+      case 819: // rdtsc
+        store<u64>(RIP, nextRip(rec)); rdtsc(rec); return rec;
+      case 820: // rdmsr
+        store<u64>(RIP, nextRip(rec)); rdmsr(rec); return rec;
+      case 821: // rdpmc
+        store<u64>(RIP, nextRip(rec)); rdpmc(rec); return rec;
+      case 822: // sysenter
+        store<u64>(RIP, nextRip(rec)); sysenter(rec); return rec;
+      case 823: // sysexit
+        store<u64>(RIP, nextRip(rec)); sysexit(rec); return rec;
+      case 824: // vmread
         store<u64>(RIP, nextRip(rec)); vmread(rec); return rec;
-      case 810: // vmwrite
+      case 825: // vmwrite
         store<u64>(RIP, nextRip(rec)); vmwrite(rec); return rec;
+      case 826: // cpuid
+        store<u64>(RIP, nextRip(rec)); cpuid(rec); return rec;
+      case 827: // clflush
+        clflush(rec); break;
+      case 828: // rdfsbase
+        rdfsbase(rec); break;
+      case 829: // rdgsbase
+        rdgsbase(rec); break;
+      case 830: // wrfsbase
+        store<u64>(RIP, nextRip(rec)); wrfsbase(rec); return rec;
+      case 831: // wrgsbase
+        store<u64>(RIP, nextRip(rec)); wrgsbase(rec); return rec;
+      case 832: // fence
+        fence(rec); rec += RECORD_SIZE; continue;
+      case 833: // cmpxchg8b
+        cmpxchg8b(rec); break;
+      case 834: // vmptrldGroup
+        store<u64>(RIP, nextRip(rec)); vmptrldGroup(rec); return rec;
+      case 835: // vmptrstGroup
+        store<u64>(RIP, nextRip(rec)); vmptrstGroup(rec); return rec;
+      case 836: // rdrand
+        store<u64>(RIP, nextRip(rec)); rdrand(rec); return rec;
+      case 837: // rdseed
+        store<u64>(RIP, nextRip(rec)); rdseed(rec); return rec;
+      case 838: // rdpid
+        rdpid(rec); break;
+      case 839: // nop
+        nop(rec); rec += RECORD_SIZE; continue;
+      case 840: // popcnt
+        popcnt(rec); break;
+      case 841: // tzcnt
+        tzcnt(rec); break;
+      case 842: // lzcnt
+        lzcnt(rec); break;
+      case 843: // movbeLoad
+        movbeLoad(rec); break;
+      case 844: // movbeStore
+        movbeStore(rec); break;
+      case 845: // crc32Eb
+        crc32Eb(rec); break;
+      case 846: // crc32Ev
+        crc32Ev(rec); break;
+      case 847: // adcx
+        adcx(rec); break;
+      case 848: // adox
+        adox(rec); break;
+      case 849: // invept
+        store<u64>(RIP, nextRip(rec)); invept(rec); return rec;
+      case 850: // invvpid
+        store<u64>(RIP, nextRip(rec)); invvpid(rec); return rec;
+      case 851: // invpcid
+        store<u64>(RIP, nextRip(rec)); invpcid(rec); return rec;
+      case 852: // andn
+        andn(rec); break;
+      case 853: // blsr
+        blsr(rec); break;
+      case 854: // blsmsk
+        blsmsk(rec); break;
+      case 855: // blsi
+        blsi(rec); break;
+      case 856: // bzhi
+        bzhi(rec); break;
+      case 857: // pext
+        pext(rec); break;
+      case 858: // pdep
+        pdep(rec); break;
+      case 859: // mulx
+        mulx(rec); break;
+      case 860: // bextr
+        bextr(rec); break;
+      case 861: // shlx
+        shlx(rec); break;
+      case 862: // sarx
+        sarx(rec); break;
+      case 863: // shrx
+        shrx(rec); break;
+      case 864: // rorx
+        rorx(rec); break;
       default:
         return rec;
     }

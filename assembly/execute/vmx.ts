@@ -1,6 +1,8 @@
 // VMX instructions of guest code. In non-root operation each exits before its CPL check; in root operation they are not
 // built. @sdm 3C "VMX Instruction Reference", "Instructions That Cause VM Exits Unconditionally"
 import {
+  REASON_INVEPT,
+  REASON_INVVPID,
   REASON_VMCALL,
   REASON_VMCLEAR,
   REASON_VMLAUNCH,
@@ -16,11 +18,14 @@ import { R_FLAGS, R_SIZE, RecordFlag } from "../abi/record";
 import { RunCode } from "../abi/run";
 import { MODE, ModeBit, XR_INFO } from "../abi/state";
 import { VEC_UD } from "../abi/x86";
-import { raise, stopHost } from "../state/stop";
+import { readMem } from "../memory/access";
+import { aborted, raise, stopHost } from "../state/stop";
 import { displacement, vmxFieldInfo, vmxMemoryInfo } from "../vmx/instructionInfo";
-import { vmxonUndefined, vmxUndefined } from "../vmx/instructions";
+import { invept as vmxInvept, invvpid as vmxInvvpid, vmxonUndefined, vmxUndefined } from "../vmx/instructions";
 import { exitInstruction, nonRoot } from "../vmx/intercept";
-import { isMem } from "./operands";
+import { effectiveAddress, isMem, segmentOf } from "./operands";
+import { gpr, regField, requireCpl0 } from "./privilege";
+import { addressPlus, truncate } from "./sized";
 
 /** Instructions without operands that exist only in VMX operation. */
 function bare(rec: usize, reason: u32): void {
@@ -91,4 +96,34 @@ export function vmptrstGroup(rec: usize): void {
   if (!isMem(rec) || vmxUndefined()) raise(VEC_UD);
   else if (nonRoot()) operandExit(REASON_VMPTRST, vmxMemoryInfo(rec), rec);
   else stopHost(RunCode.Unimplemented);
+}
+
+/** The register holds the type, memory the descriptor. */
+function invalidate(rec: usize, reason: u32): void {
+  if (vmxUndefined()) {
+    raise(VEC_UD);
+    return;
+  }
+  if (nonRoot()) {
+    operandExit(reason, vmxMemoryInfo(rec), rec);
+    return;
+  }
+  if (!requireCpl0()) return;
+  const type = truncate(gpr(regField(rec)), load<u8>(rec, R_SIZE));
+  const low = readMem<u64>(segmentOf(rec), effectiveAddress(rec));
+  if (aborted()) return;
+  const high = readMem<u64>(segmentOf(rec), addressPlus(rec, 8));
+  if (aborted()) return;
+  if (reason == REASON_INVEPT) vmxInvept(type, low);
+  else vmxInvvpid(type, low, high);
+}
+
+/** @sdm 3C "INVEPT-Invalidate Translations Derived from EPT" */
+export function invept(rec: usize): void {
+  invalidate(rec, REASON_INVEPT);
+}
+
+/** @sdm 3C "INVVPID-Invalidate Translations Based on VPID" */
+export function invvpid(rec: usize): void {
+  invalidate(rec, REASON_INVVPID);
 }

@@ -91,3 +91,6 @@ export function hasSyscall(): bool {
 export function hasRdtscp(): bool {
   return feature(EXT1, CE_EDX, 27);
 }
+export function hasCmpxchg16b(): bool {
+  return feature(1, CE_ECX, 13);
+}

@@ -62,6 +62,11 @@ export function vmxMemoryInfo(rec: usize): u32 {
   return memoryOperand(rec) | (reg(rec) << 28);
 }
 
+/** RDRAND and RDSEED (table 27-12): 6:3 register, 12:11 operand size, 0 = 16 bits, 1 = 32, 2 = 64. */
+export function randomInfo(rec: usize): u32 {
+  return (rm(rec) << 3) | ((<u32>load<u8>(rec, R_SIZE) >> 2) << 11);
+}
+
 /** VMREAD and VMWRITE (table 27-14): 6:3 register, 10 register form, 31:28 register with the encoding. */
 export function vmxFieldInfo(rec: usize): u32 {
   const operand: u32 = inMemory(rec) ? memoryOperand(rec) : (rm(rec) << 3) | (1 << 10);

@@ -8,7 +8,9 @@ import {
   PRIMARY_CR8_STORE_EXITING,
   PRIMARY_HLT_EXITING,
   PRIMARY_INVLPG_EXITING,
+  PRIMARY_MONITOR_EXITING,
   PRIMARY_MOV_DR_EXITING,
+  PRIMARY_MWAIT_EXITING,
   PRIMARY_PAUSE_EXITING,
   PRIMARY_RDPMC_EXITING,
   PRIMARY_RDTSC_EXITING,
@@ -17,6 +19,10 @@ import {
   PRIMARY_USE_MSR_BITMAPS,
   PRIMARY_USE_TSC_OFFSETTING,
   SECONDARY_DESCRIPTOR_TABLE_EXITING,
+  SECONDARY_ENABLE_INVPCID,
+  SECONDARY_ENABLE_RDTSCP,
+  SECONDARY_RDRAND_EXITING,
+  SECONDARY_RDSEED_EXITING,
   SECONDARY_WBINVD_EXITING,
 } from "../abi/controls";
 import {
@@ -25,10 +31,15 @@ import {
   REASON_GDTR_IDTR_ACCESS,
   REASON_HLT,
   REASON_INVLPG,
+  REASON_INVPCID,
   REASON_IO_INSTRUCTION,
+  REASON_MONITOR,
+  REASON_MWAIT,
   REASON_PAUSE,
   REASON_RDMSR,
   REASON_RDPMC,
+  REASON_RDRAND,
+  REASON_RDSEED,
   REASON_WBINVD,
   REASON_WRMSR,
 } from "../abi/exits";
@@ -51,7 +62,14 @@ import { physToHost } from "../memory/physical";
 import { recordExit } from "../state/exitRecord";
 import { CR3_TARGETS } from "../system/vmxCaps";
 import { nonRoot, primary, secondary } from "./controls";
-import { displacement, selectorInfo, stringIoInfo, tableRegisterInfo } from "./instructionInfo";
+import {
+  displacement,
+  randomInfo,
+  selectorInfo,
+  stringIoInfo,
+  tableRegisterInfo,
+  vmxMemoryInfo,
+} from "./instructionInfo";
 import { vmcs32, vmcs64 } from "./vmcs";
 
 export {
@@ -214,6 +232,38 @@ export function exitInvlpg(linear: u64, rec: usize): bool {
 /** RDTSC (16) and RDTSCP (51). */
 export function exitRdtsc(reason: u32, rec: usize): bool {
   return nonRoot() && exitIf(primary(PRIMARY_RDTSC_EXITING), reason, 0, rec);
+}
+
+/** RDTSCP and RDPID are #UD in a guest without "enable RDTSCP". */
+export function rdtscpUndefined(): bool {
+  return !secondary(SECONDARY_ENABLE_RDTSCP);
+}
+
+export function invpcidUndefined(): bool {
+  return !secondary(SECONDARY_ENABLE_INVPCID);
+}
+
+export function exitInvpcid(rec: usize): bool {
+  if (!primary(PRIMARY_INVLPG_EXITING)) return false;
+  exitInstruction(REASON_INVPCID, displacement(rec), rec);
+  store<u32>(XR_INFO, vmxMemoryInfo(rec));
+  return true;
+}
+
+export function exitMonitor(rec: usize): bool {
+  return exitIf(primary(PRIMARY_MONITOR_EXITING), REASON_MONITOR, 0, rec);
+}
+
+/** Qualification: 0 the address range is armed. */
+export function exitMwait(armed: u32, rec: usize): bool {
+  return exitIf(primary(PRIMARY_MWAIT_EXITING), REASON_MWAIT, armed, rec);
+}
+
+export function exitRandom(seed: bool, rec: usize): bool {
+  if (!secondary(seed ? SECONDARY_RDSEED_EXITING : SECONDARY_RDRAND_EXITING)) return false;
+  exitInstruction(seed ? REASON_RDSEED : REASON_RDRAND, 0, rec);
+  store<u32>(XR_INFO, randomInfo(rec));
+  return true;
 }
 
 export function exitRdpmc(rec: usize): bool {
