@@ -6,7 +6,7 @@ const MAPS = ["one", "0f", "0f38", "0f3a", "vex0f", "vex0f38", "vex0f3a"];
 const KEPT = ["d64", "f64", "noq", "natural", "lock"];
 
 function line(r: OpcodeRow): string {
-  const prefixes = r.prefixes ? r.prefixes.reduce((mask, p) => mask | (1 << p), 0) : 15;
+  const prefixes = r.prefixes ? r.prefixes.reduce<number>((mask, p) => mask | (1 << p), 0) : 15;
   const mod = r.mod === undefined ? 0 : r.mod === "mem" ? 1 : 2;
   const mode = r.long === undefined ? 0 : r.long ? 2 : 1;
   const numbers = [MAPS.indexOf(r.map), r.opcode, r.digit ?? -1, r.rm ?? -1, mod, prefixes, mode].join(", ");

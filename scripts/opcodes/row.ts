@@ -63,15 +63,16 @@ const PREFIXES: Record<string, readonly Prefix[]> = { np: [0, 1], n0: [0], "66":
  * prefix: np neither F3 nor F2 (66 is the operand size), n0 none, 66, f3, f2; nothing: any.
  */
 export function row(code: string, mnemonic: string, operands: string, handler: string, attributes = ""): void {
-  const parts = code.split(" ");
+  const parts: string[] = code.split(" ");
   const vex = parts[0] === "vex";
   if (vex) parts.shift();
   let prefixes: readonly Prefix[] | undefined;
   if (parts.length > 1 && PREFIXES[parts[0]!]) prefixes = PREFIXES[parts.shift()!];
   let map = "one";
   if (parts.length > 1 && parts[0] === "0f") {
-    map = parts.shift()!;
-    if (parts.length > 1 && (parts[0] === "38" || parts[0] === "3a")) map += parts.shift();
+    parts.shift();
+    const escape = parts.length > 1 && /^3[8a]$/.test(parts[0]!) ? parts.shift()! : "";
+    map = `0f${escape}`;
   }
   if (vex) map = `vex${map}`;
   const opcode = Number.parseInt(parts.shift() ?? "", 16);

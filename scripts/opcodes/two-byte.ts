@@ -46,7 +46,7 @@ for (const [from, to] of [
   [0xc2, 0xc2],
   [0xc4, 0xc6],
   [0xd0, 0xfe],
-] as const) {
+] as [number, number][]) {
   for (let k = from; k <= to; k++) {
     const immediate = (k >= 0x70 && k <= 0x73) || (k >= 0xc2 && k <= 0xc6);
     row(`0f ${hex(k)}`, "simd", k === 0x77 ? "" : immediate ? "E,Ib" : "E", "ud", "ends");
