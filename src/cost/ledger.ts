@@ -32,6 +32,8 @@ export interface Counters {
   emulated_cpuid_faults: number;
   /** Exceptions that KVM injected. */
   injected_faults: number;
+  /** MSRs that VM entries and exits loaded from their lists. */
+  autoload_msrs: number;
 }
 
 type Stat = keyof Counters;
@@ -56,6 +58,7 @@ const STATS: readonly Stat[] = [
   "emulated_cpuid_faults",
   "hardware_faults",
   "injected_faults",
+  "autoload_msrs",
 ];
 
 /** Everything that has a price, counted. Exact: the same run gives the same ledger. */
@@ -105,6 +108,7 @@ export class Ledger {
       rdmsr: running(this.rdmsr),
       userspace: this.counts.userspace_round_trips,
       fault: this.counts.hardware_faults + this.counts.injected_faults,
+      autoload: this.counts.autoload_msrs,
     };
     const byCause = {} as Record<CostKind, Interval>;
     let total = ZERO;

@@ -23,10 +23,12 @@ export interface CostModel {
   readonly userspace: Cost;
   /** Delivery of one exception through the guest's IDT, by hardware or by injection. */
   readonly fault: Cost;
+  /** One MSR that a VM entry or exit loads from its list. */
+  readonly autoload: Cost;
 }
 
 /** The event kinds a model prices. */
-export const COST_KINDS = ["instruction", "exit", "wrmsr", "rdmsr", "userspace", "fault"] as const;
+export const COST_KINDS = ["instruction", "exit", "wrmsr", "rdmsr", "userspace", "fault", "autoload"] as const;
 export type CostKind = (typeof COST_KINDS)[number];
 
 export class CostModelError extends Error {
@@ -58,12 +60,20 @@ function parseCost(kind: string, value: unknown): Cost {
   return bad("is missing; give a number, [low, high] or { low, high, source }");
 }
 
+/** No source prices an MSR of the lists: taken as one WRMSR. */
+export function autoloadAs(wrmsr: Cost): Cost {
+  return { cycles: wrmsr.cycles, source: `as one WRMSR, for want of a measurement; ${wrmsr.source}` };
+}
+
 /** Reads a user's model: an object with a name and one figure a kind. Throws CostModelError. */
 export function parseCostModel(value: unknown): CostModel {
   if (typeof value !== "object" || value === null) throw new CostModelError("cost model: not an object");
   const record = value as Record<string, unknown>;
   const costs = {} as Record<CostKind, Cost>;
-  for (const kind of COST_KINDS) costs[kind] = parseCost(kind, record[kind]);
+  for (const kind of COST_KINDS) {
+    const missing = kind === "autoload" && record[kind] === undefined;
+    costs[kind] = missing ? autoloadAs(costs.wrmsr) : parseCost(kind, record[kind]);
+  }
   return {
     name: typeof record.name === "string" ? record.name : "user",
     summary: typeof record.summary === "string" ? record.summary : "given by the user",

@@ -1,5 +1,5 @@
 import { interval, ZERO } from "./interval.ts";
-import { type Cost, type CostModel, CostModelError } from "./model.ts";
+import { autoloadAs, type Cost, type CostModel, CostModelError } from "./model.ts";
 
 const THREAD = "Sean Christopherson, kvm list, 19 Mar 2019";
 
@@ -15,7 +15,7 @@ const noRdmsr: Cost = { cycles: ZERO, source: "the thread gives no figure for RD
 const shared = { instruction, fault, userspace };
 
 function measured(name: string, summary: string, exit: Cost): CostModel {
-  return { name, summary, ...shared, exit, wrmsr: blogWrmsr, rdmsr: blogRdmsr };
+  return { name, summary, ...shared, exit, wrmsr: blogWrmsr, rdmsr: blogRdmsr, autoload: autoloadAs(blogWrmsr) };
 }
 
 function generation(name: string, cycles: number): CostModel {
@@ -23,27 +23,20 @@ function generation(name: string, cycles: number): CostModel {
   return measured(name, `${name}: exit and entry ${cycles}`, { cycles: interval(cycles), source });
 }
 
+function thread(name: string, summary: string, wrmsr: Cost): CostModel {
+  return { name, summary, ...shared, exit: threadExit, wrmsr, rdmsr: noRdmsr, autoload: autoloadAs(wrmsr) };
+}
+
 /** The built-in models; the first is the default. */
 export const COST_MODELS: readonly CostModel[] = [
-  {
-    name: "thread-trip",
-    summary: "the thread's numbers, 250-300 cycles for the pair of WRMSRs of a load/put trip",
-    ...shared,
-    exit: threadExit,
-    wrmsr: {
-      cycles: interval(125, 150),
-      source: `${THREAD}: "extra 250-300 cycles added to each round trip", halved because a trip writes twice`,
-    },
-    rdmsr: noRdmsr,
-  },
-  {
-    name: "thread-write",
-    summary: "the thread's numbers, read as 250-300 cycles for each WRMSR",
-    ...shared,
-    exit: threadExit,
-    wrmsr: { cycles: interval(250, 300), source: `${THREAD}: 250-300 cycles, read as the cost of one WRMSR` },
-    rdmsr: noRdmsr,
-  },
+  thread("thread-trip", "the thread's numbers, 250-300 cycles for the pair of WRMSRs of a load/put trip", {
+    cycles: interval(125, 150),
+    source: `${THREAD}: "extra 250-300 cycles added to each round trip", halved because a trip writes twice`,
+  }),
+  thread("thread-write", "the thread's numbers, read as 250-300 cycles for each WRMSR", {
+    cycles: interval(250, 300),
+    source: `${THREAD}: 250-300 cycles, read as the cost of one WRMSR`,
+  }),
   measured("kernel-2024", "CPUID exit as measured in Dec 2024, mitigations off", {
     cycles: interval(1018, 1098),
     source: "Sean Christopherson 1018-1053, Bernhard Kauer 1072-1098, kvm list, Dec 2024",

@@ -39,11 +39,15 @@ export class HostCpu {
   cpuidFault = false;
   /** this_cpu_read(msr_misc_features_shadow). */
   msrMiscFeaturesShadow = 0n;
+  /** What 0x140 held when KVM was loaded, after boot. */
+  snapshot = 0n;
   current = new HostTask("swapper");
+  private userReturnNotifiers: (() => void)[] = [];
 
   constructor(
     readonly hardware: MsrHardware,
     readonly ledger: Ledger,
+    readonly name = "cpu0",
   ) {}
 
   rdmsrl(index: number, cause: MsrCause): bigint {
@@ -76,6 +80,7 @@ export class HostCpu {
     this.cpuidFault = (platformInfo & PLATFORM_INFO_CPUID_FAULT) !== 0n;
     if (options.ring3mwait) this.msrMiscFeaturesShadow |= RING3MWAIT;
     this.wrmsrl(MSR_MISC_FEATURES_ENABLES, this.msrMiscFeaturesShadow, "boot");
+    this.snapshot = this.msrMiscFeaturesShadow;
   }
 
   /** Changes bit 0 of the shadow and writes all of it; the MSR is never read. @kvm set_cpuid_faulting */
@@ -102,6 +107,19 @@ export class HostCpu {
     if (!this.current.tifNocpuid) return;
     this.current.tifNocpuid = false;
     this.setCpuidFaulting(false, "arch_prctl");
+  }
+
+  /** @kvm user_return_notifier_register */
+  onUserReturn(notifier: () => void): void {
+    this.userReturnNotifiers.push(notifier);
+  }
+
+  /** The current thread goes back to user space. @kvm fire_user_return_notifiers */
+  returnToUser(): void {
+    const notifiers = this.userReturnNotifiers;
+    if (notifiers.length === 0) return;
+    this.userReturnNotifiers = [];
+    for (const notifier of notifiers) notifier();
   }
 
   /**

@@ -31,7 +31,12 @@ export class Host {
   readonly vmx: VmxOps;
   readonly pages: HostPages;
   readonly ledger: Ledger = new Ledger();
-  readonly cpu: HostCpu;
+  /** The CPU that the core plays now. */
+  cpu: HostCpu;
+  /** All CPUs, the first one first; addHostCpu makes more. */
+  readonly cpus: HostCpu[];
+  /** Linux turned ring-3 MWAIT on at boot. */
+  readonly ring3mwait: boolean;
   /** The thread that makes the KVM calls. */
   readonly vmm: HostTask;
   readonly vmcsConfig: VmcsConfig;
@@ -65,6 +70,8 @@ export class Host {
       wrmsr: (index: number, value: bigint) => core.wrmsr(index, value),
     };
     ({ cpu: this.cpu, vmm: this.vmm } = bootHost(hardware, this.ledger, hostValue));
+    this.cpus = [this.cpu];
+    this.ring3mwait = (hostValue & 2) !== 0;
     this.vmcsConfig = setupVmcsConfig((index) => core.rdmsr(index));
   }
 
@@ -91,6 +98,7 @@ export class Host {
   preempt(other: HostTask): void {
     const current = this.cpu.current;
     this.cpu.switchTo(other);
+    this.cpu.returnToUser();
     this.cpu.switchTo(current);
   }
 }

@@ -3,6 +3,7 @@ export { KvmError } from "./errors.ts";
 export type { KvmExit } from "./exit.ts";
 export { Host, type HostOptions } from "./host.ts";
 export { ARCH_GET_CPUID, ARCH_SET_CPUID, HostCpu, type MsrHardware } from "./host-cpu.ts";
+export { addHostCpu, selectHostCpu } from "./host-cpus.ts";
 export { HostTask } from "./host-task.ts";
 export {
   KVM_CAP_DISABLE_QUIRKS,
@@ -18,6 +19,8 @@ export { REGISTER_NAMES, type Regs, type Sregs } from "./registers.ts";
 export type { RunBounds } from "./run.ts";
 export { SCHEDULE_POINTS, type SchedulePoint } from "./schedule.ts";
 export type { DescriptorTable, Segment } from "./segments.ts";
+export { vmxSwitchVmcs } from "./switch.ts";
+export { VcpuVmx } from "./vcpu.ts";
 export { Vcpu } from "./vcpu-api.ts";
 export { KERNEL_VERSIONS, type KernelVersion } from "./version.ts";
 export { exitReasonName } from "./vmcs-controls.ts";

@@ -62,7 +62,7 @@ function validPat(value: bigint): boolean {
  */
 function setMiscFeatures(vcpu: VcpuVmx, msr: MsrData): boolean {
   if (!validMiscFeatures(vcpu, msr.data)) return false;
-  if (vcpu.loadedCpuState) {
+  if (vcpu.policyLoaded) {
     vcpu.host.schedulePoint("vmx_set_msr", vcpu);
     vcpu.policy.setMsrLoaded(msr.data);
   }

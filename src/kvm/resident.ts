@@ -10,3 +10,10 @@ export interface ResidentVcpu {
   readonly id: number;
   saved: SavedRegisters | undefined;
 }
+
+/** msr_autoload of struct vcpu_vmx, for one MSR. */
+export interface AtomicSwitch {
+  readonly page: bigint;
+  /** Value the entry loads, or undefined while the lists are empty. */
+  guest: bigint | undefined;
+}

@@ -25,15 +25,25 @@ export interface RunBounds {
   readonly immediateExit?: boolean;
   /** Work between two yields of the generator form. The guest does not notice them. */
   readonly slice?: bigint;
+  /**
+   * A timer interrupt takes the guest out after every so many of its instructions, and the generator form yields
+   * there, out of the guest, so that the caller may switch the host CPU to another thread and back.
+   */
+  readonly preemptEvery?: bigint;
 }
 
 interface Limits {
-  readonly count: bigint;
+  count: bigint;
   work: bigint;
   slice: bigint;
   /** Work at which to yield next. */
   nextYield: bigint;
   exits: bigint;
+  /** Count of the core at which the next timer interrupt comes. */
+  preemptAt: bigint;
+  readonly preemptEvery: bigint;
+  /** What the core completed for others while this run waited. */
+  foreign: bigint;
 }
 
 /** A run in slices: what is sent is the size of the next slice, and 0 stops it as a signal would. */
@@ -62,9 +72,27 @@ function* pause(vcpu: VcpuVmx, limits: Limits, inGuest: boolean): RunSteps<void>
   limits.nextYield = done + limits.slice;
 }
 
+/** Out of the guest: yields where the timer interrupt came. What others run meanwhile is not this run's. */
+function* preempted(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
+  const { core } = vcpu.host;
+  if (core.count < limits.preemptAt) return;
+  limits.preemptAt += limits.preemptEvery;
+  const count = core.count;
+  const work = core.read64(WORK);
+  limits.slice = (yield) ?? limits.slice;
+  if (limits.slice === 0n) limits.work = 0n;
+  const foreign = core.count - count;
+  const foreignWork = core.read64(WORK) - work;
+  limits.foreign += foreign;
+  limits.count += foreign;
+  limits.preemptAt += foreign;
+  limits.work += foreignWork;
+  limits.nextYield += foreignWork;
+}
+
 /** Host bits of 0x140 that act in the guest against its own value: what the observer sees at an entry. */
 function noteLeaks(vcpu: VcpuVmx): void {
-  const physical = vcpu.host.cpu.peekMiscFeatures();
+  const physical = vcpu.atomicSwitch?.guest ?? vcpu.host.cpu.peekMiscFeatures();
   const guest = vcpu.arch.msrMiscFeaturesEnables;
   if (physical & CPUID_FAULT && !(guest & CPUID_FAULT)) vcpu.leaks.faulting += 1;
   if (physical & RING3MWAIT) vcpu.leaks.ring3mwait += 1;
@@ -102,7 +130,7 @@ function* vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
 function* runGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   const { core } = vcpu.host;
   for (;;) {
-    const instructions = limits.count - core.count;
+    const instructions = (limits.count < limits.preemptAt ? limits.count : limits.preemptAt) - core.count;
     const done = workDone(vcpu, limits);
     const end = limits.work < limits.nextYield ? limits.work : limits.nextYield;
     const work = end - done;
@@ -201,8 +229,12 @@ function* vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   }
   host.schedulePoint("vcpu_enter_guest", vcpu);
   vmxPrepareSwitchToGuest(vcpu);
+  vcpu.policy.beforeEntry?.(vcpu.arch.msrMiscFeaturesEnables);
   noteLeaks(vcpu);
-  if (!(yield* vmxVcpuRun(vcpu, limits))) return false;
+  const entered = yield* vmxVcpuRun(vcpu, limits);
+  if (vcpu.atomicSwitch?.guest !== undefined) host.ledger.count("autoload_msrs", 2);
+  vcpu.policy.afterExit?.();
+  if (!entered) return false;
   const reason = vcpu.exitReason & 0xffff;
   limits.exits += 1n;
   host.ledger.exit(reason);
@@ -240,6 +272,7 @@ function* vcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
       vcpu.userExit = { reason: "irqWindowOpen" };
       return;
     }
+    yield* preempted(vcpu, limits);
     yield* pause(vcpu, limits, false);
   }
 }
@@ -250,6 +283,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
   const before = core.count;
   ledger.count("userspace_round_trips");
   vcpu.userExit = undefined;
+  let limits: Limits | undefined;
   vcpuLoad(vcpu);
   try {
     vcpu.arch.hasRun = true;
@@ -263,17 +297,23 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
     }
     const start = core.read64(WORK);
     const slice = bounds.slice ?? UNBOUNDED;
-    const count = before + (bounds.maxInstructions ?? UNBOUNDED);
-    yield* vcpuRun(vcpu, {
-      count,
+    const preemptEvery = bounds.preemptEvery ?? UNBOUNDED;
+    limits = {
+      count: before + (bounds.maxInstructions ?? UNBOUNDED),
+      preemptAt: before + preemptEvery - (vcpu.instructions % preemptEvery),
+      preemptEvery,
+      foreign: 0n,
       work: start + (bounds.work ?? UNBOUNDED),
       slice,
       nextYield: start + slice,
       exits: 0n,
-    });
+    };
+    yield* vcpuRun(vcpu, limits);
   } finally {
     vcpuPut(vcpu);
     kvmOnUserReturn(vcpu);
-    ledger.count("instructions", Number(core.count - before));
+    const own = core.count - before - (limits?.foreign ?? 0n);
+    vcpu.instructions += own;
+    ledger.count("instructions", Number(own));
   }
 }

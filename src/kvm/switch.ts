@@ -39,12 +39,26 @@ function kvmArchVcpuLoad(vcpu: VcpuVmx): void {
     host.currentVmcs = vcpu.loadedVmcs.address;
   }
   makeResident(vcpu);
+  if (vcpu.switchPoint === "load") policyToGuest(vcpu);
+}
+
+function policyToGuest(vcpu: VcpuVmx): void {
+  if (vcpu.policyLoaded) return;
+  vcpu.policyLoaded = true;
+  vcpu.policy.prepareSwitchToGuest(vcpu.arch.msrMiscFeaturesEnables);
+}
+
+function policyToHost(vcpu: VcpuVmx): void {
+  if (!vcpu.policyLoaded) return;
+  vcpu.policyLoaded = false;
+  vcpu.policy.prepareSwitchToHost();
 }
 
 /** @kvm kvm_arch_vcpu_put, vmx_vcpu_put */
 function kvmArchVcpuPut(vcpu: VcpuVmx): void {
   vcpu.host.ledger.count("puts");
   vmxPrepareSwitchToHost(vcpu);
+  policyToHost(vcpu);
 }
 
 const notifiers = new WeakMap<VcpuVmx, PreemptNotifier>();
@@ -98,7 +112,7 @@ export function vmxPrepareSwitchToGuest(vcpu: VcpuVmx): void {
   if (vcpu.loadedCpuState) return;
   vcpu.loadedCpuState = true;
   vcpu.host.ledger.count("entering_loads");
-  vcpu.policy.prepareSwitchToGuest(vcpu.arch.msrMiscFeaturesEnables);
+  policyToGuest(vcpu);
 }
 
 /** A second put is a no-op. @kvm vmx_prepare_switch_to_host */
@@ -106,11 +120,18 @@ export function vmxPrepareSwitchToHost(vcpu: VcpuVmx): void {
   if (!vcpu.loadedCpuState) return;
   vcpu.host.ledger.count("host_state_reload");
   vcpu.loadedCpuState = false;
-  vcpu.policy.prepareSwitchToHost();
+  if (vcpu.switchPoint === "prepare") policyToHost(vcpu);
+}
+
+/** The put and the load with which 5.0 goes from one VMCS to another, here without another. @kvm vmx_switch_vmcs */
+export function vmxSwitchVmcs(vcpu: VcpuVmx): void {
+  kvmArchVcpuPut(vcpu);
+  kvmArchVcpuLoad(vcpu);
 }
 
 /** The host's syscall MSRs come back on the way to user space. @kvm kvm_on_user_return */
 export function kvmOnUserReturn(vcpu: VcpuVmx): void {
   for (const index of sharedMsrsInUse(vcpu)) kvmSetSharedMsr(vcpu, index, 0n);
   vcpu.guestMsrsDirty = true;
+  vcpu.host.cpu.returnToUser();
 }

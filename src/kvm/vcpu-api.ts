@@ -1,5 +1,6 @@
 import type { Policy, PolicyOptions } from "../policy/index.ts";
 import { upstream } from "../policy/index.ts";
+import { addAtomicSwitchMsr, clearAtomicSwitchMsr } from "./atomic-switch.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import { KvmError } from "./errors.ts";
 import { kvmQueueInterrupt } from "./events.ts";
@@ -38,12 +39,24 @@ export class Vcpu {
         return host.cpu.msrMiscFeaturesShadow;
       },
       get loaded(): boolean {
-        return vcpu.loadedCpuState;
+        return vcpu.policyLoaded;
       },
+      get snapshot(): bigint {
+        return host.cpu.snapshot;
+      },
+      get cpu(): object {
+        return host.cpu;
+      },
+      addAtomicSwitchMsr: (index: number, guest: bigint, value: bigint): void =>
+        addAtomicSwitchMsr(vcpu, index, guest, value),
+      clearAtomicSwitchMsr: (): void => clearAtomicSwitchMsr(vcpu),
+      onUserReturn: (notifier: () => void): void => host.cpu.onUserReturn(notifier),
     };
     // without the feature there is nothing to switch
     const active = host.cpu.cpuidFault ? policy : upstream;
-    vcpu.policy = active.attach(face, { ...active.defaults, ...options });
+    const chosen = { ...active.defaults, ...options };
+    vcpu.policy = active.attach(face, chosen);
+    vcpu.switchPoint = chosen.switchPoint ?? "prepare";
     host.vmx.vmclear(vcpu.loadedVmcs.address);
     this.#ioctl(() => {
       vmxVcpuSetup(vcpu);
@@ -61,6 +74,7 @@ export class Vcpu {
       return body();
     } finally {
       vcpuPut(this.vmx);
+      this.vmx.host.cpu.returnToUser();
     }
   }
 

@@ -1,10 +1,10 @@
-import type { VcpuPolicy } from "../policy/index.ts";
+import type { SwitchPoint, VcpuPolicy } from "../policy/index.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import type { EptTables } from "./ept.ts";
 import type { KvmExit } from "./exit.ts";
 import type { Host } from "./host.ts";
 import type { MemorySlots } from "./memory-slots.ts";
-import type { ResidentVcpu, SavedRegisters } from "./resident.ts";
+import type { AtomicSwitch, ResidentVcpu, SavedRegisters } from "./resident.ts";
 import type { KernelRules } from "./version.ts";
 import { Field } from "./vmcs-fields.ts";
 
@@ -90,6 +90,13 @@ export class VcpuVmx implements ResidentVcpu {
   userExit: KvmExit | undefined;
   requestInterruptWindow = false;
   policy!: VcpuPolicy;
+  switchPoint: SwitchPoint = "prepare";
+  /** The policy has switched to the guest and not back. */
+  policyLoaded = false;
+  /** MSR-load lists, once a policy uses them. */
+  atomicSwitch: AtomicSwitch | undefined;
+  /** Instructions completed in KVM_RUN calls that have ended. */
+  instructions = 0n;
   /** Entries with a host bit of 0x140 acting in the guest, by bit. */
   readonly leaks = { faulting: 0, ring3mwait: 0 };
 

@@ -1,6 +1,8 @@
 export { alwaysHardware } from "./always-hardware.ts";
+export { autoload } from "./autoload.ts";
 export { clearAll } from "./clear-all.ts";
 export { clearHost } from "./clear-host.ts";
+export { everyEntry } from "./every-entry.ts";
 export { HeldPolicy } from "./held.ts";
 export { hostNonzero } from "./host-nonzero.ts";
 export {
@@ -10,7 +12,9 @@ export {
   type Policy,
   type PolicyHost,
   type PolicyOptions,
+  type SwitchPoint,
   type VcpuPolicy,
 } from "./policy.ts";
-export { POLICIES, policyByName, UnknownPolicyError } from "./registry.ts";
+export { ALL_POLICIES, POLICIES, policyByName, UnknownPolicyError } from "./registry.ts";
 export { upstream } from "./upstream.ts";
+export { userReturn } from "./user-return.ts";

@@ -12,8 +12,21 @@ export interface PolicyHost {
   wrmsrl(index: number, value: bigint): void;
   /** This CPU's msr_misc_features_shadow: what Linux last wrote to 0x140. */
   readonly shadow: bigint;
-  /** loaded_cpu_state is non-null: the host's state is saved and the guest's is in the processor. */
+  /** The policy's switch to the guest has run since the last switch to the host; by default loaded_cpu_state. */
   readonly loaded: boolean;
+  /** What 0x140 of this CPU held when KVM was loaded: the same for every thread of the CPU. */
+  readonly snapshot: bigint;
+  /** Identity of this CPU, the key for what a policy keeps per CPU. */
+  readonly cpu: object;
+  /**
+   * Puts the MSR into the VM-entry and VM-exit MSR-load lists: the processor loads `guest` at each entry and `host` at
+   * each exit, which the ledger counts as autoload_msrs. @kvm add_atomic_switch_msr
+   */
+  addAtomicSwitchMsr(index: number, guest: bigint, host: bigint): void;
+  /** Takes it out of both lists. @kvm clear_atomic_switch_msr */
+  clearAtomicSwitchMsr(index: number): void;
+  /** Runs `notifier` once, when a thread of this CPU next returns to user space. @kvm user_return_notifier_register */
+  onUserReturn(notifier: () => void): void;
 }
 
 /** The policy of one vCPU. `guest` is arch.msr_misc_features_enables. */
@@ -24,15 +37,26 @@ export interface VcpuPolicy {
   setMsrLoaded(data: bigint): void;
   /** Body of vmx_prepare_switch_to_host: only called when prepareSwitchToGuest ran since the last one. */
   prepareSwitchToHost(): void;
+  /** Before every VM entry, interrupts off. */
+  beforeEntry?(guest: bigint): void;
+  /** After every VM exit, before its handler. */
+  afterExit?(): void;
 }
 
 /** Where the host's value is taken from at a load: the MSR, or the per-CPU shadow. */
 export type HostValueSource = "rdmsr" | "shadow";
 
+export type SwitchPoint = "prepare" | "load";
+
 export interface PolicyOptions {
   readonly hostValue: HostValueSource;
   /** prepareSwitchToHost reads the MSR before it decides whether to restore. */
   readonly restoreReads: boolean;
+  /**
+   * Where the switch is made: at the first entry of a load (the default), or already in vcpu_load, where ioctls that
+   * never enter the guest pay for it too.
+   */
+  readonly switchPoint?: SwitchPoint;
 }
 
 /** What to do with the hardware's 0x140 around a guest. */

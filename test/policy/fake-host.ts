@@ -5,6 +5,8 @@ export class FakeVcpu implements PolicyHost {
   physical: bigint;
   shadow: bigint;
   loaded = false;
+  readonly snapshot = 0n;
+  readonly cpu = this;
   reads = 0;
   writes = 0;
   private readonly policy;
@@ -31,6 +33,10 @@ export class FakeVcpu implements PolicyHost {
     this.writes += 1;
     this.physical = value;
   }
+
+  addAtomicSwitchMsr(): void {}
+  clearAtomicSwitchMsr(): void {}
+  onUserReturn(): void {}
 
   enter(): void {
     if (this.loaded) return;
