@@ -105,7 +105,7 @@ export const compareCommand: Command = {
     } else {
       const style = styler(process.stdout);
       const [first, ...rest] = compareText(report);
-      process.stdout.write(`${style("bold", `${path}: ${first}`)}\n${rest.join("\n")}\n`);
+      process.stdout.write(`${[style("bold", `${path}`), first, ...rest].join("\n")}\n`);
     }
     return ExitStatus.Ok;
   },

@@ -1,5 +1,5 @@
-import { formatInterval } from "../cost/index.ts";
 import type { CompareReport, CompareRow } from "./compare.ts";
+import { shortCycles, wrap } from "./wrap.ts";
 
 const COLUMNS: readonly {
   readonly title: string;
@@ -13,8 +13,8 @@ const COLUMNS: readonly {
   { title: "CPUID", value: (row) => count(row.cpuidExits) },
   { title: "WRMSR", value: (row) => count(row.wrmsr) },
   { title: "RDMSR", value: (row) => count(row.rdmsr) },
-  { title: "hw faults", value: (row) => count(row.hardwareFaults) },
-  { title: "cycles", value: (row) => formatInterval(row.cycles.total) },
+  { title: "hw #GP", value: (row) => count(row.hardwareFaults) },
+  { title: "cycles", value: ({ cycles: { total } }) => shortCycles(total.low, total.high) },
 ];
 
 function count(value: number): string {
@@ -24,7 +24,7 @@ function count(value: number): string {
 function verdict(row: CompareRow): string {
   if (!row.right) return "WRONG";
   if (!row.hostKept) return "host lost";
-  if (row.leaks.faulting > 0) return "right by luck";
+  if (row.leaks.faulting > 0) return "by luck";
   return row.leaks.ring3mwait > 0 ? "mwait leak" : "right";
 }
 
@@ -32,7 +32,7 @@ function table(rows: readonly CompareRow[], winners: ReadonlySet<string>): strin
   const cells = rows.map((row) => COLUMNS.map((column) => column.value(row)));
   const widths = COLUMNS.map((column, i) => Math.max(column.title.length, ...cells.map((line) => line[i]!.length)));
   const line = (texts: readonly string[], mark: string): string =>
-    `${mark} ${texts.map((text, i) => (COLUMNS[i]!.left ? text.padEnd(widths[i]!) : text.padStart(widths[i]!))).join("  ")}`.trimEnd();
+    `${mark} ${texts.map((text, i) => (COLUMNS[i]!.left ? ` ${text.padEnd(widths[i]!)}` : text.padStart(widths[i]!))).join(" ")}`.trimEnd();
   return [
     line(
       COLUMNS.map((column) => column.title),
@@ -63,7 +63,7 @@ function breakEvenLines(report: CompareReport): string[] {
   ];
 }
 
-/** The report as lines for a terminal of 100 columns. */
+/** The report as lines for a terminal of 80 columns. */
 export function compareText(report: CompareReport): string[] {
   const winners = new Set(
     report.winners.flatMap(({ host, policies }) => policies.map((policy) => `${host} ${policy}`)),
@@ -72,22 +72,24 @@ export function compareText(report: CompareReport): string[] {
   const lucky = report.rows.filter((row) => row.right && row.leaks.faulting > 0);
   const mwait = report.rows.filter((row) => row.leaks.ring3mwait > 0);
   return [
-    `Kernel rules ${report.kernel}; cost model ${report.model.name}: ${report.model.summary}.`,
+    ...wrap(`Kernel rules ${report.kernel}; cost model ${report.model.name}: ${report.model.summary}.`),
     "",
     ...table(report.rows, winners),
     "",
-    ...report.winners.map(({ host, policies }) =>
-      policies.length === 0
-        ? `Host value ${host}: no policy gives the right result without a leak.`
-        : `Host value ${host}: cheapest without a leak (*): ${policies.join(", ")}.`,
-    ),
-    ...lucky.map(
-      (row) =>
-        `Host value ${row.host}, ${row.policy}: the host's faulting bit was on in the guest, which did not notice.`,
-    ),
-    ...wrong.map((row) => `Host value ${row.host}, ${row.policy}: ${row.wrong}${leakNote(row)}.`),
-    ...mwait.map((row) => `Host value ${row.host}, ${row.policy}: the host's ring-3 MWAIT bit acted in the guest.`),
-    ...breakEvenLines(report),
+    ...[
+      ...report.winners.map(({ host, policies }) =>
+        policies.length === 0
+          ? `Host value ${host}: no policy gives the right result without a leak.`
+          : `Host value ${host}: cheapest without a leak (*): ${policies.join(", ")}.`,
+      ),
+      ...lucky.map(
+        (row) =>
+          `Host value ${row.host}, ${row.policy}: the host's faulting bit was on in the guest, which did not notice.`,
+      ),
+      ...wrong.map((row) => `Host value ${row.host}, ${row.policy}: ${row.wrong}${leakNote(row)}.`),
+      ...mwait.map((row) => `Host value ${row.host}, ${row.policy}: the host's ring-3 MWAIT bit acted in the guest.`),
+      ...breakEvenLines(report),
+    ].flatMap((line) => wrap(line)),
   ];
 }
 
