@@ -1,6 +1,7 @@
-// VMX instructions of guest code. In non-root operation each exits before its CPL check; in root operation they are not
-// built. @sdm 3C "VMX Instruction Reference", "Instructions That Cause VM Exits Unconditionally"
+// VMX instructions of guest code. Order: #UD, exit in non-root operation, #GP(0) for CPL > 0, then the operand.
+// @sdm 3C "VMX Instruction Reference", "Instructions That Cause VM Exits Unconditionally"
 import {
+  ERROR_VMCALL_EXECUTED_IN_ROOT_OPERATION,
   REASON_INVEPT,
   REASON_INVVPID,
   REASON_VMCALL,
@@ -14,63 +15,66 @@ import {
   REASON_VMXOFF,
   REASON_VMXON,
 } from "../abi/exits";
-import { R_FLAGS, R_SIZE, RecordFlag } from "../abi/record";
-import { RunCode } from "../abi/run";
-import { MODE, ModeBit, XR_INFO } from "../abi/state";
+import { R_FLAGS, R_INDEX, R_SIZE, RecordFlag } from "../abi/record";
+import { COMM_VALUE, VmxResult } from "../abi/run";
+import { CPL, GPR, MODE, ModeBit, XR_INFO } from "../abi/state";
 import { VEC_UD } from "../abi/x86";
 import { readMem } from "../memory/access";
-import { aborted, raise, stopHost } from "../state/stop";
+import { aborted, raise } from "../state/stop";
+import { code64 } from "../system/mode";
+import { enterGuest } from "../vmx/entry";
 import { displacement, vmxFieldInfo, vmxMemoryInfo } from "../vmx/instructionInfo";
-import { invept as vmxInvept, invvpid as vmxInvvpid, vmxonUndefined, vmxUndefined } from "../vmx/instructions";
+import * as semantics from "../vmx/instructions";
 import { exitInstruction, nonRoot } from "../vmx/intercept";
-import { effectiveAddress, isMem, segmentOf } from "./operands";
-import { gpr, regField, requireCpl0 } from "./privilege";
-import { addressPlus, truncate } from "./sized";
+import { vmFail, vmFailInvalid } from "../vmx/result";
+import { hasVmcs } from "../vmx/vmcs";
+import { effectiveAddress, isMem, probeMemory, readMemory, segmentOf } from "./operands";
+import { gp0, gpr, regField, rmField } from "./privilege";
 
-/** Instructions without operands that exist only in VMX operation. */
-function bare(rec: usize, reason: u32): void {
-  if (vmxUndefined()) raise(VEC_UD);
+/** #UD, exit or #GP(0) of an instruction without operands. True: it runs in root operation at CPL 0. */
+function bare(rec: usize, reason: u32): bool {
+  if (semantics.vmxUndefined()) raise(VEC_UD);
   else if (nonRoot()) exitInstruction(reason, 0, rec);
-  else stopHost(RunCode.Unimplemented);
+  else if (load<u32>(CPL)) gp0();
+  else return true;
+  return false;
 }
 
-/** Any mode and CPL; #UD only outside VMX operation. */
+/** The same with a memory operand; qualification: its displacement. */
+function withOperand(rec: usize, reason: u32, illegal: bool, info: u32): bool {
+  if (illegal) raise(VEC_UD);
+  else if (nonRoot()) {
+    exitInstruction(reason, displacement(rec), rec);
+    store<u32>(XR_INFO, info);
+  } else if (load<u32>(CPL)) gp0();
+  else return true;
+  return false;
+}
+
+/** In non-root operation from any mode and CPL; #UD outside VMX operation. There is no dual-monitor treatment. */
 export function vmcall(rec: usize): void {
   if (nonRoot()) exitInstruction(REASON_VMCALL, 0, rec);
-  else bare(rec, REASON_VMCALL);
+  else if (bare(rec, REASON_VMCALL)) vmFail(ERROR_VMCALL_EXECUTED_IN_ROOT_OPERATION);
+}
+
+/** On success the next instruction is the guest's; its flags and RIP are already loaded. */
+function enter(rec: usize, reason: u32, launch: bool): void {
+  if (bare(rec, reason)) enterGuest(launch, <u32>load<u8>(rec, R_INDEX) + 1);
 }
 
 export function vmlaunch(rec: usize): void {
-  bare(rec, REASON_VMLAUNCH);
+  enter(rec, REASON_VMLAUNCH, true);
 }
 
 export function vmresume(rec: usize): void {
-  bare(rec, REASON_VMRESUME);
+  enter(rec, REASON_VMRESUME, false);
 }
 
 export function vmxoff(rec: usize): void {
-  bare(rec, REASON_VMXOFF);
+  if (bare(rec, REASON_VMXOFF)) semantics.vmxoff();
 }
 
-/** Qualification: the displacement. */
-function operandExit(reason: u32, info: u32, rec: usize): void {
-  exitInstruction(reason, displacement(rec), rec);
-  store<u32>(XR_INFO, info);
-}
-
-export function vmread(rec: usize): void {
-  field(rec, REASON_VMREAD);
-}
-
-export function vmwrite(rec: usize): void {
-  field(rec, REASON_VMWRITE);
-}
-
-function field(rec: usize, reason: u32): void {
-  if (vmxUndefined()) raise(VEC_UD);
-  else if (nonRoot()) operandExit(reason, vmxFieldInfo(rec), rec);
-  else stopHost(RunCode.Unimplemented);
-}
+// --- VMCS pointers ---
 
 /** The operand-size prefix chooses the other size of the mode. */
 function has66(rec: usize): bool {
@@ -80,50 +84,114 @@ function has66(rec: usize): bool {
 
 /** 0F C7 /6: VMPTRLD, 66 VMCLEAR, F3 VMXON; RDRAND with a register, which the model does not have. */
 export function vmptrldGroup(rec: usize): void {
-  if (!isMem(rec)) {
-    raise(VEC_UD);
-    return;
-  }
-  const on = (load<u8>(rec, R_FLAGS) & RecordFlag.Rep) != 0;
-  if (on ? vmxonUndefined() : vmxUndefined()) raise(VEC_UD);
-  else if (nonRoot())
-    operandExit(on ? REASON_VMXON : has66(rec) ? REASON_VMCLEAR : REASON_VMPTRLD, vmxMemoryInfo(rec), rec);
-  else stopHost(RunCode.Unimplemented);
+  const flags = load<u8>(rec, R_FLAGS);
+  if (!isMem(rec) || flags & RecordFlag.Repne) raise(VEC_UD);
+  else if (flags & RecordFlag.Rep) vmxon(rec);
+  else if (has66(rec)) vmclear(rec);
+  else vmptrld(rec);
 }
 
 /** 0F C7 /7: VMPTRST; RDSEED with a register, which the model does not have. */
 export function vmptrstGroup(rec: usize): void {
-  if (!isMem(rec) || vmxUndefined()) raise(VEC_UD);
-  else if (nonRoot()) operandExit(REASON_VMPTRST, vmxMemoryInfo(rec), rec);
-  else stopHost(RunCode.Unimplemented);
+  if (!isMem(rec) || load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne) || has66(rec)) raise(VEC_UD);
+  else vmptrst(rec);
 }
 
-/** The register holds the type, memory the descriptor. */
-function invalidate(rec: usize, reason: u32): void {
-  if (vmxUndefined()) {
-    raise(VEC_UD);
+/** The state of CR0, CR4 and IA32_FEATURE_CONTROL matters outside VMX operation only. */
+export function vmxon(rec: usize): void {
+  if (!withOperand(rec, REASON_VMXON, semantics.vmxonUndefined(), vmxMemoryInfo(rec))) return;
+  if (semantics.vmxonFault()) {
+    gp0();
     return;
   }
-  if (nonRoot()) {
-    operandExit(reason, vmxMemoryInfo(rec), rec);
-    return;
-  }
-  if (!requireCpl0()) return;
-  const type = truncate(gpr(regField(rec)), load<u8>(rec, R_SIZE));
-  const low = readMem<u64>(segmentOf(rec), effectiveAddress(rec));
-  if (aborted()) return;
-  const high = readMem<u64>(segmentOf(rec), addressPlus(rec, 8));
-  if (aborted()) return;
-  if (reason == REASON_INVEPT) vmxInvept(type, low);
-  else vmxInvvpid(type, low, high);
+  // in root operation it fails without a look at the operand
+  const pointer = semantics.inVmx() ? 0 : readMemory<u64>(rec);
+  if (!aborted()) semantics.vmxon(pointer);
 }
 
-/** @sdm 3C "INVEPT-Invalidate Translations Derived from EPT" */
+export function vmclear(rec: usize): void {
+  if (!withOperand(rec, REASON_VMCLEAR, semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
+  const pointer = readMemory<u64>(rec);
+  if (!aborted()) semantics.vmclear(pointer);
+}
+
+export function vmptrld(rec: usize): void {
+  if (!withOperand(rec, REASON_VMPTRLD, semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
+  const pointer = readMemory<u64>(rec);
+  if (!aborted()) semantics.vmptrld(pointer);
+}
+
+export function vmptrst(rec: usize): void {
+  if (!withOperand(rec, REASON_VMPTRST, semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
+  const host = probeMemory<u64>(rec);
+  if (!aborted()) store<u64>(host, semantics.vmptrst());
+}
+
+// --- fields: 64 bits in 64-bit mode, else 32 ---
+
+function register(index: u32): u64 {
+  return code64() ? gpr(index) : gpr(index) & 0xffffffff;
+}
+
+/** 66, F2 and F3 make 0F 78 and 0F 79 other opcodes. */
+function fieldUndefined(rec: usize): bool {
+  return semantics.vmxUndefined() || (load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne)) != 0;
+}
+
+export function vmread(rec: usize): void {
+  if (!withOperand(rec, REASON_VMREAD, fieldUndefined(rec), vmxFieldInfo(rec))) return;
+  const encoding = register(regField(rec));
+  const wide = code64();
+  let host: u32 = 0;
+  // a VMREAD that fails does not touch its destination
+  if (isMem(rec) && semantics.fieldExists(encoding)) {
+    host = wide ? probeMemory<u64>(rec) : probeMemory<u32>(rec);
+    if (aborted()) return;
+  }
+  if (semantics.vmread(encoding) != VmxResult.Succeed) return;
+  const value = load<u64>(COMM_VALUE);
+  if (!host) store<u64>(GPR + rmField(rec) * 8, wide ? value : value & 0xffffffff);
+  else if (wide) store<u64>(host, value);
+  else store<u32>(host, <u32>value);
+}
+
+/** Without a current VMCS it fails before the source operand is read. */
+export function vmwrite(rec: usize): void {
+  if (!withOperand(rec, REASON_VMWRITE, fieldUndefined(rec), vmxFieldInfo(rec))) return;
+  if (!hasVmcs()) {
+    vmFailInvalid();
+    return;
+  }
+  let value: u64;
+  if (!isMem(rec)) value = register(rmField(rec));
+  else value = code64() ? readMemory<u64>(rec) : <u64>readMemory<u32>(rec);
+  if (!aborted()) semantics.vmwrite(register(regField(rec)), value);
+}
+
+// --- invalidation: the type in a register, a 128-bit descriptor in memory, which is read for every legal type ---
+
+let descriptorLow: u64 = 0;
+let descriptorHigh: u64 = 0;
+
+function readDescriptor(rec: usize): bool {
+  const seg = segmentOf(rec);
+  const ea = effectiveAddress(rec);
+  descriptorLow = readMem<u64>(seg, ea);
+  if (aborted()) return false;
+  descriptorHigh = readMem<u64>(seg, ea + 8);
+  return !aborted();
+}
+
 export function invept(rec: usize): void {
-  invalidate(rec, REASON_INVEPT);
+  if (!withOperand(rec, REASON_INVEPT, !isMem(rec) || semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
+  const type = register(regField(rec));
+  if (semantics.inveptTypeExists(type) && !readDescriptor(rec)) return;
+  semantics.invept(type, descriptorLow);
 }
 
-/** @sdm 3C "INVVPID-Invalidate Translations Based on VPID" */
 export function invvpid(rec: usize): void {
-  invalidate(rec, REASON_INVVPID);
+  if (!withOperand(rec, REASON_INVVPID, !isMem(rec) || semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
+  const type = register(regField(rec));
+  if (semantics.invvpidTypeExists(type) && !readDescriptor(rec)) return;
+  semantics.invvpid(type, descriptorLow, descriptorHigh);
 }

@@ -42,6 +42,7 @@ import { FLAG_IF } from "../state/flags";
 import { raiseDebugTrap, raiseSoft } from "../state/stop";
 import { interruptShadow } from "../system/shadow";
 import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
+import { pendingInjection } from "../vmx/entry";
 import { takeExit } from "../vmx/exit";
 
 /** No RunCode: go on. */
@@ -156,6 +157,7 @@ export function settle(): i32 {
  * GO_ON means that the next instruction may run (after delivery of at most one event).
  */
 export function boundary(): i32 {
+  if (pendingInjection()) return settle();
   const shadow = interruptShadow();
   let again: u32 = shadow ? LOOK_AFTER_ONE : 0;
   if (load<u64>(PENDING_DEBUG) && !(shadow & 2)) {

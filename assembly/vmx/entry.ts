@@ -109,7 +109,8 @@ export function pendingInjection(): bool {
  */
 export function enterGuest(launch: bool, completed: u32): u32 {
   if (!hasVmcs()) return vmFailInvalid();
-  if (interruptShadow() & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
+  // a shadow holds at the start of a block only
+  if (completed <= 1 && interruptShadow() & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
   if (launch && launched()) return vmFailValid(ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR);
   if (!launch && !launched()) return vmFailValid(ERROR_VMRESUME_CURRENT_VMCS_NOT_LAUNCHED);
   if (!controlsValid()) return vmFailValid(ERROR_VM_ENTRY_INVALID_CONTROL_FIELD);

@@ -41,7 +41,7 @@ import { fieldOffset, fieldReadOnly, hasVmcs, NO_VMCS, readField, selectVmcs, wr
 // IA32_FEATURE_CONTROL: 0 lock   2 VMXON outside SMX
 const FEATURE_VMXON: u64 = 5;
 
-function inVmx(): bool {
+export function inVmx(): bool {
   return (load<u32>(VMX_STATE) & VmxBit.On) != 0;
 }
 
@@ -135,6 +135,11 @@ export function vmread(encoding: u64): u32 {
   return vmSucceed();
 }
 
+/** Would VMREAD of this encoding succeed? */
+export function fieldExists(encoding: u64): bool {
+  return hasVmcs() && fieldOffset(encoding) != 0;
+}
+
 export function vmwrite(encoding: u64, value: u64): u32 {
   if (!hasVmcs()) return vmFailInvalid();
   const offset = fieldOffset(encoding);
@@ -147,6 +152,14 @@ export function vmwrite(encoding: u64, value: u64): u32 {
 }
 
 // The TLB never holds what the tables no longer say, so that an invalidation only has to be correct, not fine-grained.
+
+export function inveptTypeExists(type: u64): bool {
+  return type == 1 || type == 2;
+}
+
+export function invvpidTypeExists(type: u64): bool {
+  return type < 4;
+}
 
 /** INVEPT: type 1 single context, 2 all contexts. */
 export function invept(type: u64, eptp: u64): u32 {

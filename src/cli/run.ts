@@ -1,5 +1,5 @@
-import { checkImage } from "../machine/index.ts";
-import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
+import { type CpuModel, checkImage, genericModel } from "../machine/index.ts";
+import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
 import type { Command } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
 import { exitStatus, type Outcome, summaryJson, summaryLines } from "./outcome.ts";
@@ -20,6 +20,7 @@ summary to stderr.
                      upstream (default), clear-host, always-hardware,
                      host-nonzero, clear-all
 ${GUEST_OPTIONS_HELP}
+  --cpu MODEL        generic (default) or vmx, on which a hypervisor can run (bare)
   --max-instructions N
                      stop after exactly N instructions
   --trace            a line on stderr for each port access, CPUID and MSR access
@@ -39,12 +40,28 @@ Examples:
   wasm-vmx run kernel.elf --memory 64M --max-instructions 1000000
   wasm-vmx run guest.bin --mode long --policy always-hardware --json`;
 
+const MODELS: Readonly<Record<string, () => CpuModel>> = {
+  generic: () => genericModel(),
+  vmx: () => genericModel({ vmx: true }),
+};
+
+function modelFrom(name: string | undefined): CpuModel | undefined {
+  if (name === undefined) return undefined;
+  const make = Object.hasOwn(MODELS, name) ? MODELS[name] : undefined;
+  if (make) return make();
+  const names = Object.keys(MODELS);
+  throw new UsageError(`unknown CPU model "${name}": ${names.join(", ")}${suggestion(name, names)}`);
+}
+
 async function execute(args: ParsedArgs, options: GuestRunOptions): Promise<Outcome> {
   const policy = args.strings.get("policy");
   if (args.flags.has("bare") && (args.flags.has("vmx") || policy !== undefined)) {
     throw new UsageError("--bare excludes --vmx and --policy");
   }
-  return args.flags.has("vmx") || policy !== undefined ? runVmx({ ...options, policy }) : runBare(options);
+  const cpu = modelFrom(args.strings.get("cpu"));
+  if (!args.flags.has("vmx") && policy === undefined) return runBare({ ...options, cpu });
+  if (cpu) throw new UsageError("--cpu is for --bare: KVM gives its guests their own CPUID");
+  return runVmx({ ...options, policy });
 }
 
 export const runCommand: Command = {
@@ -55,6 +72,7 @@ export const runCommand: Command = {
     bare: { type: "boolean" },
     vmx: { type: "boolean" },
     policy: { type: "string" },
+    cpu: { type: "string" },
     "max-instructions": { type: "string" },
     trace: { type: "boolean" },
     json: { type: "boolean" },

@@ -1,11 +1,12 @@
 import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
-import { type Exit, type GuestImage, loadImage, Machine } from "../machine/index.ts";
+import { type CpuModel, type Exit, type GuestImage, loadImage, Machine } from "../machine/index.ts";
 import type { Ending, Outcome } from "./outcome.ts";
 
 export interface GuestRunOptions {
   readonly image: GuestImage;
   /** Bytes of RAM. */
   readonly memory: number;
+  readonly cpu?: CpuModel | undefined;
   readonly maxInstructions?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly console: (byte: number) => void;
@@ -61,7 +62,7 @@ function traceTo(machine: Machine, line: (text: string) => void): void {
 
 /** Runs a guest on the bare processor with the debug ports and a serial console. */
 export async function runBare(options: GuestRunOptions): Promise<Outcome> {
-  const machine = new Machine({ memory: options.memory, extraMemory: 0 });
+  const machine = new Machine({ memory: options.memory, extraMemory: 0, ...(options.cpu ? { cpu: options.cpu } : {}) });
   let status: number | undefined;
   const bus = new PortBus()
     .add(new DebugConsole(options.console))

@@ -52,6 +52,7 @@ export interface GuestRecord {
   readonly expected: string;
   readonly expectedStatus: number | null;
   readonly ends: "exit" | "never";
+  readonly needs?: "vmx";
 }
 
 const guests = join(root, "fixtures/guests");
@@ -64,5 +65,6 @@ export function guestArgs(name: string): string[] {
   if (guest === undefined) throw new Error(`no guest ${name} in the manifest`);
   const file = join(guests, guest.file);
   if (guest.format === "elf") return [file];
-  return [file, "--mode", guest.mode, "--load", String(guest.load), "--entry", String(guest.entry)];
+  const cpu = guest.needs ? ["--cpu", guest.needs] : [];
+  return [file, ...cpu, "--mode", guest.mode, "--load", String(guest.load), "--entry", String(guest.entry)];
 }

@@ -12,14 +12,18 @@ export interface Fixture {
   readonly expected: string;
   readonly expectedStatus: number | null;
   readonly ends: "exit" | "never";
+  /** Part of the processor that the guest needs. */
+  readonly needs?: "vmx";
 }
 
 const at = (path: string): URL => new URL(`../../fixtures/guests/${path}`, import.meta.url);
 
-export const FIXTURES = JSON.parse(readFileSync(at("manifest.json"), "utf8")) as readonly Fixture[];
+const ALL = JSON.parse(readFileSync(at("manifest.json"), "utf8")) as readonly Fixture[];
+/** What runs on any processor, bare or as a guest. */
+export const FIXTURES = ALL.filter((one) => one.needs === undefined);
 
 export function fixture(name: string): Fixture {
-  const found = FIXTURES.find((one) => one.name === name);
+  const found = ALL.find((one) => one.name === name);
   if (found === undefined) throw new Error(`no fixture ${name}`);
   return found;
 }

@@ -1,0 +1,37 @@
+// Guests that are hypervisors, on the bare processor.
+import { expect, it } from "vitest";
+import { DebugConsole, DebugExit, PortBus } from "../../src/devices/index.ts";
+import { genericModel, loadImage, Machine } from "../../src/machine/index.ts";
+import { expectedConsole, fixture, imageOf } from "../lab/fixtures.ts";
+
+function run(name: string, step?: number) {
+  const machine = new Machine({ cpu: genericModel({ vmx: true }) });
+  let text = "";
+  let status = -1;
+  const bus = new PortBus()
+    .add(
+      new DebugConsole((byte) => {
+        text += String.fromCharCode(byte);
+      }),
+    )
+    .add(
+      new DebugExit((value) => {
+        status = value;
+        machine.stop();
+      }),
+    );
+  machine.onPortIn([0, 0xffff], (port, size) => bus.read(port, size));
+  machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
+  loadImage(machine, imageOf(fixture(name)));
+  while (machine.run({ maxInstructions: step ?? 10_000_000 }).reason === "instructions");
+  return { text, status, instructions: machine.instructionCount };
+}
+
+it("hypervisor prints what the SDM says", () => {
+  const one = fixture("hypervisor");
+  expect(run("hypervisor")).toMatchObject({ text: expectedConsole(one), status: one.expectedStatus });
+});
+
+it("hypervisor runs alike in steps of one instruction", () => {
+  expect(run("hypervisor", 1)).toEqual(run("hypervisor"));
+});
