@@ -20,7 +20,7 @@ summary to stderr.
                      upstream (default), clear-host, always-hardware,
                      host-nonzero, clear-all
 ${GUEST_OPTIONS_HELP}
-  --cpu MODEL        generic (default) or vmx, on which a hypervisor can run (bare)
+  --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
   --max-instructions N
                      stop after exactly N instructions
   --trace            a line on stderr for each port access, CPUID and MSR access

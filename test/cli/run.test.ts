@@ -4,7 +4,9 @@ import { expectedConsole, guestArgs, guestFile, manifest, start, wasmVmx } from 
 
 const OUT_F4 = 0xe6;
 
-describe.each(manifest.filter((guest) => guest.ends === "exit"))("run $name", (guest) => {
+const ending = manifest.filter((guest) => guest.ends === "exit" && guest.needs === undefined);
+
+describe.each(ending)("run $name", (guest) => {
   it.each(["--bare", "--vmx"])("prints what the guest prints elsewhere and ends with its status, %s", async (how) => {
     const { status, stdout, stderr } = await wasmVmx("run", ...guestArgs(guest.name), how);
     expect({ stdout, status, stderr }).toMatchObject({
@@ -16,19 +18,32 @@ describe.each(manifest.filter((guest) => guest.ends === "exit"))("run $name", (g
 });
 
 describe("bare and under VMX", () => {
-  it.each(manifest.filter((guest) => guest.ends === "exit").map(({ name }) => name))(
-    "%s takes the same number of instructions",
-    async (name) => {
-      const counts = await Promise.all(
-        ["--bare", "--vmx"].map(async (how) =>
-          JSON.parse((await wasmVmx("run", ...guestArgs(name), how, "--json")).stdout),
-        ),
-      );
-      expect(counts[0].instructions).toBeGreaterThan(0);
-      expect(counts[1].instructions).toBe(counts[0].instructions);
-      expect(counts[1].console).toBe(counts[0].console);
-    },
-  );
+  it.each(ending.map(({ name }) => name))("%s takes the same number of instructions", async (name) => {
+    const counts = await Promise.all(
+      ["--bare", "--vmx"].map(async (how) =>
+        JSON.parse((await wasmVmx("run", ...guestArgs(name), how, "--json")).stdout),
+      ),
+    );
+    expect(counts[0].instructions).toBeGreaterThan(0);
+    expect(counts[1].instructions).toBe(counts[0].instructions);
+    expect(counts[1].console).toBe(counts[0].console);
+  });
+});
+
+describe("--cpu", () => {
+  const guest = manifest.find(({ name }) => name === "hypervisor")!;
+
+  it("vmx runs a hypervisor", async () => {
+    const { status, stdout } = await wasmVmx("run", ...guestArgs("hypervisor"));
+    expect({ stdout, status }).toEqual({ stdout: expectedConsole(guest), status: 0 });
+  });
+
+  it("refuses names it does not know, and KVM", async () => {
+    const unknown = await wasmVmx("run", guestFile([0xf4]), "--cpu", "vmxx");
+    expect(unknown).toMatchObject({ status: 2 });
+    expect(unknown.stderr).toContain("did you mean vmx?");
+    expect(await wasmVmx("run", ...guestArgs("hypervisor"), "--vmx")).toMatchObject({ status: 2 });
+  });
 });
 
 describe("the summary", () => {
