@@ -4,6 +4,7 @@ import { COMM_BYTES } from "./abi/run";
 import { EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { initBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
+import { initJit, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
 import { initTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
@@ -33,13 +34,14 @@ export {
   hostVmxoff as vmxoff,
   hostVmxon as vmxon,
 } from "./vmx/host";
-export { allocFrames, answerCpuid as cpuid, getRflags, physToHost, run, setRflags };
+export { allocFrames, answerCpuid as cpuid, getRflags, physToHost, run, setJit, setRflags };
 
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in
   initRegions();
   initTlb();
   initBlocks();
+  initJit();
   resetProcessor();
   resetVmx();
   return 0;

@@ -57,7 +57,18 @@ export const BLOCK_HASH_ENTRIES = 0x8000;
 export const BLOCK_POOL = 0x60000; // decoded records
 export const BLOCK_POOL_END = 0x860000;
 
-export const FRAME_META = 0x860000; // per-frame metadata; guest frames follow it
+// generated code (jit/)
+export const JIT_CODE = 0x860000; // function bodies of a module
+export const JIT_CODE_END = 0x8e0000;
+export const JIT_BODY = 0x8e0000; // the function being generated
+export const JIT_BODY_END = 0x920000;
+export const JIT_WORK = 0x920000; // its control-flow graph
+export const JIT_REGIONS = 0x930000; // regions
+export const JIT_REGION_MAX = 1024;
+export const JIT_TARGETS = 0x958000; // tables of branch targets
+export const JIT_TARGETS_END = 0xa60000;
+
+export const FRAME_META = 0xa60000; // per-frame metadata; guest frames follow it
 
 export const PAGE = 4096;
 

@@ -156,7 +156,9 @@ export const HOOKS = 0x1500; // u32 HookBit
 export const MONITOR_ARMED = 0x1504; // u32 1 after MONITOR, 0 after MWAIT
 export const RANDOM = 0x1508; // u64 state of the generator behind RDRAND and RDSEED
 
-export const STATE_END = 0x1510;
+export const JIT_WHY = 0x1510; // u32 why a region was left: 1 = the instruction at RIP must run in the interpreter
+
+export const STATE_END = 0x1518;
 
 export const enum ModeBit {
   Code32 = 1, // CS.D, outside 64-bit mode
@@ -166,6 +168,7 @@ export const enum ModeBit {
   Vm86 = 16,
   LongMode = 32, // EFER.LMA (compatibility or 64-bit)
   User = 64, // CPL 3
+  Flat = 128, // 32-bit code and stack; CS SS DS ES have base 0 and reach to 4 GiB, data readable and writable
 }
 
 export const enum TransBit {

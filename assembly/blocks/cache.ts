@@ -3,7 +3,7 @@
 //
 // header, followed by its records:
 //   0 u32 host address of the first byte (0: dead)   4 u32 mode   8 u32 next in hash chain   12 u32 next in the frame's list
-//   16 u16 instructions   18 u16 bytes of code   20 u32 bytes in the pool
+//   16 u16 instructions   18 u16 bytes of code   20 u32 bytes in the pool   24 u32 runs   28 u32 region that starts here (jit/)
 import { BLOCK_HASH, BLOCK_HASH_ENTRIES, BLOCK_POOL, BLOCK_POOL_END, PageFlag } from "../abi/layout";
 import { R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { ModeBit } from "../abi/state";
@@ -17,6 +17,8 @@ const BK_FRAME_NEXT: usize = 12;
 export const BK_COUNT: usize = 16;
 export const BK_BYTES: usize = 18;
 const BK_SIZE: usize = 20;
+export const BK_HOT: usize = 24;
+export const BK_REGION: usize = 28;
 export const BK_RECORDS: u32 = 32;
 
 /** Bits of the mode word that decoding depends on. */
@@ -25,10 +27,13 @@ const BLOCK_MAX: u32 = 64;
 const BLOCK_ROOM: u32 = BK_RECORDS + (BLOCK_MAX + 1) * RECORD_SIZE;
 
 let top: u32 = BLOCK_POOL;
+/** Rises when every block is forgotten. */
+export let blockGeneration: u32 = 0;
 
 export function initBlocks(): void {
   memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   top = BLOCK_POOL;
+  blockGeneration++;
 }
 
 function chainOf(host: u32, key: u32): u32 {
@@ -85,6 +90,7 @@ export function buildBlock(host: u32, mode: u32): u32 {
   store<u16>(b, count, BK_COUNT);
   store<u16>(b, offset, BK_BYTES);
   store<u32>(b, rec - b, BK_SIZE);
+  store<u64>(b, 0, BK_HOT);
   store<u32>(chain, b);
   store<u32>(head, b);
   noteCode(host, offset);

@@ -289,3 +289,9 @@ export function translateQuiet(linear: u64, access: u32): u64 {
   if (!walk(linear, access, load<u32>(CPL) == 3, true)) return ~(0 as u64);
   return walkPhys | (linear & 0xfff);
 }
+
+/** As fetchAt, but without a fault record or accessed bits; 0 when it would fault or there is no RAM. */
+export function fetchQuiet(linear: u64): u32 {
+  if (!walk(linear, EXECUTE, load<u32>(CPL) == 3, true)) return 0;
+  return physToHost(walkPhys | (linear & 0xfff));
+}

@@ -67,8 +67,12 @@ function clearTlb(): void {
   memory.fill(CONTEXTS, 0, WAYS * ENTRY);
 }
 
+/** Rises with every flush. */
+export let flushCount: u32 = 0;
+
 /** Drops every cached translation. Whoever changes the PDPTE registers under an unchanged CR3 calls it too. */
 export function flushTlb(): void {
+  flushCount++;
   memory.fill(CONTEXTS, 0, WAYS * ENTRY);
   forgetPageTables();
   selectContext();

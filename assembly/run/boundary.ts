@@ -30,6 +30,7 @@ import {
 import { dropAllBlocks, invalidate } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
+<<<<<<< HEAD
 import {
   clearCodeWrites,
   codeWriteBytes,
@@ -37,6 +38,10 @@ import {
   codeWritesOverflow,
   codeWritesPending,
 } from "../memory/frames";
+=======
+import { clearCodeWrites, codeWriteBytes, codeWriteHost, codeWritesOverflow, codeWritesPending } from "../memory/frames";
+import { dropRegions, dropWritten } from "../jit/manage";
+>>>>>>> e68a0ef (JIT: regions (work in progress))
 import { commit, discard } from "../memory/staging";
 import { FLAG_IF } from "../state/flags";
 import { raiseDebugTrap, raiseSoft } from "../state/stop";
@@ -60,8 +65,15 @@ const HAS_ERROR: u32 = 0x800;
 export function drainCodeWrites(): void {
   const n = codeWritesPending();
   if (!n) return;
-  if (codeWritesOverflow()) dropAllBlocks();
-  else for (let i: u32 = 0; i < n; i++) invalidate(codeWriteHost(i), codeWriteBytes(i));
+  if (codeWritesOverflow()) {
+    dropAllBlocks();
+    dropRegions();
+  } else {
+    for (let i: u32 = 0; i < n; i++) {
+      dropWritten(codeWriteHost(i), codeWriteBytes(i));
+      invalidate(codeWriteHost(i), codeWriteBytes(i));
+    }
+  }
   clearCodeWrites();
 }
 

@@ -25,11 +25,12 @@ import {
   WORK,
   WORK_LIMIT,
 } from "../abi/state";
-import { BK_BYTES, BK_COUNT, BK_RECORDS, buildBlock, findBlock } from "../blocks/cache";
+import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
 import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch.generated";
 import { insnRip, nextRip } from "../execute/operands";
+import { compileQueue, completed, enter, hotThreshold, request, requests, stepNext } from "../jit/manage";
 import { fetchAt } from "../memory/access";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
@@ -124,6 +125,7 @@ function stepOne(): void {
 
 /** Runs blocks until COUNT reaches `limit` or the stop word is set. */
 function stretch(limit: u64): void {
+  let skip = false; // a region left this instruction to the interpreter
   do {
     const rip = load<u64>(RIP);
     const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + rip) & load<u64>(LINEAR_MASK);
@@ -155,6 +157,21 @@ function stretch(limit: u64): void {
     ) {
       stepOne();
       continue;
+    }
+    if (hotThreshold) {
+      if (skip) skip = false;
+      else if (load<u32>(b, BK_REGION)) {
+        if (enter(b, rip, limit - load<u64>(COUNT))) {
+          store<u64>(COUNT, load<u64>(COUNT) + completed);
+          store<u64>(WORK, load<u64>(WORK) + completed);
+          skip = stepNext;
+          continue;
+        }
+      } else {
+        const runs = load<u32>(b, BK_HOT) + 1;
+        store<u32>(b, runs, BK_HOT);
+        if (runs == hotThreshold) request(b, rip);
+      }
     }
     store<u64>(BLOCK_RIP, rip);
     account(dispatch(b + BK_RECORDS));
@@ -192,6 +209,7 @@ export function run(maxInstructions: u64, work: u64): u32 {
     // with something pending the stretch ends after one block
     const budget = load<u32>(EXTRA) ? 1 : min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), length);
     stretch(min<u64>(saturatingAdd(load<u64>(COUNT), budget), load<u64>(COUNT_LIMIT)));
+    if (requests()) compileQueue();
     length = min<u64>(length * 2, STRETCH_MAX);
   }
   return unreachable();

@@ -13,6 +13,7 @@ import {
   ModeBit,
   RIP,
   SEG_CS,
+  SEG_DS,
   SEG_SIZE,
   SEG_SS,
   SEG_TR,
@@ -150,6 +151,17 @@ function translationMode(): u32 {
   return bits;
 }
 
+/** Do all segments that 32-bit code uses by default cover the whole address space? */
+function flat(mode: u32): bool {
+  if ((mode & (ModeBit.Code32 | ModeBit.Stack32)) != (ModeBit.Code32 | ModeBit.Stack32)) return false;
+  if (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) || load<u32>(SEGS + SEG_CS + SG_LIMIT) != 0xffffffff) return false;
+  for (let seg: u32 = 0; seg <= <u32>SEG_DS; seg += SEG_SIZE) {
+    if (seg == SEG_CS) continue;
+    if (load<u64>(SEGS + seg + SG_EFFECTIVE) != 0 || load<u64>(SEGS + seg + SG_WRITE_END) != 0x100000000) return false;
+  }
+  return true;
+}
+
 /** Must follow every change of CR0, CR3, CR4, EFER, CPL, CS, SS, RFLAGS.VM or RFLAGS.AC. */
 export function recomputeMode(): void {
   const before = load<u32>(MODE);
@@ -162,6 +174,7 @@ export function recomputeMode(): void {
     store<u64>(RIP, <u64>load<u32>(RIP));
   }
   for (let seg: u32 = 0; seg <= <u32>SEG_TR; seg += SEG_SIZE) deriveSegment(seg);
+  if (flat(mode)) store<u32>(MODE, mode | ModeBit.Flat);
   store<u64>(CODE_END, long ? ALL : <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
   store<u64>(LINEAR_MASK, long ? ALL : LOW32);
   store<u32>(TR_MODE, translationMode());

@@ -2,6 +2,7 @@
 import { instantiateSync } from "@assemblyscript/loader";
 import { coreBase64 } from "./coreBytes.generated.ts";
 import type { CoreExports, CoreImports } from "./exports.ts";
+import { linkGenerated } from "./jit.ts";
 
 let compiled: WebAssembly.Module | undefined;
 
@@ -21,6 +22,9 @@ export function loadCore(): WebAssembly.Module {
 /** A new processor with a memory of its own. */
 export function instantiateCore(imports: CoreImports): CoreExports {
   // asc names the import module after the file that declares the functions
-  const { exports } = instantiateSync(loadCore(), { imports: { ...imports } });
-  return exports as unknown as CoreExports;
+  let core: CoreExports | undefined;
+  const jitCompile = linkGenerated(() => core);
+  const { exports } = instantiateSync(loadCore(), { imports: { ...imports, jitCompile } });
+  core = exports as unknown as CoreExports;
+  return core;
 }

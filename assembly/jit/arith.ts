@@ -1,0 +1,604 @@
+// ALU, unary, shift, multiply and divide instructions as Wasm.
+import { R_IMM } from "../abi/record";
+import { getR, known, KNOWN_ADD, KNOWN_RESULT, KNOWN_SUB, place, set32, setKnown, setR, useFlags } from "./context";
+import {
+  get,
+  I32_ADD,
+  I32_AND,
+  I32_EXTEND16_S,
+  I32_EXTEND8_S,
+  I32_OR,
+  I32_ROTL,
+  I32_ROTR,
+  I32_SHL,
+  I32_SHR_S,
+  I32_SHR_U,
+  I32_SUB,
+  I32_WRAP,
+  I32_XOR,
+  I64_ADD,
+  I64_AND,
+  I64_DIV_S,
+  I64_DIV_U,
+  I64_EQZ,
+  I64_EXTEND_S,
+  I64_EXTEND_U,
+  I64_GT_U,
+  I64_LE_U,
+  I64_MUL,
+  I64_NE,
+  I64_OR,
+  I64_REM_S,
+  I64_REM_U,
+  I64_ROTL,
+  I64_ROTR,
+  I64_SHL,
+  I64_SHR_S,
+  I64_SHR_U,
+  I64_SUB,
+  I64_XOR,
+  i32c,
+  i64c,
+  op,
+  set,
+  tee,
+} from "./emit";
+import {
+  borrowVector,
+  carryVector,
+  flagsOfLogic,
+  notTop,
+  pushCF,
+  setCarries,
+  setResult,
+} from "./flags";
+import { FORM_CL, FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
+import { branchExit, close, openIf } from "./labels";
+import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T0, L_T1, L_T2, L_U0, L_U1, L_U2 } from "./locals";
+import { getDst, getSlot, getSrc, isMemory, loadHost, probeMemory, readMemory, readRm, readSource, setDst, storeAt } from "./operand";
+
+const ADD: u32 = 0;
+const OR: u32 = 1;
+const ADC: u32 = 2;
+const SBB: u32 = 3;
+const AND: u32 = 4;
+const SUB: u32 = 5;
+const XOR: u32 = 6;
+const CMP: u32 = 7;
+const TEST: u32 = 8;
+
+export function constant(value: i64, size: u32): void {
+  if (size == 8) i64c(value);
+  else if (size == 4) i32c(i32(value));
+  else i32c(i32(value) & (size == 1 ? 0xff : 0xffff));
+}
+
+/** L_A and L_B (or the 64-bit pair) hold the operands, L_T2 the carry in; leaves the result in L_T1 (or L_U1), flags set. */
+function compute(k: u32, size: u32): void {
+  const w = size == 8;
+  const a = w ? L_A64 : L_A;
+  const b = w ? L_B64 : L_B;
+  const r = w ? L_U1 : L_T1;
+  get(a);
+  get(b);
+  if (k == ADD || k == ADC) op(w ? I64_ADD : I32_ADD);
+  else if (k == SUB || k == CMP || k == SBB) op(w ? I64_SUB : I32_SUB);
+  else if (k == AND || k == TEST) op(w ? I64_AND : I32_AND);
+  else if (k == OR) op(w ? I64_OR : I32_OR);
+  else op(w ? I64_XOR : I32_XOR);
+  if (k == ADC || k == SBB) {
+    get(L_T2);
+    if (w) op(I64_EXTEND_U);
+    if (k == ADC) op(w ? I64_ADD : I32_ADD);
+    else op(w ? I64_SUB : I32_SUB);
+  }
+  tee(r);
+  if (k == ADD || k == ADC) {
+    setResult(size);
+    carryVector(a, b, r, size);
+    setCarries(size);
+    setKnown(k == ADD ? KNOWN_ADD : KNOWN_RESULT, size);
+  } else if (k == SUB || k == CMP || k == SBB) {
+    setResult(size);
+    borrowVector(a, b, r, size);
+    setCarries(size);
+    setKnown(k == SBB ? KNOWN_RESULT : KNOWN_SUB, size);
+  } else flagsOfLogic(size);
+}
+
+/** True: generated. */
+export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
+  const w = size == 8;
+  const a = w ? L_A64 : L_A;
+  const b = w ? L_B64 : L_B;
+  const writes = k != CMP && k != TEST;
+  const toMemory = form == FORM_MR || form == FORM_MI;
+  if (k == ADC || k == SBB) {
+    // CF may follow from the locals that the operands are about to take
+    pushCF();
+    set(L_T2);
+  }
+  if (form == FORM_RM) {
+    readMemory(rec, size, false);
+    set(b);
+    getDst(rec, size);
+    set(a);
+  } else {
+    if (toMemory && writes) {
+      probeMemory(rec, size);
+      loadHost(size);
+    } else if (toMemory) readMemory(rec, size, false);
+    else getDst(rec, size);
+    set(a);
+    if (form == FORM_RI || form == FORM_MI) constant(load<i64>(rec, R_IMM), size);
+    else getSrc(rec, size);
+    set(b);
+  }
+  compute(k, size);
+  if (!writes) return true;
+  if (toMemory) get(L_HOST);
+  get(w ? L_U1 : L_T1);
+  if (toMemory) storeAt(size);
+  else setDst(rec, size);
+  return true;
+}
+
+/** INC DEC NOT NEG. */
+export function unary(rec: usize, k: u32, size: u32): bool {
+  const w = size == 8;
+  const memory = isMemory(rec);
+  const a = w ? L_A64 : L_A;
+  const b = w ? L_B64 : L_B;
+  const r = w ? L_U1 : L_T1;
+  if (k < 2) {
+    pushCF();
+    i32c(31);
+    op(I32_SHL);
+    set(L_T2);
+  }
+  if (memory) {
+    probeMemory(rec, size);
+    loadHost(size);
+  } else getDst(rec, size);
+  if (k == 2) {
+    notTop(w);
+    set(r);
+  } else if (k == 3) {
+    set(b);
+    constant(0, size);
+    set(a);
+    compute(SUB, size);
+  } else {
+    set(a);
+    constant(1, size);
+    set(b);
+    // CF survives: bit 31 as it was, bit 30 = OF ^ CF
+    get(a);
+    get(b);
+    if (k == 0) op(w ? I64_ADD : I32_ADD);
+    else op(w ? I64_SUB : I32_SUB);
+    tee(r);
+    setResult(size);
+    if (k == 0) carryVector(a, b, r, size);
+    else borrowVector(a, b, r, size);
+    setCarries(size);
+    get(L_CARRIES);
+    i32c(8);
+    op(I32_AND);
+    get(L_T2);
+    op(I32_OR);
+    get(L_CARRIES);
+    i32c(1);
+    op(I32_SHR_U);
+    get(L_CARRIES);
+    op(I32_XOR);
+    i32c(0x40000000);
+    op(I32_AND);
+    get(L_T2);
+    i32c(1);
+    op(I32_SHR_U);
+    op(I32_XOR);
+    op(I32_OR);
+    set(L_CARRIES);
+    setKnown(KNOWN_RESULT, size);
+  }
+  if (memory) get(L_HOST);
+  get(r);
+  if (memory) storeAt(size);
+  else setDst(rec, size);
+  return true;
+}
+
+const ROL: u32 = 0;
+const ROR: u32 = 1;
+const SHL: u32 = 4;
+const SHR: u32 = 5;
+const SAR: u32 = 6;
+
+/** Pushes bit (width - 1) of an i32 or i64 local as 0 or 1 << `to`. */
+function bitTo(local: u32, size: u32, bit: u32, to: u32): void {
+  get(local);
+  if (size == 8) {
+    i64c(i64(bit));
+    op(I64_SHR_U);
+    op(I32_WRAP);
+  } else {
+    i32c(bit);
+    op(I32_SHR_U);
+  }
+  i32c(1);
+  op(I32_AND);
+  i32c(to);
+  op(I32_SHL);
+}
+
+/** Shifts by a count in L_T2 (1 to width-1); operand in L_A or L_A64, result left in L_T1 or L_U1. */
+function shiftBy(k: u32, size: u32): void {
+  const w = size == 8;
+  const bits = size << 3;
+  const a = w ? L_A64 : L_A;
+  const r = w ? L_U1 : L_T1;
+  const b = w ? L_B64 : L_B; // the bit shifted out last, in bit 0
+  // result
+  get(a);
+  get(L_T2);
+  if (w) op(I64_EXTEND_U);
+  if (k == SHL) op(w ? I64_SHL : I32_SHL);
+  else if (k == SHR) op(w ? I64_SHR_U : I32_SHR_U);
+  else if (k == SAR) op(w ? I64_SHR_S : I32_SHR_S);
+  else if (k == ROL) op(w ? I64_ROTL : I32_ROTL);
+  else op(w ? I64_ROTR : I32_ROTR);
+  set(r);
+  if (k == ROL || k == ROR) {
+    useFlags();
+    get(L_CARRIES);
+    i32c(0x3fffffff);
+    op(I32_AND);
+    if (k == ROL) {
+      bitTo(r, size, 0, 31);
+      op(I32_OR);
+      bitTo(r, size, bits - 1, 30);
+    } else {
+      bitTo(r, size, bits - 1, 31);
+      op(I32_OR);
+      bitTo(r, size, bits - 2, 30);
+    }
+    op(I32_OR);
+    set(L_CARRIES);
+    return;
+  }
+  // CF
+  get(a);
+  if (k == SHL) i32c(bits);
+  get(L_T2);
+  if (k == SHL) op(I32_SUB);
+  else {
+    i32c(1);
+    op(I32_SUB);
+  }
+  if (w) op(I64_EXTEND_U);
+  if (k == SAR) op(w ? I64_SHR_S : I32_SHR_S);
+  else op(w ? I64_SHR_U : I32_SHR_U);
+  set(b);
+  get(r);
+  setResult(size);
+  bitTo(b, size, 0, 31);
+  if (k == SHL) bitTo(r, size, bits - 1, 30);
+  else {
+    bitTo(b, size, 0, 30);
+    if (k == SHR) {
+      bitTo(a, size, bits - 1, 30);
+      op(I32_XOR);
+    }
+  }
+  op(I32_OR);
+  set(L_CARRIES);
+}
+
+/** Shifts and rotates of 32 and 64 bits. */
+export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
+  if (k == 2 || k == 3) return false; // RCL, RCR
+  const byCl = (form & FORM_CL) != 0;
+  const w = size == 8;
+  const count = u32(load<u8>(rec, R_IMM)) & (w ? 63 : 31);
+  if (size < 4) return false;
+  const memory = isMemory(rec);
+  if (!byCl && count == 0) {
+    // nothing changes, but the operand is written: a 32-bit register loses its upper half
+    if (memory) probeMemory(rec, size);
+    else {
+      getDst(rec, size);
+      setDst(rec, size);
+    }
+    return true;
+  }
+  if (memory) {
+    probeMemory(rec, size);
+    loadHost(size);
+  } else getDst(rec, size);
+  set(w ? L_A64 : L_A);
+  if (byCl) {
+    getSlot(8, 1); // CL
+    i32c(w ? 63 : 31);
+    op(I32_AND);
+    tee(L_T2);
+    openIf();
+  } else {
+    i32c(count);
+    set(L_T2);
+  }
+  shiftBy(k, size);
+  if (byCl) {
+    if (memory) get(L_HOST);
+    get(w ? L_U1 : L_T1);
+    if (memory) storeAt(size);
+    else setDst(rec, size);
+    close();
+    if (!memory && size == 4) {
+      // the upper half is cleared whatever the count
+      getDst(rec, 4);
+      setDst(rec, 4);
+    }
+    setKnown(0, 0);
+    return true;
+  }
+  setKnown(k == ROL || k == ROR ? 0 : KNOWN_RESULT, size);
+  if (memory) get(L_HOST);
+  get(w ? L_U1 : L_T1);
+  if (memory) storeAt(size);
+  else setDst(rec, size);
+  return true;
+}
+
+/** CF = OF = the condition on the stack (i32 0 or 1); the result is in `low`. */
+function flagsOfMul(low: u32, size: u32): void {
+  i32c(31);
+  op(I32_SHL);
+  set(L_CARRIES);
+  get(low);
+  setResult(size);
+  setKnown(KNOWN_RESULT, size);
+}
+
+/** Sign- or zero-extends an i32 operand of `size` bytes to i64. */
+function widen(size: u32, sign: bool): void {
+  if (sign && size == 1) op(I32_EXTEND8_S);
+  if (sign && size == 2) op(I32_EXTEND16_S);
+  op(sign ? I64_EXTEND_S : I64_EXTEND_U);
+}
+
+/** IMUL with two or three operands; 16 and 32 bits, and 64 bits by halves. */
+export function imulTruncated(rec: usize, size: u32, immediate: bool): bool {
+  if (size == 8) {
+    readSource(rec, 8, false);
+    set(L_A64);
+    if (immediate) i64c(load<i64>(rec, R_IMM));
+    else getDst(rec, 8);
+    set(L_B64);
+    get(L_A64);
+    get(L_B64);
+    op(I64_MUL);
+    set(L_U1);
+    signedHigh();
+    get(L_U1);
+    i64c(63);
+    op(I64_SHR_S);
+    op(I64_NE);
+    flagsOfMul(L_U1, 8);
+    get(L_U1);
+    setDst(rec, 8);
+    return true;
+  }
+  readSource(rec, size, false);
+  widen(size, true);
+  if (immediate) i64c(load<i64>(rec, R_IMM));
+  else {
+    getDst(rec, size);
+    widen(size, true);
+  }
+  op(I64_MUL);
+  tee(L_U0);
+  op(I32_WRAP);
+  set(L_T1);
+  get(L_T1);
+  widen(size, true);
+  get(L_U0);
+  op(I64_NE);
+  flagsOfMul(L_T1, size);
+  get(L_T1);
+  setDst(rec, size);
+  return true;
+}
+
+/** Pushes the high half of the unsigned product of L_A64 and L_B64. Uses L_U0, L_U2. */
+function unsignedHigh(): void {
+  // mid = a1 * b0 + (a0 * b0 >> 32)
+  get(L_A64);
+  i64c(32);
+  op(I64_SHR_U);
+  low32(L_B64);
+  op(I64_MUL);
+  low32(L_A64);
+  low32(L_B64);
+  op(I64_MUL);
+  i64c(32);
+  op(I64_SHR_U);
+  op(I64_ADD);
+  set(L_U0);
+  // mid2 = a0 * b1 + (mid & ffffffff)
+  low32(L_A64);
+  get(L_B64);
+  i64c(32);
+  op(I64_SHR_U);
+  op(I64_MUL);
+  low32(L_U0);
+  op(I64_ADD);
+  set(L_U2);
+  get(L_A64);
+  i64c(32);
+  op(I64_SHR_U);
+  get(L_B64);
+  i64c(32);
+  op(I64_SHR_U);
+  op(I64_MUL);
+  get(L_U0);
+  i64c(32);
+  op(I64_SHR_U);
+  op(I64_ADD);
+  get(L_U2);
+  i64c(32);
+  op(I64_SHR_U);
+  op(I64_ADD);
+}
+
+function low32(local: u32): void {
+  get(local);
+  i64c(0xffffffff);
+  op(I64_AND);
+}
+
+function signedHigh(): void {
+  unsignedHigh();
+  get(L_A64);
+  get(L_B64);
+  i64c(63);
+  op(I64_SHR_S);
+  op(I64_AND);
+  op(I64_SUB);
+  get(L_B64);
+  get(L_A64);
+  i64c(63);
+  op(I64_SHR_S);
+  op(I64_AND);
+  op(I64_SUB);
+}
+
+/** MUL and IMUL of rAX by 32 or 64 bits. */
+export function multiply(rec: usize, size: u32, sign: bool): bool {
+  if (size < 4) return false;
+  readRm(rec, size);
+  if (size == 8) {
+    set(L_B64);
+    getR(0);
+    set(L_A64);
+    if (sign) signedHigh();
+    else unsignedHigh();
+    get(L_A64);
+    get(L_B64);
+    op(I64_MUL);
+    set(L_U1);
+    setR(16);
+    get(L_U1);
+    setR(0);
+    getR(16);
+    if (sign) {
+      get(L_U1);
+      i64c(63);
+      op(I64_SHR_S);
+    } else i64c(0);
+    op(I64_NE);
+    flagsOfMul(L_U1, 8);
+    return true;
+  }
+  widen(4, sign);
+  getSlot(0, 4);
+  widen(4, sign);
+  op(I64_MUL);
+  tee(L_U0);
+  op(I32_WRAP);
+  tee(L_T1);
+  set32(0);
+  get(L_U0);
+  i64c(32);
+  op(I64_SHR_U);
+  op(I32_WRAP);
+  set32(16);
+  get(L_U0);
+  if (sign) {
+    get(L_T1);
+    op(I64_EXTEND_S);
+    op(I64_NE);
+  } else {
+    i64c(0xffffffff);
+    op(I64_GT_U);
+  }
+  flagsOfMul(L_T1, 4);
+  return true;
+}
+
+/** DIV and IDIV by 32 or 64 bits; whatever might raise #DE leaves for the interpreter. */
+export function divide(rec: usize, size: u32, sign: bool): bool {
+  if (size < 4) return false;
+  readRm(rec, size);
+  place();
+  if (size == 8) set(L_B64);
+  else {
+    widen(4, sign);
+    set(L_B64);
+  }
+  // divisor 0, and -1 whose quotient may overflow
+  get(L_B64);
+  if (sign) {
+    i64c(1);
+    op(I64_ADD);
+    i64c(1);
+    op(I64_LE_U);
+  } else op(I64_EQZ);
+  branchExit();
+  if (size == 8) {
+    // only dividends that fit 64 bits
+    getR(0);
+    set(L_A64);
+    getR(16);
+    if (sign) {
+      get(L_A64);
+      i64c(63);
+      op(I64_SHR_S);
+    } else i64c(0);
+    op(I64_NE);
+    branchExit();
+  } else {
+    getSlot(16, 4);
+    op(I64_EXTEND_U);
+    i64c(32);
+    op(I64_SHL);
+    getSlot(0, 4);
+    op(I64_EXTEND_U);
+    op(I64_OR);
+    set(L_A64);
+  }
+  get(L_A64);
+  get(L_B64);
+  op(sign ? I64_DIV_S : I64_DIV_U);
+  set(L_U0);
+  if (size == 4) {
+    get(L_U0);
+    if (sign) {
+      get(L_U0);
+      op(I32_WRAP);
+      op(I64_EXTEND_S);
+      op(I64_NE);
+    } else {
+      i64c(0xffffffff);
+      op(I64_GT_U);
+    }
+    branchExit();
+  }
+  get(L_A64);
+  get(L_B64);
+  op(sign ? I64_REM_S : I64_REM_U);
+  if (size == 8) setR(16);
+  else {
+    op(I32_WRAP);
+    set32(16);
+  }
+  get(L_U0);
+  if (size == 8) setR(0);
+  else {
+    op(I32_WRAP);
+    set32(0);
+  }
+  // the flags stay, but not the locals that a comparison left
+  if (known) setKnown(KNOWN_RESULT, size);
+  return true;
+}

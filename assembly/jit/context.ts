@@ -1,0 +1,129 @@
+// State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
+import { R_FLAGS, R_INDEX, R_LEN, R_OFF, RecordFlag } from "../abi/record";
+import { ModeBit } from "../abi/state";
+import { i32c, i64c, I64_EXTEND_U, I32_WRAP, get, op, set, tee } from "./emit";
+import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
+
+/** 64-bit region: R is i64. */
+export let wide: bool = false;
+/** The mode word bits the region was built for. */
+export let regionMode: u32 = 0;
+/** Bit n: guest register n is read or written / written. */
+export let used: u32 = 0;
+export let written: u32 = 0;
+/** The arithmetic flags are written. */
+export let flagsUsed: bool = false;
+
+export let blockRip: u64 = 0;
+export let blockCount: u32 = 0;
+let rec: usize = 0;
+/** The exit place of this instruction is set already. */
+let placed: bool = false;
+
+// what the last flag-setting instruction of this block left in L_A, L_B (or the 64-bit ones) and L_RESULT
+export const KNOWN_NONE: u32 = 0;
+export const KNOWN_SUB: u32 = 1;
+export const KNOWN_LOGIC: u32 = 2;
+export const KNOWN_ADD: u32 = 3;
+export const KNOWN_RESULT: u32 = 4; // only that SF needs no correction
+export let known: u32 = 0;
+export let knownSize: u32 = 0;
+
+export function beginRegion(mode: u32): void {
+  regionMode = mode;
+  wide = (mode & ModeBit.Code64) != 0;
+  used = 0;
+  written = 0;
+  flagsUsed = false;
+}
+
+export function beginBlock(rip: u64, count: u32): void {
+  blockRip = rip;
+  blockCount = count;
+  known = KNOWN_NONE;
+}
+
+export function beginInstruction(record: usize): void {
+  rec = record;
+  placed = false;
+}
+
+export function setKnown(kind: u32, size: u32): void {
+  known = kind;
+  knownSize = size;
+  flagsUsed = true;
+}
+
+export function useFlags(): void {
+  flagsUsed = true;
+}
+
+/** RIP of the instruction, of the next one. */
+export function ripHere(): u64 {
+  return truncate(blockRip + load<u16>(rec, R_OFF));
+}
+export function ripNext(): u64 {
+  return truncate(blockRip + load<u16>(rec, R_OFF) + load<u8>(rec, R_LEN));
+}
+export function truncate(rip: u64): u64 {
+  return wide ? rip : rip & 0xffffffff;
+}
+
+/** A constant of type R. */
+export function constR(value: u64): void {
+  if (wide) i64c(i64(value));
+  else i32c(i32(value));
+}
+
+/** Notes where a side exit of this instruction leaves: before it, to run it in the interpreter. */
+export function place(): void {
+  if (placed) return;
+  placed = true;
+  constR(ripHere());
+  set(L_PC);
+  i32c(blockCount - load<u8>(rec, R_INDEX));
+  set(L_ADJUST);
+  i32c(1);
+  set(L_WHY);
+}
+
+export function hasRex(): bool {
+  return (load<u8>(rec, R_FLAGS) & RecordFlag.Rex) != 0;
+}
+
+// --- registers; slot is a record's byte offset from GPR ---
+
+function touch(slot: u32): u32 {
+  const r = slot >> 3;
+  used |= 1 << r;
+  return L_GPR + r;
+}
+
+/** Pushes the whole register, as R. */
+export function getR(slot: u32): void {
+  get(touch(slot));
+}
+
+export function setR(slot: u32): void {
+  const l = touch(slot);
+  written |= 1 << (slot >> 3);
+  set(l);
+}
+
+export function teeR(slot: u32): void {
+  const l = touch(slot);
+  written |= 1 << (slot >> 3);
+  tee(l);
+}
+
+/** Pushes the low 32 bits of a register. */
+export function get32(slot: u32): void {
+  getR(slot);
+  if (wide) op(I32_WRAP);
+}
+
+/** Pops an i32 into a register, upper half cleared. */
+export function set32(slot: u32): void {
+  if (wide) op(I64_EXTEND_U);
+  setR(slot);
+}

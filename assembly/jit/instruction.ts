@@ -1,0 +1,421 @@
+// One record -> Wasm. False: not generated, the region ends before it.
+import { R_IMM, R_OP } from "../abi/record";
+import { constR, get32, getR, setR, wide } from "./context";
+import {
+  get,
+  I32_ADD,
+  I32_AND,
+  I32_EXTEND16_S,
+  I32_EXTEND8_S,
+  I32_OR,
+  I32_ROTL,
+  I32_SHL,
+  I32_SHR_S,
+  I32_SHR_U,
+  I32_WRAP,
+  I32_XOR,
+  I64_ADD,
+  I64_AND,
+  I64_EXTEND_S,
+  I64_EXTEND_U,
+  I64_OR,
+  I64_SHL,
+  I64_SHR_S,
+  I64_SHR_U,
+  I64_XOR,
+  i32c,
+  i64c,
+  op,
+  set,
+  W_SELECT,
+} from "./emit";
+import { alu, constant, divide, imulTruncated, multiply, shift, unary } from "./arith";
+import { pushCF, pushCondition, setCFKeepOF } from "./flags";
+import {
+  FORM_MI,
+  FORM_MR,
+  FORM_RI,
+  FORM_RM,
+  FORM_RR,
+  KIND_ALU,
+  KIND_BIT_IMM,
+  KIND_BSWAP,
+  KIND_CBW,
+  KIND_CLC,
+  KIND_CMC,
+  KIND_CMOV,
+  KIND_CWD,
+  KIND_DIV,
+  KIND_IDIV,
+  KIND_IMUL,
+  KIND_IMUL_GE,
+  KIND_IMUL_IMM,
+  KIND_LEA,
+  KIND_LEAVE,
+  KIND_MOV,
+  KIND_MOV_LOAD_OFFSET,
+  KIND_MOV_STORE_OFFSET,
+  KIND_MOVSX16,
+  KIND_MOVSX8,
+  KIND_MOVSXD,
+  KIND_MOVZX16,
+  KIND_MOVZX8,
+  KIND_MUL,
+  KIND_NOP,
+  KIND_POP_REG,
+  KIND_PUSH_E,
+  KIND_PUSH_IMM,
+  KIND_PUSH_REG,
+  KIND_SET,
+  KIND_SHIFT,
+  KIND_STC,
+  KIND_UNARY,
+  KIND_XCHG,
+  KIND_XCHG_ACCUMULATOR,
+  KINDS,
+} from "./kinds.generated";
+import { L_HOST, L_T0, L_T2, L_U0 } from "./locals";
+import {
+  address,
+  addressable,
+  getDst,
+  getSlot,
+  getSrc,
+  isMemory,
+  loadHost,
+  moveStack,
+  probeMemory,
+  probePush,
+  probeTop,
+  readMemory,
+  readSource,
+  readStackTop,
+  readTop,
+  setDst,
+  setSlot,
+  setSrc,
+  storeAt,
+} from "./operand";
+
+export function kindOf(rec: usize): u32 {
+  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2));
+}
+export function memberOf(rec: usize): u32 {
+  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 1);
+}
+export function sizeOf(rec: usize): u32 {
+  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 2);
+}
+function formOf(rec: usize): u32 {
+  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 3);
+}
+
+function mov(rec: usize, size: u32, form: u32): void {
+  if (form == FORM_RR) {
+    getSrc(rec, size);
+    setDst(rec, size);
+  } else if (form == FORM_RI) {
+    constant(load<i64>(rec, R_IMM), size);
+    setDst(rec, size);
+  } else if (form == FORM_RM) {
+    readMemory(rec, size, false);
+    setDst(rec, size);
+  } else if (form == FORM_MR || form == FORM_MI) {
+    probeMemory(rec, size);
+    get(L_HOST);
+    if (form == FORM_MR) getSrc(rec, size);
+    else constant(load<i64>(rec, R_IMM), size);
+    storeAt(size);
+  }
+}
+
+/** An i32 on the stack becomes a destination of `size` bytes; `sign` matters for 8. */
+function extendTo(rec: usize, size: u32, sign: bool): void {
+  if (size == 8) op(sign ? I64_EXTEND_S : I64_EXTEND_U);
+  setDst(rec, size);
+}
+
+function pushValue(size: u32): void {
+  if (size == 8) set(L_U0);
+  else set(L_T0);
+  probePush(size);
+  get(L_HOST);
+  get(size == 8 ? L_U0 : L_T0);
+  storeAt(size);
+  moveStack(-i32(size));
+}
+
+function exchange(rec: usize, size: u32): void {
+  const temp = size == 8 ? L_U0 : L_T0;
+  if (isMemory(rec)) {
+    address(rec, true);
+    probeTop(size);
+    loadHost(size);
+    set(temp);
+    get(L_HOST);
+    getSrc(rec, size);
+    storeAt(size);
+    get(temp);
+    setSrc(rec, size);
+    return;
+  }
+  getDst(rec, size);
+  set(temp);
+  getSrc(rec, size);
+  setDst(rec, size);
+  get(temp);
+  setSrc(rec, size);
+}
+
+function byteSwap(): void {
+  // i32 on the stack
+  set(L_T0);
+  get(L_T0);
+  i32c(0x00ff00ff);
+  op(I32_AND);
+  i32c(24);
+  op(I32_ROTL);
+  get(L_T0);
+  i32c(<i32>0xff00ff00);
+  op(I32_AND);
+  i32c(8);
+  op(I32_ROTL);
+  op(I32_OR);
+}
+
+/** BT BTS BTR BTC with an immediate, on registers of 32 and 64 bits. */
+function bitImmediate(rec: usize, k: u32, size: u32): bool {
+  if (isMemory(rec) || size < 4) return false;
+  const n = u32(load<u8>(rec, R_IMM)) & (size == 8 ? 63 : 31);
+  getDst(rec, size);
+  if (size == 8) {
+    i64c(i64(n));
+    op(I64_SHR_U);
+    op(I32_WRAP);
+  } else {
+    i32c(n);
+    op(I32_SHR_U);
+  }
+  i32c(1);
+  op(I32_AND);
+  set(L_T2);
+  if (k != 0) {
+    getDst(rec, size);
+    const mask = (1 as i64) << n;
+    if (size == 8) {
+      i64c(k == 2 ? ~mask : mask);
+      op(k == 1 ? I64_OR : k == 2 ? I64_AND : I64_XOR);
+    } else {
+      i32c(i32(k == 2 ? ~mask : mask));
+      op(k == 1 ? I32_OR : k == 2 ? I32_AND : I32_XOR);
+    }
+    setDst(rec, size);
+  }
+  get(L_T2);
+  setCFKeepOF();
+  return true;
+}
+
+/** The instructions that do not end a block. */
+export function generate(rec: usize): bool {
+  const kind = kindOf(rec);
+  const size = sizeOf(rec);
+  const form = formOf(rec);
+  if (isMemory(rec) && kind != KIND_NOP && !addressable(rec)) return false;
+  if (size == 8 && !wide) return false;
+  switch (kind) {
+    case KIND_ALU:
+      return alu(rec, memberOf(rec), size, form);
+    case KIND_MOV:
+      mov(rec, size, form);
+      return true;
+    case KIND_UNARY:
+      return unary(rec, memberOf(rec), size);
+    case KIND_SHIFT:
+      return shift(rec, memberOf(rec), size, form);
+    case KIND_LEA:
+      address(rec, false);
+      if (wide && size < 8) op(I32_WRAP);
+      setDst(rec, size);
+      return true;
+    case KIND_MOVZX8:
+      readSource(rec, 1, false);
+      extendTo(rec, size, false);
+      return true;
+    case KIND_MOVZX16:
+      readSource(rec, 2, false);
+      extendTo(rec, size, false);
+      return true;
+    case KIND_MOVSX8:
+      readSource(rec, 1, true);
+      extendTo(rec, size, true);
+      return true;
+    case KIND_MOVSX16:
+      readSource(rec, 2, true);
+      extendTo(rec, size, true);
+      return true;
+    case KIND_MOVSXD:
+      if (size == 2) return false;
+      readSource(rec, 4, false);
+      extendTo(rec, size, true);
+      return true;
+    case KIND_PUSH_REG:
+      getDst(rec, size);
+      pushValue(size);
+      return true;
+    case KIND_PUSH_IMM:
+      constant(load<i64>(rec, R_IMM), size);
+      pushValue(size);
+      return true;
+    case KIND_PUSH_E:
+      if (isMemory(rec)) readMemory(rec, size, false);
+      else getDst(rec, size);
+      pushValue(size);
+      return true;
+    case KIND_POP_REG: {
+      readStackTop(size);
+      set(size == 8 ? L_U0 : L_T0);
+      moveStack(size);
+      get(size == 8 ? L_U0 : L_T0);
+      setDst(rec, size);
+      return true;
+    }
+    case KIND_SET:
+      if (isMemory(rec)) {
+        probeMemory(rec, 1);
+        get(L_HOST);
+        pushCondition(memberOf(rec));
+        storeAt(1);
+      } else {
+        pushCondition(memberOf(rec));
+        setDst(rec, 1);
+      }
+      return true;
+    case KIND_CMOV:
+      readSource(rec, size, false);
+      getDst(rec, size);
+      pushCondition(memberOf(rec));
+      op(W_SELECT);
+      setDst(rec, size);
+      return true;
+    case KIND_IMUL_GE:
+      return imulTruncated(rec, size, false);
+    case KIND_IMUL_IMM:
+      return imulTruncated(rec, size, true);
+    case KIND_MUL:
+      return multiply(rec, size, false);
+    case KIND_IMUL:
+      return multiply(rec, size, true);
+    case KIND_DIV:
+      return divide(rec, size, false);
+    case KIND_IDIV:
+      return divide(rec, size, true);
+    case KIND_CWD:
+      if (size == 8) {
+        getR(0);
+        i64c(63);
+        op(I64_SHR_S);
+        setR(16);
+      } else {
+        getSlot(0, size);
+        if (size == 2) op(I32_EXTEND16_S);
+        i32c(31);
+        op(I32_SHR_S);
+        setSlot(16, size);
+      }
+      return true;
+    case KIND_CBW:
+      if (size == 8) {
+        get32(0);
+        op(I64_EXTEND_S);
+        setR(0);
+      } else {
+        getSlot(0, size == 2 ? 1 : 2);
+        op(size == 2 ? I32_EXTEND8_S : I32_EXTEND16_S);
+        setSlot(0, size);
+      }
+      return true;
+    case KIND_NOP:
+      return true;
+    case KIND_XCHG:
+      exchange(rec, size);
+      return true;
+    case KIND_XCHG_ACCUMULATOR: {
+      const temp = size == 8 ? L_U0 : L_T0;
+      getSlot(0, size);
+      set(temp);
+      getDst(rec, size);
+      setSlot(0, size);
+      get(temp);
+      setDst(rec, size);
+      return true;
+    }
+    case KIND_BSWAP:
+      if (size == 2) return false;
+      if (size == 4) {
+        getDst(rec, 4);
+        byteSwap();
+        setDst(rec, 4);
+      } else {
+        getDst(rec, 8);
+        op(I32_WRAP);
+        byteSwap();
+        op(I64_EXTEND_U);
+        i64c(32);
+        op(I64_SHL);
+        getDst(rec, 8);
+        i64c(32);
+        op(I64_SHR_U);
+        op(I32_WRAP);
+        byteSwap();
+        op(I64_EXTEND_U);
+        op(I64_OR);
+        setDst(rec, 8);
+      }
+      return true;
+    case KIND_LEAVE:
+      if (size == 2) return false;
+      getR(40);
+      readTop(size, false);
+      set(size == 8 ? L_U0 : L_T0);
+      getR(40);
+      constR(size);
+      op(wide ? I64_ADD : I32_ADD);
+      setR(32);
+      get(size == 8 ? L_U0 : L_T0);
+      setSlot(40, size);
+      return true;
+    case KIND_BIT_IMM:
+      return bitImmediate(rec, memberOf(rec), size);
+    case KIND_CLC:
+      i32c(0);
+      setCFKeepOF();
+      return true;
+    case KIND_STC:
+      i32c(1);
+      setCFKeepOF();
+      return true;
+    case KIND_CMC:
+      pushCF();
+      i32c(1);
+      op(I32_XOR);
+      setCFKeepOF();
+      return true;
+    case KIND_MOV_LOAD_OFFSET:
+      if (wide) return false;
+      i32c(load<i32>(rec, R_IMM));
+      readTop(size, false);
+      setSlot(0, size);
+      return true;
+    case KIND_MOV_STORE_OFFSET:
+      if (wide) return false;
+      i32c(load<i32>(rec, R_IMM));
+      probeTop(size);
+      get(L_HOST);
+      getSlot(0, size);
+      storeAt(size);
+      return true;
+    default:
+      return false;
+  }
+}

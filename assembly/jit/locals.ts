@@ -1,0 +1,31 @@
+// Locals of a generated function (limit: i32, state: i32) -> i32, and what the generator knows while it emits one.
+// Guest registers are i32 in 32-bit regions and i64 in 64-bit ones ("R"); so are the flag result, RIP and addresses.
+
+export const L_LIMIT: u32 = 0; // instructions that may run
+export const L_STATE: u32 = 1; // which entry the central node goes to
+export const L_GPR: u32 = 2; // 16 x R
+export const L_RESULT: u32 = 18; // R: FLAG_RESULT
+export const L_PC: u32 = 19; // R: RIP to leave with
+export const L_EA: u32 = 20; // R
+export const L_V: u32 = 21; // R: popped or loaded value
+export const L_CARRIES: u32 = 22; // i32 from here on: FLAG_CARRIES
+export const L_COUNT: u32 = 23; // instructions begun, a block at a time
+export const L_ADJUST: u32 = 24; // of those, not completed at the exit
+export const L_WHY: u32 = 25; // 1: the instruction at L_PC must run in the interpreter
+export const L_ENTRY: u32 = 26; // TLB entry
+export const L_HOST: u32 = 27; // translated address
+export const L_A: u32 = 28; // operands and temporaries
+export const L_B: u32 = 29;
+export const L_T0: u32 = 30;
+export const L_T1: u32 = 31;
+export const L_T2: u32 = 32;
+export const L_TAG: u32 = 33; // i64 from here on: TR_TAG
+export const L_A64: u32 = 34;
+export const L_B64: u32 = 35;
+export const L_U0: u32 = 36;
+export const L_U1: u32 = 37;
+export const L_U2: u32 = 38;
+
+export const LOCALS_R: u32 = 20; // 2..21
+export const LOCALS_I32: u32 = 11; // 22..32
+export const LOCALS_I64: u32 = 6; // 33..38

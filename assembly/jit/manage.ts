@@ -1,0 +1,228 @@
+// Regions in use: which blocks they start at, what they depend on, when they are made and dropped.
+//
+// A region is entered from run/ when its block comes up. It assumes that its pages are mapped as they were, and the mode
+// word; both are checked at entry, the pages only when the context or the state of the TLB changed since.
+import {
+  JIT_CODE,
+  JIT_REGION_MAX,
+  JIT_REGIONS,
+  JIT_TARGETS,
+  JIT_TARGETS_END,
+} from "../abi/layout";
+import { JIT_WHY, MODE, TR_TAG } from "../abi/state";
+import { BK_HOST, BK_REGION, blockGeneration, findBlock } from "../blocks/cache";
+import { jitCompile } from "../imports";
+import { fetchQuiet } from "../memory/access";
+import { flushCount } from "../memory/context";
+import { lineMask } from "../memory/frames";
+import { emitRegion, entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./region";
+import { entryCount } from "./graph";
+
+// region: 160 bytes
+const RG_SLOT: u32 = 0; // u32 table slot, 0: dead
+const RG_MODE: u32 = 4; // u32
+const RG_TOTAL: u32 = 8; // u32 longest path
+const RG_SPAN: u32 = 12; // u32
+const RG_FIRST: u32 = 16; // u64
+const RG_TARGETS: u32 = 24; // u32
+const RG_PAGES: u32 = 28; // u32
+const RG_TAG: u32 = 32; // u64 context the mapping was checked in
+const RG_FLUSH: u32 = 40; // u32 flushCount at that time
+const RG_OK: u32 = 44; // u32 the check's answer
+const RG_LIST: u32 = 48; // PAGES x 24
+const REGION: u32 = 160;
+
+const QUEUE_MAX: u32 = 32;
+const queue: usize = memory.data(512); // {u64 rip, u32 block, u32 -}
+let queued: u32 = 0;
+let regionCount: u32 = 0;
+let nextTarget: u32 = JIT_TARGETS;
+let generation: u32 = 0;
+/** Table slot of region 0; 0: not asked yet. */
+let baseSlot: u32 = 0;
+let off: bool = false;
+
+/** How often the code at a place was thrown away because it was written to; such places stay in the interpreter. */
+const rewritten: usize = memory.data(1024);
+const REWRITTEN_MAX: u32 = 3;
+
+export let compiledModules: u32 = 0;
+export let compiledRegions: u32 = 0;
+
+function region(i: u32): u32 {
+  return JIT_REGIONS + i * REGION;
+}
+
+function rewriteSlot(host: u32): usize {
+  return rewritten + (((host * 0x9e3779b1) >>> 22) & 1023);
+}
+
+/** Blocks are hot after this many runs; 0 turns generation off. */
+export let hotThreshold: u32 = 500;
+
+export function setJit(threshold: u32): void {
+  hotThreshold = threshold;
+  if (threshold == 0) dropRegions();
+}
+
+export function initJit(): void {
+  memory.fill(rewritten, 0, 1024);
+  off = false;
+  dropRegions();
+}
+
+/** Forgets every region; blocks that name one notice by its slot. */
+export function dropRegions(): void {
+  memory.fill(JIT_REGIONS, 0, regionCount * REGION);
+  regionCount = 0;
+  nextTarget = JIT_TARGETS;
+  queued = 0;
+  generation = blockGeneration;
+}
+
+/** A block became hot. */
+export function request(block: u32, rip: u64): void {
+  if (off || queued == QUEUE_MAX) return;
+  if (load<u8>(rewriteSlot(load<u32>(block, BK_HOST))) >= REWRITTEN_MAX) return;
+  store<u64>(queue + (queued << 4), rip);
+  store<u32>(queue + (queued << 4), block, 8);
+  queued++;
+}
+
+export function requests(): u32 {
+  return queued;
+}
+
+/** Generates and links what was asked for. */
+export function compileQueue(): void {
+  if (generation != blockGeneration) dropRegions();
+  let at: u32 = JIT_CODE;
+  const first = regionCount;
+  let made: u32 = 0;
+  for (let i: u32 = 0; i < queued; i++) {
+    const rip = load<u64>(queue + (i << 4));
+    const block = load<u32>(queue + (i << 4), 8);
+    // the block may have been dropped, or become part of another region's entries
+    if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0) continue;
+    if (first + made >= <u32>JIT_REGION_MAX) break;
+    if (!plan(rip)) continue;
+    const table = nextTarget;
+    const tableEnd = table + ((span + 4) << 1);
+    if (tableEnd > <u32>JIT_TARGETS_END) break;
+    const end = emitRegion(at, table);
+    if (!end) continue;
+    at = end;
+    nextTarget = (tableEnd + 7) & ~7;
+    fillTargets(table);
+    note(first + made, table);
+    made++;
+  }
+  const full = made == 0 && queued != 0 && (first >= <u32>JIT_REGION_MAX - 1 || nextTarget + 0x10010 > <u32>JIT_TARGETS_END);
+  queued = 0;
+  if (full) {
+    dropRegions();
+    return;
+  }
+  if (!made) return;
+  const slot = jitCompile(JIT_CODE, at - JIT_CODE, made, first);
+  if (!slot) {
+    // nothing can be compiled here: stay in the interpreter
+    off = true;
+    dropRegions();
+    return;
+  }
+  baseSlot = slot;
+  compiledModules++;
+  compiledRegions += made;
+  for (let i: u32 = 0; i < made; i++) store<u32>(region(first + i), baseSlot + first + i, RG_SLOT);
+  regionCount = first + made;
+}
+
+/** Records the region that was just emitted and hangs it on the blocks of its entries. */
+function note(index: u32, table: u32): void {
+  const r = region(index);
+  memory.fill(r, 0, REGION);
+  store<u32>(r, load<u32>(MODE), RG_MODE);
+  store<u32>(r, total, RG_TOTAL);
+  store<u32>(r, span, RG_SPAN);
+  store<u64>(r, firstRip, RG_FIRST);
+  store<u32>(r, table, RG_TARGETS);
+  store<u32>(r, pageCount, RG_PAGES);
+  memory.copy(r + RG_LIST, pageList, PAGES * 24);
+  for (let i: u32 = 0; i < entryCount; i++) {
+    const b = entryBlock(i);
+    // the first region of a block keeps it
+    if (load<u32>(b, BK_REGION) == 0) store<u32>(b, r, BK_REGION);
+  }
+}
+
+/** Are the pages still where they were? */
+function mapped(r: u32): bool {
+  if (load<u64>(r, RG_TAG) == load<u64>(TR_TAG) && load<u32>(r, RG_FLUSH) == flushCount) {
+    return load<u32>(r, RG_OK) != 0;
+  }
+  let ok = true;
+  for (let i: u32 = 0; i < load<u32>(r, RG_PAGES); i++) {
+    const p = r + RG_LIST + i * 24;
+    if (fetchQuiet(load<u64>(p) << 12) != load<u32>(p, 8)) ok = false;
+  }
+  store<u64>(r, load<u64>(TR_TAG), RG_TAG);
+  store<u32>(r, flushCount, RG_FLUSH);
+  store<u32>(r, u32(ok), RG_OK);
+  return ok;
+}
+
+/** Instructions that the last enter() completed. */
+export let completed: u64 = 0;
+/** The instruction at RIP must run in the interpreter. */
+export let stepNext: bool = false;
+
+/** Runs the region of a block if that is possible now, at most `allowed` instructions. False: not entered. */
+export function enter(block: u32, rip: u64, allowed: u64): bool {
+  const r = load<u32>(block, BK_REGION);
+  const slot = load<u32>(r, RG_SLOT);
+  if (!slot) {
+    // dropped since
+    store<u32>(block, 0, BK_REGION);
+    return false;
+  }
+  if (load<u32>(r, RG_MODE) != load<u32>(MODE)) return false;
+  const room = min<u64>(allowed, 0x40000000);
+  const longest = u64(load<u32>(r, RG_TOTAL));
+  if (room < longest) return false;
+  const offset = rip - load<u64>(r, RG_FIRST);
+  if (offset > u64(load<u32>(r, RG_SPAN))) return false;
+  const state = u32(load<u16>(load<u32>(r, RG_TARGETS) + (u32(offset) << 1)));
+  if (!state) {
+    store<u32>(block, 0, BK_REGION); // the region's place was used again
+    return false;
+  }
+  if (!mapped(r)) return false;
+  completed = u64(call_indirect<u32>(slot, u32(room - longest), state));
+  stepNext = load<u32>(JIT_WHY) != 0;
+  return true;
+}
+
+/** Drops the regions that were made from bytes in [host, host + bytes). */
+export function dropWritten(host: u32, bytes: u32): void {
+  if (regionCount == 0) return;
+  const page = host & ~0xfff;
+  const lines = lineMask(host, bytes);
+  for (let i: u32 = 0; i < regionCount; i++) {
+    const r = region(i);
+    if (!load<u32>(r, RG_SLOT)) continue;
+    const pages = load<u32>(r, RG_PAGES);
+    for (let p: u32 = 0; p < pages; p++) {
+      const e = r + RG_LIST + p * 24;
+      if (load<u32>(e, 8) != page || !(load<u64>(e, 16) & lines)) continue;
+      store<u32>(r, 0, RG_SLOT);
+      noteRewritten(load<u64>(r, RG_FIRST), page);
+    }
+  }
+}
+
+function noteRewritten(rip: u64, page: u32): void {
+  const b = findBlock(page | (u32(rip) & 0xfff), load<u32>(MODE));
+  const s = rewriteSlot(b ? load<u32>(b, BK_HOST) : page);
+  if (load<u8>(s) < 255) store<u8>(s, load<u8>(s) + 1);
+}

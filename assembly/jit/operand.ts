@@ -1,0 +1,286 @@
+// Operands of a record as Wasm: sub-registers, addresses, translated memory. An access that misses the TLB leaves the
+// region before the instruction has changed anything.
+import { TE_ADDEND, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
+import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SCALE, R_SEG, R_SRC, RecordFlag } from "../abi/record";
+import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
+import { blockRip, constR, get32, getR, place, regionMode, set32, setR, wide } from "./context";
+import {
+  get,
+  I32_ADD,
+  I32_AND,
+  I32_EXTEND16_S,
+  I32_EXTEND8_S,
+  I32_LOAD,
+  I32_LOAD16_S,
+  I32_LOAD16_U,
+  I32_LOAD8_S,
+  I32_LOAD8_U,
+  I32_OR,
+  I32_SHL,
+  I32_SHR_U,
+  I32_STORE,
+  I32_STORE16,
+  I32_STORE8,
+  I32_WRAP,
+  I64_ADD,
+  I64_AND,
+  I64_EXTEND_U,
+  I64_LOAD,
+  I64_NE,
+  I64_OR,
+  I64_SHL,
+  I64_SHR_U,
+  I64_STORE,
+  i32c,
+  i64c,
+  mem,
+  op,
+  set,
+  tee,
+} from "./emit";
+import { L_EA, L_ENTRY, L_HOST, L_TAG, L_V } from "./locals";
+import { branchExit } from "./labels";
+
+const ZERO: u32 = 128;
+const RIP_BASE: u32 = 136;
+
+export function isMemory(rec: usize): bool {
+  return (load<u8>(rec, R_FLAGS) & RecordFlag.Mem) != 0;
+}
+
+/** Can generated code address this operand? In 32-bit regions FS and GS may have a base or limit: those stay in the interpreter. */
+export function addressable(rec: usize): bool {
+  const seg = u32(load<u8>(rec, R_SEG)) << 3;
+  if (!wide && seg >= <u32>SEG_FS) return false;
+  const shift = load<u8>(rec, R_ADDR_SHIFT);
+  return wide ? shift != 48 : shift == 32;
+}
+
+/** Pushes a sub-register of 1, 2 or 4 bytes zero-extended to i32, or of 8 bytes as i64. */
+export function getSlot(slot: u32, size: u32): void {
+  if (size == 8) {
+    getR(slot);
+    return;
+  }
+  get32(slot);
+  if (size == 1) {
+    if (slot & 1) {
+      i32c(8);
+      op(I32_SHR_U);
+    }
+    i32c(0xff);
+    op(I32_AND);
+  } else if (size == 2) {
+    i32c(0xffff);
+    op(I32_AND);
+  }
+}
+
+/** Pops a value of 1, 2 or 4 bytes (i32, upper bits ignored) or 8 bytes (i64) into a sub-register. */
+export function setSlot(slot: u32, size: u32): void {
+  if (size == 8) {
+    setR(slot);
+    return;
+  }
+  if (size == 4) {
+    set32(slot);
+    return;
+  }
+  const mask: i64 = size == 2 ? 0xffff : slot & 1 ? 0xff00 : 0xff;
+  if (size == 1 && slot & 1) {
+    i32c(8);
+    op(I32_SHL);
+  }
+  i32c(i32(mask));
+  op(I32_AND);
+  if (wide) op(I64_EXTEND_U);
+  getR(slot & ~1);
+  if (wide) {
+    i64c(~mask);
+    op(I64_AND);
+    op(I64_OR);
+  } else {
+    i32c(i32(~mask));
+    op(I32_AND);
+    op(I32_OR);
+  }
+  setR(slot & ~1);
+}
+
+export function getDst(rec: usize, size: u32): void {
+  getSlot(load<u8>(rec, R_DST), size);
+}
+export function setDst(rec: usize, size: u32): void {
+  setSlot(load<u8>(rec, R_DST), size);
+}
+export function getSrc(rec: usize, size: u32): void {
+  getSlot(load<u8>(rec, R_SRC), size);
+}
+export function setSrc(rec: usize, size: u32): void {
+  setSlot(load<u8>(rec, R_SRC), size);
+}
+
+function addR(): void {
+  op(wide ? I64_ADD : I32_ADD);
+}
+
+/** Pushes the effective address, as R; `segmented`: with the base of FS or GS. */
+export function address(rec: usize, segmented: bool): void {
+  const base = u32(load<u8>(rec, R_BASE));
+  const index = u32(load<u8>(rec, R_IDX));
+  let disp = load<u64>(rec, R_DISP);
+  let terms: u32 = 0;
+  if (base == RIP_BASE) disp += blockRip;
+  else if (base != ZERO) {
+    getR(base);
+    terms++;
+  }
+  if (index != ZERO) {
+    getR(index);
+    const scale = load<u8>(rec, R_SCALE);
+    if (scale) {
+      constR(scale);
+      op(wide ? I64_SHL : I32_SHL);
+    }
+    if (terms) addR();
+    terms++;
+  }
+  if (disp != 0 || terms == 0) {
+    constR(disp);
+    if (terms) addR();
+  }
+  if (wide && load<u8>(rec, R_ADDR_SHIFT) == 32) {
+    op(I32_WRAP);
+    op(I64_EXTEND_U);
+  }
+  if (!segmented || !wide) return;
+  const seg = u32(load<u8>(rec, R_SEG)) << 3;
+  if (seg >= <u32>SEG_FS) {
+    i32c(0);
+    mem(I64_LOAD, SEGS + seg + SG_EFFECTIVE);
+    op(I64_ADD);
+  }
+}
+
+function table(): u32 {
+  return regionMode & ModeBit.User ? TLB + TLB_TABLE : TLB;
+}
+
+/** Pops an address (R), pushes its place in linear memory (i32); leaves the region when the TLB has no entry. */
+function translateTop(size: u32, tag: u32): void {
+  place();
+  tee(L_EA);
+  constR(7);
+  op(wide ? I64_SHR_U : I32_SHR_U);
+  if (wide) op(I32_WRAP);
+  i32c(0x7fe0);
+  op(I32_AND);
+  tee(L_ENTRY);
+  mem(I64_LOAD, table() + tag);
+  // the page of the last byte: an access over the end of a page misses
+  get(L_EA);
+  if (size > 1) {
+    constR(size - 1);
+    addR();
+  }
+  constR(12);
+  op(wide ? I64_SHR_U : I32_SHR_U);
+  if (!wide) op(I64_EXTEND_U);
+  get(L_TAG);
+  op(I64_OR);
+  op(I64_NE);
+  branchExit();
+  get(L_EA);
+  if (wide) op(I32_WRAP);
+  get(L_ENTRY);
+  mem(I32_LOAD, table() + TE_ADDEND);
+  op(I32_ADD);
+}
+
+function loadAt(size: u32, sign: bool): void {
+  if (size == 8) mem(I64_LOAD, 0);
+  else if (size == 4) mem(I32_LOAD, 0);
+  else if (size == 2) mem(sign ? I32_LOAD16_S : I32_LOAD16_U, 0);
+  else mem(sign ? I32_LOAD8_S : I32_LOAD8_U, 0);
+}
+
+/** Pops an address (R), pushes the value there. */
+export function readTop(size: u32, sign: bool): void {
+  translateTop(size, TE_READ);
+  loadAt(size, sign);
+}
+
+/** Pops an address (R); L_HOST takes the place to write. */
+export function probeTop(size: u32): void {
+  translateTop(size, TE_WRITE);
+  set(L_HOST);
+}
+
+/** Pushes the contents of the probed place. */
+export function loadHost(size: u32): void {
+  get(L_HOST);
+  loadAt(size, false);
+}
+
+/** The stack must be: place, value. */
+export function storeAt(size: u32): void {
+  mem(size == 8 ? I64_STORE : size == 4 ? I32_STORE : size == 2 ? I32_STORE16 : I32_STORE8, 0);
+}
+
+export function readMemory(rec: usize, size: u32, sign: bool): void {
+  address(rec, true);
+  readTop(size, sign);
+}
+
+export function probeMemory(rec: usize, size: u32): void {
+  address(rec, true);
+  probeTop(size);
+}
+
+/** Pushes the rm operand of a G,E form. */
+export function readSource(rec: usize, size: u32, sign: bool): void {
+  if (isMemory(rec)) {
+    readMemory(rec, size, sign);
+    return;
+  }
+  getSrc(rec, size);
+  if (sign && size == 1) op(I32_EXTEND8_S);
+  if (sign && size == 2) op(I32_EXTEND16_S);
+}
+
+/** Pushes the rm operand of an E form. */
+export function readRm(rec: usize, size: u32): void {
+  if (isMemory(rec)) readMemory(rec, size, false);
+  else getDst(rec, size);
+}
+
+// --- the stack; flat SS, 32- or 64-bit pointer ---
+
+const RSP_SLOT: u32 = 32;
+
+/** Pushes the value of `size` bytes on top of the stack and keeps it in L_V when it is of type R. */
+export function readStackTop(size: u32): void {
+  getR(RSP_SLOT);
+  readTop(size, false);
+}
+
+/** Moves the stack pointer by a constant. */
+export function moveStack(bytes: i32): void {
+  getR(RSP_SLOT);
+  constR(u64(i64(bytes)));
+  addR();
+  setR(RSP_SLOT);
+}
+
+/** Probes the place of a push. */
+export function probePush(size: u32): void {
+  getR(RSP_SLOT);
+  constR(u64(-i64(size)));
+  addR();
+  probeTop(size);
+}
+
+/** Pops a value of `size` bytes kept for a moment. */
+export function keep(): void {
+  set(L_V);
+}
