@@ -68,7 +68,11 @@ const MEMBERS: Record<string, readonly string[]> = {
 const FORMS = ["", "rr", "rm", "mr", "ri", "mi", "reg", "mem"] as const;
 
 const constant = (name: string): string =>
-  `KIND_${name.replace(/<T>/, "").replace("(end of block)", "end").replace(/([a-z])([A-Z])/g, "$1_$2").toUpperCase()}`;
+  `KIND_${name
+    .replace(/<T>/, "")
+    .replace("(end of block)", "end")
+    .replace(/([a-z])([A-Z])/g, "$1_$2")
+    .toUpperCase()}`;
 
 export function jitKinds(header: string, cases: readonly DispatchCase[]): string {
   const bytes: number[] = [];

@@ -1,12 +1,8 @@
 /** Writes what follows from scripts/opcodes.ts: the decoder's table, the dispatch switch and docs/instructions.md. */
-<<<<<<< HEAD
 import { ARRANGE, type Entry, FLAGS, HEADER, IMM, shapeOf, tableFile } from "./generate-decode-table.ts";
 import { disasmFile } from "./generate-disasm.ts";
-import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
-=======
 import { jitKinds } from "./generate-jit.ts";
-import { type OpcodeRow, opcodeRows } from "./opcodes.ts";
->>>>>>> e68a0ef (JIT: regions (work in progress))
+import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
 
 const SIZES = [1, 2, 4, 8] as const;
 const TYPE: Record<number, string> = { 1: "u8", 2: "u16", 4: "u32", 8: "u64" };
@@ -260,11 +256,8 @@ export function generateOpcodes(exportsOf: ReadonlyMap<string, string>): Map<str
   return new Map([
     ["assembly/decode/table.generated.ts", tableFile(entries, cases.length)],
     ["assembly/execute/dispatch.generated.ts", dispatchFile(exportsOf)],
-<<<<<<< HEAD
     ["src/disasm/table.generated.ts", disasmFile()],
-=======
     ["assembly/jit/kinds.generated.ts", jitKinds(HEADER, cases)],
->>>>>>> e68a0ef (JIT: regions (work in progress))
     ["docs/instructions.md", instructionsFile()],
   ]);
 }

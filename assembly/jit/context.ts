@@ -1,7 +1,7 @@
 // State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
 import { R_FLAGS, R_INDEX, R_LEN, R_OFF, RecordFlag } from "../abi/record";
 import { ModeBit } from "../abi/state";
-import { i32c, i64c, I64_EXTEND_U, I32_WRAP, get, op, set, tee } from "./emit";
+import { get, I32_WRAP, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
 import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 
 /** 64-bit region: R is i64. */

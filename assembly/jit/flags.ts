@@ -1,12 +1,12 @@
 // Flags in generated code: L_RESULT and L_CARRIES hold what FLAG_RESULT and FLAG_CARRIES would. Conditions right after
 // a comparison in the same block use its operands instead.
 import {
-  known,
   KNOWN_ADD,
   KNOWN_LOGIC,
   KNOWN_NONE,
   KNOWN_RESULT,
   KNOWN_SUB,
+  known,
   knownSize,
   setKnown,
   useFlags,
@@ -16,8 +16,8 @@ import {
   get,
   I32_AND,
   I32_EQZ,
-  I32_EXTEND16_S,
   I32_EXTEND8_S,
+  I32_EXTEND16_S,
   I32_LE_S,
   I32_LE_U,
   I32_LT_S,

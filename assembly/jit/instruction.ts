@@ -1,15 +1,15 @@
 // One record -> Wasm. False: not generated, the region ends before it.
 import { R_IMM, R_OP } from "../abi/record";
+import { alu, constant, shift, unary } from "./arith";
 import { constR, get32, getR, setR, wide } from "./context";
 import {
   get,
   I32_ADD,
   I32_AND,
-  I32_EXTEND16_S,
   I32_EXTEND8_S,
+  I32_EXTEND16_S,
   I32_OR,
   I32_ROTL,
-  I32_SHL,
   I32_SHR_S,
   I32_SHR_U,
   I32_WRAP,
@@ -29,7 +29,6 @@ import {
   set,
   W_SELECT,
 } from "./emit";
-import { alu, constant, divide, imulTruncated, multiply, shift, unary } from "./arith";
 import { pushCF, pushCondition, setCFKeepOF } from "./flags";
 import {
   FORM_MI,
@@ -55,11 +54,11 @@ import {
   KIND_MOV,
   KIND_MOV_LOAD_OFFSET,
   KIND_MOV_STORE_OFFSET,
-  KIND_MOVSX16,
   KIND_MOVSX8,
+  KIND_MOVSX16,
   KIND_MOVSXD,
-  KIND_MOVZX16,
   KIND_MOVZX8,
+  KIND_MOVZX16,
   KIND_MUL,
   KIND_NOP,
   KIND_POP_REG,
@@ -75,6 +74,7 @@ import {
   KINDS,
 } from "./kinds.generated";
 import { L_HOST, L_T0, L_T2, L_U0 } from "./locals";
+import { divide, imulTruncated, multiply } from "./multiply";
 import {
   address,
   addressable,

@@ -1,5 +1,5 @@
 // The labels open at the point of emission, innermost last, so that branches can name blocks of the region.
-import { op, unsigned, W_BLOCK, W_BR, W_BR_IF, W_END, W_IF, W_LOOP, TYPE_VOID } from "./emit";
+import { op, TYPE_VOID, unsigned, W_BLOCK, W_BR, W_BR_IF, W_END, W_IF, W_LOOP } from "./emit";
 
 /** Label of the common exit. */
 export const LABEL_EXIT: u32 = 0xffff;
@@ -69,4 +69,3 @@ export function branchIf(label: u32): void {
 export function branchExit(): void {
   branchIf(LABEL_EXIT);
 }
-

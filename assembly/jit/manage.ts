@@ -2,21 +2,16 @@
 //
 // A region is entered from run/ when its block comes up. It assumes that its pages are mapped as they were, and the mode
 // word; both are checked at entry, the pages only when the context or the state of the TLB changed since.
-import {
-  JIT_CODE,
-  JIT_REGION_MAX,
-  JIT_REGIONS,
-  JIT_TARGETS,
-  JIT_TARGETS_END,
-} from "../abi/layout";
+import { JIT_CODE, JIT_REGION_MAX, JIT_REGIONS, JIT_TARGETS, JIT_TARGETS_END } from "../abi/layout";
 import { JIT_WHY, MODE, TR_TAG } from "../abi/state";
 import { BK_HOST, BK_REGION, blockGeneration, findBlock } from "../blocks/cache";
 import { jitCompile } from "../imports";
 import { fetchQuiet } from "../memory/access";
 import { flushCount } from "../memory/context";
 import { lineMask } from "../memory/frames";
-import { emitRegion, entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./region";
 import { entryCount } from "./graph";
+import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
+import { emitRegion } from "./region";
 
 // region: 160 bytes
 const RG_SLOT: u32 = 0; // u32 table slot, 0: dead
@@ -117,7 +112,8 @@ export function compileQueue(): void {
     note(first + made, table);
     made++;
   }
-  const full = made == 0 && queued != 0 && (first >= <u32>JIT_REGION_MAX - 1 || nextTarget + 0x10010 > <u32>JIT_TARGETS_END);
+  const full =
+    made == 0 && queued != 0 && (first >= <u32>JIT_REGION_MAX - 1 || nextTarget + 0x10010 > <u32>JIT_TARGETS_END);
   queued = 0;
   if (full) {
     dropRegions();

@@ -8,19 +8,19 @@ import {
   get,
   I32_ADD,
   I32_AND,
-  I32_EXTEND16_S,
   I32_EXTEND8_S,
+  I32_EXTEND16_S,
   I32_LOAD,
-  I32_LOAD16_S,
-  I32_LOAD16_U,
   I32_LOAD8_S,
   I32_LOAD8_U,
+  I32_LOAD16_S,
+  I32_LOAD16_U,
   I32_OR,
   I32_SHL,
   I32_SHR_U,
   I32_STORE,
-  I32_STORE16,
   I32_STORE8,
+  I32_STORE16,
   I32_WRAP,
   I64_ADD,
   I64_AND,
@@ -38,8 +38,8 @@ import {
   set,
   tee,
 } from "./emit";
-import { L_EA, L_ENTRY, L_HOST, L_TAG, L_V } from "./locals";
 import { branchExit } from "./labels";
+import { L_EA, L_ENTRY, L_HOST, L_TAG, L_V } from "./locals";
 
 const ZERO: u32 = 128;
 const RIP_BASE: u32 = 136;

@@ -1,16 +1,8 @@
-// A region: blocks reached from a hot one by direct branches, in up to PAGES pages, as one Wasm function.
-import {
-  JIT_BODY,
-  JIT_BODY_END,
-  JIT_CODE_END,
-  TE_ADDEND,
-  TE_EXEC,
-  TLB_ENTRY,
-} from "../abi/layout";
-import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { FLAG_CARRIES, FLAG_RESULT, GPR, JIT_WHY, LINEAR_MASK, MODE, RIP, TR_TABLE, TR_TAG } from "../abi/state";
-import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
-import { lineMask } from "../memory/frames";
+// A planned region as one Wasm function: structured loops from the dominator tree around the central node.
+import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
+import { R_IMM, RECORD_SIZE } from "../abi/record";
+import { FLAG_CARRIES, FLAG_RESULT, GPR, JIT_WHY, MODE, RIP, TR_TAG } from "../abi/state";
+import { BK_COUNT } from "../blocks/cache";
 import {
   beginBlock,
   beginInstruction,
@@ -21,7 +13,6 @@ import {
   place,
   ripNext,
   setR,
-  truncate,
   used,
   wide,
   written,
@@ -61,9 +52,9 @@ import {
   patchUnsigned,
   reserve,
   set,
-  tee,
   TYPE_I32,
   TYPE_I64,
+  tee,
   unsigned,
   W_BR_TABLE,
   W_END,
@@ -71,31 +62,22 @@ import {
 } from "./emit";
 import { pushCondition } from "./flags";
 import {
-  addNode,
-  analyse,
   blockOf,
-  clearGraph,
   dominates,
   ended,
   entryCount,
   entryNode,
   entryOf,
   fallOf,
-  findNode,
   idomOf,
   isLoop,
   isMerge,
-  makeEntry,
-  NODE_MAX,
-  nodeCount,
   NONE,
   orderAt,
   orderLength,
   recordsOf,
   retreats,
   ripOf,
-  setBody,
-  setSuccessors,
   takenOf,
 } from "./graph";
 import { generate, kindOf, memberOf } from "./instruction";
@@ -105,7 +87,6 @@ import {
   KIND_END,
   KIND_JCC,
   KIND_JCXZ,
-  KIND_JMP_E,
   KIND_JMP_REL,
   KIND_LOOP,
   KIND_RET,
@@ -143,170 +124,13 @@ import {
   LOCALS_I64,
   LOCALS_R,
 } from "./locals";
-import { addressable, isMemory, moveStack, probePush, readRm, readStackTop, storeAt } from "./operand";
+import { moveStack, probePush, readRm, readStackTop, storeAt } from "./operand";
+
+import { canonical, firstRecord, firstRip, span, targetOf } from "./plan";
 
 /** Label of the loop that starts at a node. */
 const LOOP_LABEL: u32 = 0x4000;
-const INSTRUCTIONS_MAX: u32 = 1200;
-/** Bytes between the first and the last block. */
-const SPAN_MAX: u64 = 0x8000;
-export const PAGES: u32 = 4;
-
-// what the region covers: PAGES x {u64 linear page, u32 host page, u32 -, u64 lines}
-export const pageList: usize = memory.data(96);
-export let pageCount: u32 = 0;
-export let total: u32 = 0; // instructions of all blocks: the longest path without a budget check
-export let firstRip: u64 = 0;
-export let span: u32 = 0;
 let targets: u32 = 0;
-
-/** Host address of code that is in the TLB, else 0. */
-function codeAt(rip: u64): u32 {
-  const linear = rip & load<u64>(LINEAR_MASK);
-  const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & 1023) * TLB_ENTRY;
-  return load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG)) ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
-}
-
-/** Notes that the region depends on these bytes. False: too many pages. */
-function cover(rip: u64, host: u32, bytes: u32): bool {
-  const page = rip >> 12;
-  for (let i: u32 = 0; i < pageCount; i++) {
-    const p = pageList + i * 24;
-    if (load<u64>(p) != page) continue;
-    store<u64>(p, load<u64>(p, 16) | lineMask(host, bytes), 16);
-    return true;
-  }
-  if (pageCount == PAGES) return false;
-  const p = pageList + pageCount * 24;
-  store<u64>(p, page);
-  store<u32>(p, host & ~0xfff, 8);
-  store<u64>(p, lineMask(host, bytes), 16);
-  pageCount++;
-  return true;
-}
-
-/** The node at rip, made when its block is decoded already and there is room; else NONE. */
-function reach(rip: u64): u32 {
-  const have = findNode(rip);
-  if (have != NONE) return have;
-  if (nodeCount == NODE_MAX) return NONE;
-  const host = codeAt(rip);
-  if (!host) return NONE;
-  const b = findBlock(host, load<u32>(MODE));
-  if (!b) return NONE;
-  const count = u32(load<u16>(b, BK_COUNT));
-  if (total + count > INSTRUCTIONS_MAX) return NONE;
-  const low = rip < firstRip ? rip : firstRip;
-  const high = rip > firstRip + span ? rip : firstRip + span;
-  if (high - low >= SPAN_MAX) return NONE;
-  if (!startsGenerated(b, rip)) return NONE;
-  if (!cover(rip, host, load<u16>(b, BK_BYTES))) return NONE;
-  total += count;
-  firstRip = low;
-  span = u32(high - low);
-  return addNode(rip, b);
-}
-
-function isTerminator(kind: u32): bool {
-  switch (kind) {
-    case KIND_JCC:
-    case KIND_JMP_REL:
-    case KIND_CALL_REL:
-    case KIND_RET:
-    case KIND_RET_IMM:
-    case KIND_JMP_E:
-    case KIND_CALL_E:
-    case KIND_LOOP:
-    case KIND_JCXZ:
-    case KIND_END:
-      return true;
-    default:
-      return false;
-  }
-}
-
-function canonical(rip: u64): bool {
-  return u64((i64(rip) << 16) >> 16) == rip;
-}
-
-/** Can this block-ending record be generated? */
-function terminates(rec: usize): bool {
-  const kind = kindOf(rec);
-  if (!isTerminator(kind)) return false;
-  if (kind == KIND_END) return true;
-  if (load<u8>(rec, R_SIZE) != (wide ? 8 : 4)) return false;
-  if ((kind == KIND_LOOP || kind == KIND_JCXZ) && load<u8>(rec, R_ADDR_SHIFT) != (wide ? 0 : 32)) return false;
-  if (kind == KIND_JMP_E || kind == KIND_CALL_E) return !isMemory(rec) || addressable(rec);
-  return true;
-}
-
-function firstRecord(b: u32): usize {
-  return b + BK_RECORDS;
-}
-
-/** Does generation get past the first instruction? The trial's output is thrown away. */
-function startsGenerated(b: u32, rip: u64): bool {
-  const rec = firstRecord(b);
-  beginBlock(rip, load<u16>(b, BK_COUNT));
-  beginInstruction(rec);
-  return tryRecord(rec);
-}
-
-function tryRecord(rec: usize): bool {
-  if (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) return terminates(rec);
-  emitTo(JIT_BODY, JIT_BODY_END);
-  clearLabels();
-  openBlock(LABEL_EXIT);
-  return generate(rec) && !overflow;
-}
-
-function targetOf(rec: usize, rip: u64): u64 {
-  return truncate(rip + load<u64>(rec, R_IMM));
-}
-
-/** How far a block can be generated, and where it leads. */
-function explore(n: u32): void {
-  const b = blockOf(n);
-  const rip = ripOf(n);
-  beginBlock(rip, load<u16>(b, BK_COUNT));
-  let rec = firstRecord(b);
-  let records: u32 = 0;
-  while (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
-    beginInstruction(rec);
-    if (!tryRecord(rec)) {
-      setBody(n, records, false);
-      return;
-    }
-    records++;
-    rec += RECORD_SIZE;
-  }
-  beginInstruction(rec);
-  if (!terminates(rec)) {
-    setBody(n, records, false);
-    return;
-  }
-  setBody(n, records, true);
-  const kind = kindOf(rec);
-  const next = ripNext();
-  let taken: u32 = NONE;
-  let fall: u32 = NONE;
-  if (kind == KIND_END) fall = reach(next);
-  else if (kind == KIND_JCC || kind == KIND_LOOP || kind == KIND_JCXZ) {
-    taken = reach(targetOf(rec, rip));
-    fall = reach(next);
-  } else if (kind == KIND_JMP_REL) taken = reach(targetOf(rec, rip));
-  else if (kind == KIND_CALL_REL || kind == KIND_CALL_E) {
-    if (kind == KIND_CALL_REL) {
-      taken = reach(targetOf(rec, rip));
-      if (taken != NONE) makeEntry(taken);
-    }
-    const back = reach(next);
-    if (back != NONE) makeEntry(back);
-  }
-  setSuccessors(n, taken, fall);
-}
-
-// --- emission ---
 
 function exitTo(rip: u64): void {
   constR(rip);
@@ -573,22 +397,6 @@ function storeState(mask: u32): void {
   mem(I32_STORE, JIT_WHY);
 }
 
-/** Finds the blocks of the region at rip. False: nothing worth generating. */
-export function plan(rip: u64): bool {
-  beginRegion(load<u32>(MODE));
-  clearGraph();
-  pageCount = 0;
-  total = 0;
-  firstRip = rip;
-  span = 0;
-  const first = reach(rip);
-  if (first == NONE) return false;
-  makeEntry(first);
-  for (let n: u32 = 1; n < nodeCount; n++) explore(n);
-  analyse();
-  return true;
-}
-
 /** Emits the planned region at `at` as a function body with its size. Returns the end, 0: it does not fit. */
 export function emitRegion(at: u32, targetTable: u32): u32 {
   targets = targetTable;
@@ -620,18 +428,4 @@ export function emitRegion(at: u32, targetTable: u32): u32 {
   if (overflow) return 0;
   patchUnsigned(size, emitted() - size - 5);
   return emitted();
-}
-
-/** Fills the table of branch targets: entry number of each offset from firstRip, 0 elsewhere. */
-export function fillTargets(table: u32): void {
-  memory.fill(table, 0, (span + 1) << 1);
-  for (let i: u32 = 0; i < entryCount; i++) {
-    const n = entryNode(i);
-    store<u16>(table + (u32(ripOf(n) - firstRip) << 1), entryOf(n));
-  }
-}
-
-/** Host address of the block of an entry. */
-export function entryBlock(i: u32): u32 {
-  return blockOf(entryNode(i));
 }

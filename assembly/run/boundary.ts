@@ -30,7 +30,7 @@ import {
 import { dropAllBlocks, invalidate } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
-<<<<<<< HEAD
+import { dropRegions, dropWritten } from "../jit/manage";
 import {
   clearCodeWrites,
   codeWriteBytes,
@@ -38,10 +38,6 @@ import {
   codeWritesOverflow,
   codeWritesPending,
 } from "../memory/frames";
-=======
-import { clearCodeWrites, codeWriteBytes, codeWriteHost, codeWritesOverflow, codeWritesPending } from "../memory/frames";
-import { dropRegions, dropWritten } from "../jit/manage";
->>>>>>> e68a0ef (JIT: regions (work in progress))
 import { commit, discard } from "../memory/staging";
 import { FLAG_IF } from "../state/flags";
 import { raiseDebugTrap, raiseSoft } from "../state/stop";

@@ -41,13 +41,10 @@ export interface CoreExports {
   /** CPUID as the model answers it, into COMM_CPUID. */
   cpuid(leaf: number, subleaf: number): void;
   tsc(): bigint;
-<<<<<<< HEAD
   /** Decodes up to 15 bytes at COMM_BYTES; mode: ModeBit. 7:0 length, 8 raises #UD, 9 over 15 bytes; 0: bytes are missing. */
   decodeOnly(bytes: number, mode: number): number;
-=======
   /** Code is generated for blocks that ran `threshold` times; 0: never. */
   setJit(threshold: number): void;
->>>>>>> e68a0ef (JIT: regions (work in progress))
 
   // --- VMX for the host (VmxResult) ---
   /** Puts the processor in 64-bit root operation: 0x3A locked, CR0/CR4/EFER legal, VMXON done with the region at `vmxon`. */
