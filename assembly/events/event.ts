@@ -51,11 +51,12 @@ export function takeEvent(): void {
   if ((type == EventType.Exception || type == EventType.Trap) && vector == VEC_DB) recordDebugException(payload);
 }
 
-/** RF is 1 for faults but instruction breakpoints, 0 after an instruction. @sdm 3B "Instruction-Breakpoint Exception Condition" */
+/** RF is 1 for faults but instruction breakpoints; a trap has what the instruction left: 1 inside a REP. @sdm 3B "Instruction-Breakpoint Exception Condition" */
 function imageOfFlags(software: bool, injected: bool, payload: u64): u64 {
   const flags = getRflags();
   if (injected) return flags;
-  if (software || type == EventType.Trap) return flags & ~(<u64>FLAG_RF);
+  if (type == EventType.Trap) return flags;
+  if (software) return flags & ~(<u64>FLAG_RF);
   if (type != EventType.Exception || (vector == VEC_DB && !(payload & DR6_BD))) return flags;
   return flags | FLAG_RF;
 }

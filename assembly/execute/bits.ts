@@ -70,19 +70,20 @@ function bitMemory<T>(rec: usize, k: BitOp, displacement: u64, n: u32): void {
   if (at) store<T>(at, change<T>(k, load<T>(at), n));
 }
 
-/** ZF from the source, the other arithmetic flags undefined. A zero source leaves the destination alone, as processors do. */
+/** ZF from the source, the other arithmetic flags undefined. A zero source leaves the destination
+ * alone, all 64 bits of it, as processors do. */
 export function bsf<T>(rec: usize): void {
   const v = readRmSource<T>(rec);
   if (aborted()) return;
   store<u64>(FLAG_RESULT, u64(v != 0));
-  setDst<T>(rec, v ? (ctz<u64>(u64(v)) as T) : dst<T>(rec));
+  if (v) setDst<T>(rec, ctz<u64>(u64(v)) as T);
 }
 
 export function bsr<T>(rec: usize): void {
   const v = readRmSource<T>(rec);
   if (aborted()) return;
   store<u64>(FLAG_RESULT, u64(v != 0));
-  setDst<T>(rec, v ? ((63 - clz<u64>(u64(v))) as T) : dst<T>(rec));
+  if (v) setDst<T>(rec, (63 - clz<u64>(u64(v))) as T);
 }
 
 export function cmpxchg<T>(rec: usize): void {

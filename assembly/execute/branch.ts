@@ -4,7 +4,7 @@ import { BLOCK_RIP, CODE_END, MODE, ModeBit, RCX, RIP } from "../abi/state";
 import { getZF } from "../state/flags";
 import { aborted, raiseError } from "../state/stop";
 import { readRm } from "./operands";
-import { drop, push, top } from "./stack";
+import { drop, probePush, top } from "./stack";
 
 /** Can a near branch go there? Else #GP(0), on the branch itself. */
 function reachable(target: u64): bool {
@@ -29,9 +29,17 @@ export function jmpRel(rec: usize): void {
   jump(rec);
 }
 
+/** The stack is checked before the target, as processors do. */
+function callTo<T>(target: u64): void {
+  const at = probePush<T>();
+  if (!at || !reachable(target)) return;
+  store<T>(at, load<T>(RIP));
+  drop(0 - u64(sizeof<T>()));
+  store<u64>(RIP, target);
+}
+
 export function callRel<T>(rec: usize): void {
-  const target = relative(rec);
-  if (reachable(target) && push<T>(load<T>(RIP))) store<u64>(RIP, target);
+  callTo<T>(relative(rec));
 }
 
 export function jmpE<T>(rec: usize): void {
@@ -41,7 +49,7 @@ export function jmpE<T>(rec: usize): void {
 
 export function callE<T>(rec: usize): void {
   const target = u64(readRm<T>(rec));
-  if (!aborted() && reachable(target) && push<T>(load<T>(RIP))) store<u64>(RIP, target);
+  if (!aborted()) callTo<T>(target);
 }
 
 export function ret<T>(_rec: usize): void {

@@ -27,6 +27,11 @@ export function push<T>(value: T): bool {
   return true;
 }
 
+/** Address to store a pushed value at, 0: faulted. */
+export function probePush<T>(): u32 {
+  return probeWrite(SEG_SS, (load<u64>(RSP) - sizeof<T>()) & stackMask(), sizeof<T>());
+}
+
 /** The value on top; test aborted(). The caller moves the pointer with drop(). */
 export function top<T>(): T {
   return readMem<T>(SEG_SS, load<u64>(RSP) & stackMask());
@@ -75,28 +80,18 @@ export function popE<T>(rec: usize): void {
   else store<u64>(RSP, old);
 }
 
+/** Eight probes in the order of the pushes, then eight stores. */
 export function pusha<T>(_rec: usize): void {
   const size: u32 = sizeof<T>();
   const mask = stackMask();
-  const sp = (load<u64>(RSP) - size * 8) & mask;
-  if (sp + size * 8 - 1 > mask) {
-    pushaWrapped<T>(sp, mask);
-    return;
-  }
-  const at = probeWrite(SEG_SS, sp, size * 8);
-  if (!at) return;
-  for (let i: u32 = 0; i < 8; i++) store<T>(at + (7 - i) * size, load<T>(GPR + (i << 3)));
-  setStackPointer(sp);
-}
-
-/** The frame runs over the end of a 16-bit stack: eight probes, then eight stores. */
-function pushaWrapped<T>(sp: u64, mask: u64): void {
+  const sp = load<u64>(RSP);
   for (let i: u32 = 0; i < 8; i++) {
-    const at = probeWrite(SEG_SS, (sp + i * sizeof<T>()) & mask, sizeof<T>());
+    const at = probeWrite(SEG_SS, (sp - (i + 1) * size) & mask, size);
     if (!at) return;
-    store<T>(at, load<T>(GPR + ((7 - i) << 3)));
+    store<u32>(places + (i << 2), at);
   }
-  setStackPointer(sp);
+  for (let i: u32 = 0; i < 8; i++) store<T>(load<u32>(places + (i << 2)), load<T>(GPR + (i << 3)));
+  setStackPointer((sp - 8 * size) & mask);
 }
 
 export function popa<T>(_rec: usize): void {
@@ -132,12 +127,12 @@ export function enter<T>(rec: usize): void {
   let sp = (load<u64>(RSP) - size) & mask;
   const frame = sp;
   const count: u32 = level == 0 ? 1 : level + 1;
-  // every read and probe comes before the first store
-  for (let i: u32 = 1; i < level; i++) {
-    store<u64>(links + (i << 3), u64(readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask)));
-    if (aborted()) return;
-  }
+  // every read and probe comes before the first store, in the order of the pushes
   for (let i: u32 = 0; i < count; i++) {
+    if (i > 0 && i < level) {
+      readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask);
+      if (aborted()) return;
+    }
     const at = probeWrite(SEG_SS, (frame - i * size) & mask, sizeof<T>());
     if (!at) return;
     store<u32>(places + (i << 2), at);
@@ -145,18 +140,18 @@ export function enter<T>(rec: usize): void {
   const end = (frame - (count - 1) * size - bytes) & mask;
   if (!touch<T>(end)) return;
   store<T>(load<u32>(places), load<T>(RBP));
-  for (let i: u32 = 1; i < level; i++) store<T>(load<u32>(places + (i << 2)), load<T>(links + (i << 3)));
-  if (level) {
-    // the new frame pointer, in the stack's width
-    store<T>(load<u32>(places + (level << 2)), (mask == 0xffff ? (load<u64>(RBP) & ~mask) | frame : frame) as T);
+  // a frame pointer may be one that was pushed just now
+  for (let i: u32 = 1; i < level; i++) {
+    store<T>(load<u32>(places + (i << 2)), readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask));
   }
+  if (level) {
+    store<T>(load<u32>(places + (level << 2)), frame as T);
+  }
+  // a 16-bit stack pointer is extended with zeros
+  setRegister<T>(RBP - GPR, frame as T);
   sp = end;
-  if (mask == 0xffff) {
-    setRegister<T>(RBP - GPR, ((load<u64>(RBP) & 0xffff0000) | frame) as T);
-  } else setRegister<T>(RBP - GPR, frame as T);
   setStackPointer(sp);
 }
-const links: usize = memory.data(256); // u64 each
 const places: usize = memory.data(132); // u32 each
 
 /** A write at the final stack pointer must be possible; it writes back what is there. */

@@ -1,10 +1,23 @@
 // MOVS STOS LODS CMPS SCAS, with REP. Registers are committed after each iteration, so a fault or a slice's end in the
 // middle leaves a resumable state. Runs of plain memory are moved page by page.
 import { R_ADDR_SHIFT, R_FLAGS, RecordFlag } from "../abi/record";
-import { EFLAGS_REST, RAX, RCX, RDI, RSI, SEG_ES, STOP, StopBit, WORK, WORK_LIMIT } from "../abi/state";
+import {
+  EFLAGS_REST,
+  FLAG_CARRIES,
+  FLAG_RESULT,
+  RAX,
+  RCX,
+  RDI,
+  RSI,
+  SEG_ES,
+  STOP,
+  StopBit,
+  WORK,
+  WORK_LIMIT,
+} from "../abi/state";
 import { plainRead, plainWrite, probeWrite, readMem } from "../memory/access";
 import { commit } from "../memory/staging";
-import { FLAG_DF, getZF } from "../state/flags";
+import { FLAG_DF, FLAG_TF, getZF } from "../state/flags";
 import { aborted, stop } from "../state/stop";
 import { flagsOfSub } from "./alu";
 import { segmentOf, setRegister } from "./operands";
@@ -30,6 +43,21 @@ function step<T>(): u64 {
   return load<u32>(EFLAGS_REST) & FLAG_DF ? 0 - u64(sizeof<T>()) : u64(sizeof<T>());
 }
 
+/**
+ * A REP with 32-bit addresses in 64-bit mode clears the upper halves of RCX and the pointers given (bit 0 RSI, bit 1
+ * RDI) before anything else, even where the count is zero or the first access faults. The manual is silent; processors do.
+ */
+function clearUpper(rec: usize, pointers: u32): void {
+  if (load<u8>(rec, R_ADDR_SHIFT) != 32) return;
+  store<u64>(RCX, load<u32>(RCX));
+  if (pointers & 1) store<u64>(RSI, load<u32>(RSI));
+  if (pointers & 2) store<u64>(RDI, load<u32>(RDI));
+}
+
+function stepping(): bool {
+  return (load<u32>(EFLAGS_REST) & FLAG_TF) != 0;
+}
+
 function repeats(rec: usize): bool {
   return (load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne)) != 0;
 }
@@ -41,6 +69,11 @@ function goOn(rec: usize, n: u64, bytes: u32): bool {
   bytesDone += bytes;
   const s = load<u32>(STOP);
   if (s & StopBit.Commit) commit();
+  if (stepping()) {
+    // a single-step trap after each iteration
+    stop(StopBit.Repeat);
+    return false;
+  }
   if (load<u32>(STOP)) {
     // the stored bytes may be this very instruction, or something became pending: look before going on
     stop(StopBit.Repeat);
@@ -71,13 +104,14 @@ export function movs<T>(rec: usize): void {
     moveOne<T>(rec, seg, by);
     return;
   }
+  clearUpper(rec, 3);
   if (truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
     const count = truncated(rec, load<u64>(RCX));
     const from = truncated(rec, load<u64>(RSI));
     const to = truncated(rec, load<u64>(RDI));
     let n: u64 = 0;
-    if (i64(by) > 0) {
+    if (i64(by) > 0 && !stepping()) {
       n = runLength<T>(from, count);
       n = runLength<T>(to, n);
     }
@@ -117,10 +151,11 @@ export function stos<T>(rec: usize): void {
     storeOne<T>(rec, v, by);
     return;
   }
+  clearUpper(rec, 2);
   if (truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
     const to = truncated(rec, load<u64>(RDI));
-    const n = i64(by) > 0 ? runLength<T>(to, truncated(rec, load<u64>(RCX))) : 0;
+    const n = i64(by) > 0 && !stepping() ? runLength<T>(to, truncated(rec, load<u64>(RCX))) : 0;
     if (n > 1) {
       const bytes = u32(n) * sizeof<T>();
       const dst = plainWrite(SEG_ES, to, bytes);
@@ -149,6 +184,7 @@ export function lods<T>(rec: usize): void {
   const seg = segmentOf(rec);
   const by = step<T>();
   const rep = repeats(rec);
+  if (rep) clearUpper(rec, 0);
   if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
     const v = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
@@ -164,16 +200,26 @@ function wanted(rec: usize): bool {
   return load<u8>(rec, R_FLAGS) & RecordFlag.Repne ? getZF() == 0 : getZF() != 0;
 }
 
+/** A fault in the middle gives back the flags from before. @sdm 2B "REP/REPE/REPZ/REPNE/REPNZ" */
+function restoreFlags(result: u64, carries: u32): void {
+  store<u64>(FLAG_RESULT, result);
+  store<u32>(FLAG_CARRIES, carries);
+}
+
+/** The operand at RDI is read first. */
 export function cmps<T>(rec: usize): void {
   const seg = segmentOf(rec);
   const by = step<T>();
   const rep = repeats(rec);
+  const result = load<u64>(FLAG_RESULT);
+  const carries = load<u32>(FLAG_CARRIES);
+  if (rep) clearUpper(rec, 0);
   if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
-    const a = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
-    if (aborted()) return;
     const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
-    if (aborted()) return;
+    if (aborted()) return restoreFlags(result, carries);
+    const a = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
+    if (aborted()) return restoreFlags(result, carries);
     flagsOfSub<T>(a, b, (a - b) as T);
     advance(rec, RSI, by);
     advance(rec, RDI, by);
@@ -190,10 +236,13 @@ export function scas<T>(rec: usize): void {
   const by = step<T>();
   const rep = repeats(rec);
   const a = load<T>(RAX);
+  const result = load<u64>(FLAG_RESULT);
+  const carries = load<u32>(FLAG_CARRIES);
+  if (rep) clearUpper(rec, 0);
   if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
     const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
-    if (aborted()) return;
+    if (aborted()) return restoreFlags(result, carries);
     flagsOfSub<T>(a, b, (a - b) as T);
     advance(rec, RDI, by);
     if (!rep) return;

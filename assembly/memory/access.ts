@@ -108,7 +108,7 @@ function segmentOk(seg: u32, ea: u64, size: u32, write: bool): bool {
     if ((attr & 0xc) == 4 && attr & 0x10) {
       const top: u64 = attr & 0x4000 ? 0xffffffff : 0xffff;
       ok = ea > limit && last <= top;
-    } else ok = last <= limit;
+    } else ok = last <= limit || limit == 0xffffffff; // at 4 GiB addresses wrap, as on processors; the manual leaves it open
   }
   if (!ok) raiseError(vector, 0);
   return ok;

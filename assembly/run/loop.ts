@@ -88,12 +88,13 @@ function stepOne(): void {
   // bytes are fetched one page at a time and only as far as the instruction reaches
   while (length == 0) {
     const at = rip + have;
-    if (at >= load<u64>(CODE_END)) {
+    const wide = load<u64>(LINEAR_MASK) != 0xffffffff;
+    if (!wide && at >= load<u64>(CODE_END)) {
       raiseError(13, 0);
       return;
     }
     const linear = (base + at) & load<u64>(LINEAR_MASK);
-    if (u64((i64(linear) << 16) >> 16) != linear && load<u64>(LINEAR_MASK) != 0xffffffff) {
+    if (u64((i64(linear) << 16) >> 16) != linear && wide) {
       raiseError(13, 0);
       return;
     }
@@ -101,7 +102,7 @@ function stepOne(): void {
     if (from == 0) return;
     let n = min<u32>(15 - have, 4096 - (u32(linear) & 0xfff));
     const room = load<u64>(CODE_END) - at;
-    if (u64(n) > room) n = u32(room);
+    if (!wide && u64(n) > room) n = u32(room);
     if (from == 1) memory.fill(bytes + have, 0xff, n);
     else memory.copy(bytes + have, from, n);
     have += n;
@@ -117,7 +118,9 @@ function stepOne(): void {
   if (rf && load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
     store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | rf);
   }
-  if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat))) {
+  if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host))) {
+    // in the middle of a REP the trap's frame has RF
+    if (load<u32>(STOP) & StopBit.Repeat) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
     store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | 0x4000);
     store<u32>(EXTRA, 1);
   }
@@ -133,10 +136,9 @@ function stretch(limit: u64): void {
     let host: u32;
     if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) host = u32(linear) + load<u32>(e, TE_ADDEND);
     else {
-      if (
-        rip >= load<u64>(CODE_END) ||
-        (load<u64>(LINEAR_MASK) != 0xffffffff && u64((i64(linear) << 16) >> 16) != linear)
-      ) {
+      // the last byte of the 64-bit address space has no address after it
+      const wide = load<u64>(LINEAR_MASK) != 0xffffffff;
+      if (wide ? u64((i64(linear) << 16) >> 16) != linear : rip >= load<u64>(CODE_END)) {
         raiseError(13, 0);
         return;
       }

@@ -1,0 +1,105 @@
+/**
+ * npm run oracle:native -- [--cases N] [--seed S] [--from N] [--keep-going] [--record FILE]
+ *
+ * Runs generated cases on this machine's processor and on the emulator, and compares. Stops at the first difference,
+ * made as small as possible; --keep-going counts them by kind. Ctrl-C says where to go on with --from.
+ */
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { type Case, makeCase } from "./cases.ts";
+import { pack, type Recorded } from "./fixture.ts";
+import { Harness } from "./native.ts";
+import { differences, NotBuilt, Replayer } from "./replay.ts";
+import { report } from "./report.ts";
+import type { Result } from "./result.ts";
+
+const BATCH = 4000;
+
+const { values } = parseArgs({
+  options: {
+    cases: { type: "string", default: "1000000" },
+    seed: { type: "string", default: "1" },
+    from: { type: "string", default: "0" },
+    record: { type: "string" },
+    "keep-going": { type: "boolean", default: false },
+  },
+});
+const [cases, seed, from] = [Number(values.cases), Number(values.seed), Number(values.from)];
+if (![cases, seed, from].every((n) => Number.isSafeInteger(n) && n >= 0)) {
+  console.error("--cases, --seed and --from take whole numbers");
+  process.exit(2);
+}
+
+let interrupted = false;
+process.once("SIGINT", () => {
+  interrupted = true;
+});
+
+const harness = new Harness();
+const replayer = new Replayer();
+const started = performance.now();
+const kinds = new Map<string, { count: number; example: number }>();
+const recorded: Recorded[] = [];
+let notBuilt = 0;
+let failed = 0;
+
+function compare(c: Case, native: Result): string[] | undefined {
+  try {
+    return differences(c, native, replayer.run(c));
+  } catch (error) {
+    if (!(error instanceof NotBuilt)) throw error;
+    notBuilt++;
+    return undefined;
+  }
+}
+
+async function one(n: number, c: Case, native: Result): Promise<boolean> {
+  const diff = compare(c, native);
+  if (diff?.length === 0 && values.record) recorded.push({ case: c, result: native });
+  if (!diff?.length) return true;
+  failed++;
+  const kind = diff.map((d) => d.split(" ")[0]).join(" ");
+  const seen = kinds.get(kind);
+  kinds.set(kind, { count: (seen?.count ?? 0) + 1, example: seen?.example ?? n });
+  if (values["keep-going"]) return true;
+  console.log(await report(seed, n, harness, replayer));
+  return false;
+}
+
+function progress(done: number): void {
+  const rate = Math.round(done / ((performance.now() - started) / 1000));
+  const text = `${done} of ${cases} cases, ${rate} a second, ${failed} differ, ${notBuilt} not built`;
+  if (process.stderr.isTTY) process.stderr.write(`\r${text}`);
+  else if (done % (BATCH * 100) === 0 || done === cases) console.error(text);
+}
+
+let done = 0;
+let next = harness.run(batch(0));
+function batch(at: number): Case[] {
+  return Array.from({ length: Math.min(BATCH, cases - at) }, (_, i) => makeCase(seed, from + at + i));
+}
+let list = batch(0);
+run: while (done < cases && !interrupted) {
+  const results = await next;
+  const at = done + list.length;
+  const following = at < cases ? batch(at) : [];
+  if (following.length && values["keep-going"]) next = harness.run(following);
+  for (const [i, c] of list.entries()) {
+    if (!(await one(from + done + i, c, results[i]!))) {
+      done += i;
+      break run;
+    }
+  }
+  if (following.length && !values["keep-going"]) next = harness.run(following);
+  done = at;
+  list = following;
+  progress(done);
+}
+harness.close();
+if (process.stderr.isTTY) console.error();
+if (interrupted) console.error(`interrupted: go on with --seed ${seed} --from ${from + done}`);
+for (const [kind, { count, example }] of kinds) {
+  if (values["keep-going"]) console.log(`${count} x ${kind}, the first is case ${example}`);
+}
+if (values.record) writeFileSync(values.record, pack(recorded));
+process.exitCode = failed ? 1 : interrupted ? 130 : 0;
