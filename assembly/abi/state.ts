@@ -158,7 +158,12 @@ export const RANDOM = 0x1508; // u64 state of the generator behind RDRAND and RD
 
 export const JIT_WHY = 0x1510; // u32 why a region was left: 1 = the instruction at RIP must run in the interpreter
 
-export const STATE_END = 0x1518;
+// --- debug ---
+export const EV_DEFERRED = 0x1518; // u32 1: EV_* holds a fault that comes before the next instruction
+export const DEBUG_WATCH = 0x151c; // u32 WatchBit: what the breakpoints that DR7 enables ask for
+export const DEBUG_HITS = 0x1520; // u32 breakpoints that the running instruction has met
+
+export const STATE_END = 0x1528;
 
 export const enum ModeBit {
   Code32 = 1, // CS.D, outside 64-bit mode
@@ -208,6 +213,12 @@ export const enum VmxBit {
   On = 1, // in VMX operation
   NonRoot = 2,
   HostEntered = 4, // the entry came from the host, so the exit returns to it
+}
+
+export const enum WatchBit {
+  Code = 1,
+  Data = 2,
+  Io = 4,
 }
 
 export const enum HookBit {

@@ -70,9 +70,12 @@ export const DR6_WRITABLE = 0xe00f; // B0-B3 BD BS BT
 export const DR6_BREAKPOINTS = 0xf;
 export const DR6_BD = 0x2000;
 export const DR6_BS = 0x4000;
+export const DR6_BT = 0x8000; // task switch: T bit of the TSS
 export const DR7_FIXED = 0x400;
 export const DR7_WRITABLE: u32 = 0xffff23ff;
 export const DR7_GD = 0x2000;
+export const DR7_LOCAL = 0x155; // L0-L3 LE: a task switch clears them
+export const DR7_ENABLED = 0xff; // L0-L3 G0-G3
 
 // --- segment attributes, VMCS access-rights format ---
 export const SA_TYPE = 0xf;

@@ -1,5 +1,4 @@
 // Protected mode and vm86: 16- and 32-bit interrupt and trap gates. @sdm 2A "INT n/INTO/INT3/INT1-Call to Interrupt Procedure"
-import { RunCode } from "../abi/run";
 import {
   CPL,
   EFLAGS_REST,
@@ -33,7 +32,7 @@ import {
   VEC_NP,
 } from "../abi/x86";
 import { readSystem } from "../memory/access";
-import { aborted, stopHost } from "../state/stop";
+import { aborted } from "../state/stop";
 import {
   attrDpl,
   descriptorAddress,
@@ -54,6 +53,7 @@ import { frameCount, frameProbeCurrent, framePush, frameStart, frameStore } from
 import { loadInnerStack, probeInnerFrame, selectInnerStack } from "../system/innerStack";
 import { cpl, recomputeMode, vm86 } from "../system/mode";
 import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
+import { switchTask, TASK_DONE, TaskSource } from "../system/taskSwitch";
 import { mergeSp, stackMask } from "../system/width";
 import { checksDpl, errorCode, ext, fail, flagsImage, hasError, returnRip, vector } from "./event";
 
@@ -72,8 +72,8 @@ export function deliverProtected(): bool {
   if (checksDpl && attrDpl(gateAttr) < cpl()) return fail(VEC_GP, gateError);
   if (!(gateAttr & SA_P)) return fail(VEC_NP, gateError);
   if (type == TYPE_TASK_GATE) {
-    stopHost(RunCode.Unimplemented);
-    return false;
+    const selector = gateSelector(gate);
+    return switchTask(selector, TaskSource.Gate, returnRip, flagsImage, ext, 0, hasError, errorCode) == TASK_DONE;
   }
   return throughGate(gate, type);
 }

@@ -1,6 +1,5 @@
 // Far JMP and CALL. @sdm 2A "JMP-Jump", "CALL-Call Procedure"
 import { R_FAR_OFFSET, R_FAR_SELECTOR, R_SIZE } from "../abi/record";
-import { RunCode } from "../abi/run";
 import { RIP, RSP, SEG_CS, SEGS, SG_LIMIT } from "../abi/state";
 import {
   SA_S,
@@ -14,7 +13,7 @@ import {
   VEC_GP,
 } from "../abi/x86";
 import { readMem } from "../memory/access";
-import { aborted, stopHost } from "../state/stop";
+import { aborted } from "../state/stop";
 import {
   attrDpl,
   descriptorAttr,
@@ -31,13 +30,14 @@ import { mergeSp, sizeMask, stackMask } from "../system/width";
 import { throughCallGate } from "./callGate";
 import { chooseCode, fault, sameLevel } from "./farTarget";
 import { effectiveAddress, segmentOf } from "./operands";
+import { toTask } from "./task";
 
 export function jmpFarPtr(rec: usize): void {
-  transfer(load<u16>(rec, R_FAR_SELECTOR), <u64>load<u32>(rec, R_FAR_OFFSET), load<u8>(rec, R_SIZE), false);
+  transfer(load<u16>(rec, R_FAR_SELECTOR), <u64>load<u32>(rec, R_FAR_OFFSET), load<u8>(rec, R_SIZE), false, rec);
 }
 
 export function callFarPtr(rec: usize): void {
-  transfer(load<u16>(rec, R_FAR_SELECTOR), <u64>load<u32>(rec, R_FAR_OFFSET), load<u8>(rec, R_SIZE), true);
+  transfer(load<u16>(rec, R_FAR_SELECTOR), <u64>load<u32>(rec, R_FAR_OFFSET), load<u8>(rec, R_SIZE), true, rec);
 }
 
 export function jmpFarMem(rec: usize): void {
@@ -57,7 +57,7 @@ function transferMem(rec: usize, call: bool): void {
   if (aborted()) return;
   const selector = <u32>readMem<u16>(seg, ea + <u64>size);
   if (aborted()) return;
-  transfer(selector, offset, size, call);
+  transfer(selector, offset, size, call, rec);
 }
 
 function readSized(seg: u32, ea: u64, size: u32): u64 {
@@ -65,7 +65,7 @@ function readSized(seg: u32, ea: u64, size: u32): u64 {
   return size == 4 ? <u64>readMem<u32>(seg, ea) : <u64>readMem<u16>(seg, ea);
 }
 
-function transfer(selector: u32, target: u64, size: u32, call: bool): void {
+function transfer(selector: u32, target: u64, size: u32, call: bool, rec: usize): void {
   const offset = target & sizeMask(size);
   if (!protectedMode()) {
     real(selector, offset, size, call);
@@ -79,7 +79,7 @@ function transfer(selector: u32, target: u64, size: u32, call: bool): void {
   if (aborted()) return;
   const attr = descriptorAttr(d);
   if (!(attr & SA_S)) {
-    system(selector, d, attr, call);
+    system(selector, d, attr, call, rec);
     return;
   }
   const dpl = attrDpl(attr);
@@ -114,8 +114,8 @@ function real(selector: u32, offset: u64, size: u32, call: bool): void {
   recomputeMode();
 }
 
-/** Call gates; task gates and TSS descriptors do not exist in IA-32e mode. */
-function system(selector: u32, gate: u64, attr: u32, call: bool): void {
+/** Call gates, task gates, TSS descriptors; task gates and TSS descriptors do not exist in IA-32e mode. */
+function system(selector: u32, gate: u64, attr: u32, call: bool, rec: usize): void {
   const type = systemType(attr);
   const task = type == TYPE_TASK_GATE || type == TYPE_TSS16 || type == TYPE_TSS32;
   const legal = type == TYPE_CALL32 || (!longMode() && (type == TYPE_CALL16 || task));
@@ -124,9 +124,6 @@ function system(selector: u32, gate: u64, attr: u32, call: bool): void {
     fault(VEC_GP, selector & SEL_ERROR);
     return;
   }
-  if (task) {
-    stopHost(RunCode.Unimplemented);
-    return;
-  }
-  throughCallGate(selector, gate, call);
+  if (task) toTask(selector, gate, call, rec);
+  else throughCallGate(selector, gate, call);
 }

@@ -1,6 +1,5 @@
 // RETF and IRET. @sdm 2B "RET-Return from Procedure", 2A "IRET/IRETD/IRETQ-Interrupt Return"
 import { R_IMM, R_SIZE } from "../abi/record";
-import { RunCode } from "../abi/run";
 import {
   CPL,
   EFLAGS_REST,
@@ -30,7 +29,7 @@ import {
   UNBLOCKED_BY_IRET,
   VEC_GP,
 } from "../abi/x86";
-import { aborted, stopHost } from "../state/stop";
+import { aborted } from "../state/stop";
 import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system/flagControl";
 import { code64, cpl, longMode, protectedMode, recomputeMode, vm86 } from "../system/mode";
 import { setRealSegment, setVm86Segment } from "../system/segments";
@@ -47,6 +46,7 @@ import {
   fault,
   stackOperand,
 } from "./farTarget";
+import { returnToTask } from "./task";
 
 const VM86_LIMIT: u64 = 0xffff;
 /** IF and IOPL, besides the free ones, of an IRET in real mode. */
@@ -106,14 +106,14 @@ export function iret(rec: usize): void {
   const blocking = load<u32>(INTERRUPTIBILITY);
   const unblocks = (blocking & BLOCK_NMI) != 0 && iretUnblocksNmi();
   if (unblocks) store<u32>(INTERRUPTIBILITY, (blocking & ~BLOCK_NMI) | UNBLOCKED_BY_IRET);
-  iretAny(load<u8>(rec, R_SIZE));
+  iretAny(load<u8>(rec, R_SIZE), rec);
   // a fault or exit reports it; a stop for the host leaves no effect
   const stop = load<u32>(STOP);
   if (!unblocks || stop & (StopBit.Event | StopBit.Exit)) return;
   store<u32>(INTERRUPTIBILITY, stop & StopBit.Host ? blocking : load<u32>(INTERRUPTIBILITY) & ~UNBLOCKED_BY_IRET);
 }
 
-function iretAny(size: u32): void {
+function iretAny(size: u32, rec: usize): void {
   if (vm86()) {
     if (iopl() == 3) iretReal(size, true);
     else fault(VEC_GP, 0);
@@ -125,7 +125,7 @@ function iretAny(size: u32): void {
   }
   if (load<u32>(EFLAGS_REST) & FLAG_NT) {
     if (longMode()) fault(VEC_GP, 0);
-    else stopHost(RunCode.Unimplemented);
+    else returnToTask(rec);
     return;
   }
   iretProtected(size);

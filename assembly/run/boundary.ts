@@ -8,6 +8,7 @@ import {
   DELIVERING_ERROR,
   DELIVERING_ILEN,
   EFLAGS_REST,
+  EV_DEFERRED,
   EV_DELIVERED,
   EV_ERROR,
   EV_FAULTS,
@@ -40,7 +41,7 @@ import {
 } from "../memory/frames";
 import { commit, discard } from "../memory/staging";
 import { FLAG_IF } from "../state/flags";
-import { raiseDebugTrap, raiseSoft } from "../state/stop";
+import { raiseDebugTrap, raiseSoft, stop } from "../state/stop";
 import { interruptShadow } from "../system/shadow";
 import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
 import { pendingInjection } from "../vmx/entry";
@@ -166,6 +167,11 @@ export function settle(): i32 {
  */
 export function boundary(): i32 {
   if (pendingInjection()) return settle();
+  if (load<u32>(EV_DEFERRED)) {
+    store<u32>(EV_DEFERRED, 0);
+    stop(StopBit.Event);
+    return settle();
+  }
   const shadow = interruptShadow();
   let again: u32 = shadow ? LOOK_AFTER_ONE : 0;
   if (load<u64>(PENDING_DEBUG) && !(shadow & 2)) {

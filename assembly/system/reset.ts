@@ -9,11 +9,13 @@ import {
   CR3,
   CR4,
   CR8,
+  DEBUG_HITS,
   DELIVERING,
   DR0,
   DR6,
   DR7,
   EFER,
+  EV_DEFERRED,
   EXTRA,
   GDTR_BASE,
   GDTR_LIMIT,
@@ -157,6 +159,8 @@ export function initProcessor(): void {
   store<u32>(IDTR_LIMIT, 0xffff);
   store<u32>(STOP, 0);
   store<u32>(DELIVERING, 0);
+  store<u32>(EV_DEFERRED, 0);
+  store<u32>(DEBUG_HITS, 0);
   store<u32>(INTERRUPTIBILITY, 0);
   store<u32>(ACTIVITY, 0);
   store<u32>(PENDING_INTR, 0);

@@ -20,6 +20,7 @@ import {
   REASON_PML_FULL,
   REASON_PREEMPTION_TIMER,
   REASON_SIPI,
+  REASON_TASK_SWITCH,
   REASON_TPR_BELOW_THRESHOLD,
   REASON_TRIPLE_FAULT,
   REASON_VIRTUALIZED_EOI,
@@ -170,6 +171,10 @@ function savedRf(): u32 {
     case REASON_PREEMPTION_TIMER:
     case REASON_APIC_WRITE:
       return rf;
+    case REASON_TASK_SWITCH:
+      // what the old TSS would have taken: @sdm 3C "Saving RIP, RSP, RFLAGS, and SSP"
+      if (!(delivering & INFO_VALID) || infoType(delivering) >= <u32>EventType.SoftInt) return 0;
+      return faultKind(delivering, 0) ? FLAG_RF : rf;
     default:
       return 0;
   }
