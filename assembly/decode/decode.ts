@@ -335,7 +335,8 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   else if (flags & F_NATURAL) size = code64 ? 8 : 4;
   else if (code64) {
     if (flags & F_FORCE64) size = 8;
-    else if (rex & 8 && !(flags & F_NOQUAD)) size = 8;
+    else if (rex & 8)
+      size = flags & F_NOQUAD ? 4 : 8; // REX.W beats 66
     else if (operand16 && !(flags & F_NO16)) size = 2;
     else size = flags & F_DEFAULT64 ? 8 : 4;
   } else size = flags & F_NO16 || big != operand16 ? 4 : 2;

@@ -1668,10 +1668,10 @@ export function dispatch(rec: usize): usize {
         store<u64>(RIP, nextRip(rec)); wbinvd(rec); return rec;
       case 814: // movFromCr
         store<u64>(RIP, nextRip(rec)); movFromCr(rec); return rec;
-      case 815: // movFromDr
-        store<u64>(RIP, nextRip(rec)); movFromDr(rec); return rec;
-      case 816: // movToCr
+      case 815: // movToCr
         store<u64>(RIP, nextRip(rec)); movToCr(rec); return rec;
+      case 816: // movFromDr
+        store<u64>(RIP, nextRip(rec)); movFromDr(rec); return rec;
       case 817: // movToDr
         store<u64>(RIP, nextRip(rec)); movToDr(rec); return rec;
       case 818: // wrmsr

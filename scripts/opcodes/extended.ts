@@ -8,7 +8,7 @@ row("f3 0f bd", "lzcnt", "Gv,Ev", "lzcnt", "lzcnt else");
 row("np 0f 38 f0", "movbe", "Gv,Mv", "movbeLoad", "movbe");
 row("np 0f 38 f1", "movbe", "Mv,Gv", "movbeStore", "movbe");
 row("f2 0f 38 f0", "crc32", "Gy,Eb", "crc32Eb", "sse42");
-row("f2 0f 38 f1", "crc32", "Gd,Ev", "crc32Ev", "sse42");
+row("f2 0f 38 f1", "crc32", "Gu,Ev", "crc32Ev", "sse42");
 row("66 0f 38 f6", "adcx", "Gy,Ey", "adcx", "adx");
 row("f3 0f 38 f6", "adox", "Gy,Ey", "adox", "adx");
 row("66 0f 38 80", "invept", "Gn,Mo", "invept", "natural ends");

@@ -71,8 +71,8 @@ export function row(code: string, mnemonic: string, operands: string, handler: s
   let map = "one";
   if (parts.length > 1 && parts[0] === "0f") {
     parts.shift();
-    const escape = parts.length > 1 && /^3[8a]$/.test(parts[0]!) ? parts.shift()! : "";
-    map = `0f${escape}`;
+    const escaped = parts.length > 1 && /^3[8a]$/.test(parts[0]!) ? parts.shift()! : "";
+    map = `0f${escaped}`;
   }
   if (vex) map = `vex${map}`;
   const opcode = Number.parseInt(parts.shift() ?? "", 16);
@@ -97,4 +97,4 @@ export function row(code: string, mnemonic: string, operands: string, handler: s
 }
 
 export const hex = (n: number): string => n.toString(16).padStart(2, "0");
-export const cc = ["o", "no", "b", "nb", "z", "nz", "be", "nbe", "s", "ns", "p", "np", "l", "nl", "le", "nle"];
+export const cc = ["o", "no", "b", "ae", "e", "ne", "be", "a", "s", "ns", "p", "np", "l", "ge", "le", "g"];

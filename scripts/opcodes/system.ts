@@ -3,16 +3,16 @@ import { hex, row } from "./row.ts";
 
 row("0f 00 /0", "sldt", "RvMw", "sldt", "ends");
 row("0f 00 /1", "str", "RvMw", "str", "ends");
-row("0f 00 /2", "lldt", "RvMw", "lldt", "ends");
-row("0f 00 /3", "ltr", "RvMw", "ltr", "ends");
-row("0f 00 /4", "verr", "RvMw", "verr");
-row("0f 00 /5", "verw", "RvMw", "verw");
+row("0f 00 /2", "lldt", "Ew", "lldt", "ends");
+row("0f 00 /3", "ltr", "Ew", "ltr", "ends");
+row("0f 00 /4", "verr", "Ew", "verr");
+row("0f 00 /5", "verw", "Ew", "verw");
 row("0f 01 /0 mem", "sgdt", "Ms", "sgdt", "ends");
 row("0f 01 /1 mem", "sidt", "Ms", "sidt", "ends");
 row("0f 01 /2 mem", "lgdt", "Ms", "lgdt", "ends");
 row("0f 01 /3 mem", "lidt", "Ms", "lidt", "ends");
 row("0f 01 /4", "smsw", "RvMw", "smsw", "ends");
-row("0f 01 /6", "lmsw", "RvMw", "lmsw", "ends");
+row("0f 01 /6", "lmsw", "Ew", "lmsw", "ends");
 row("0f 01 /7 mem", "invlpg", "M", "invlpg", "ends");
 row("n0 0f 01 c1", "vmcall", "", "vmcall", "ends");
 row("n0 0f 01 c2", "vmlaunch", "", "vmlaunch", "ends");
@@ -36,9 +36,11 @@ row("0f 06", "clts", "", "clts", "ends");
 row("0f 07", "sysret|sysret|sysretq", "", "sysret", "ends");
 row("0f 08", "invd", "", "invd", "ends");
 row("0f 09", "wbinvd", "", "wbinvd", "ends");
-row("0f 20", "mov", "Rn,Cn", "movFromCr", "natural ends");
+for (const k of [0, 2, 3, 4]) {
+  row(`0f 20 /${k}`, "mov", "Rn,Cn", "movFromCr", "natural ends");
+  row(`0f 22 /${k}`, "mov", "Cn,Rn", "movToCr", "natural ends");
+}
 row("0f 21", "mov", "Rn,Dn", "movFromDr", "natural ends");
-row("0f 22", "mov", "Cn,Rn", "movToCr", "natural ends");
 row("0f 23", "mov", "Dn,Rn", "movToDr", "natural ends");
 row("0f 30", "wrmsr", "", "wrmsr", "ends");
 row("0f 31", "rdtsc", "", "rdtsc", "ends");
@@ -84,7 +86,8 @@ row("f3 0f c7 /7 reg", "rdpid", "Rn", "rdpid", "natural rdpid");
 row("0f 0d /0 mem", "prefetch", "Mb", "nop");
 row("0f 0d /1 mem", "prefetchw", "Mb", "nop");
 row("0f 0d /2 mem", "prefetchwt1", "Mb", "nop");
-for (let k = 3; k < 8; k++) row(`0f 0d /${k} mem`, "nop", "Ev,Gv", "nop");
+row("0f 0d /3 mem", "prefetchw", "Mb", "nop");
+for (let k = 4; k < 8; k++) row(`0f 0d /${k} mem`, "prefetch_reserved", "Mb", "nop");
 row("0f 0d reg", "nop", "Ev,Gv", "nop");
 for (const [k, name] of ["prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2"].entries()) {
   row(`0f 18 /${k} mem`, name, "Mb", "nop");

@@ -1,0 +1,2 @@
+export { type DisassembleOptions, type Disassembly, disassemble } from "./disassemble.ts";
+export type { DisassemblyMode } from "./fields.ts";
