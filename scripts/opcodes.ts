@@ -7,9 +7,10 @@
  * mnemonic   `a|b|c`: by operand size 16, 32, 64 bits.
  * operands   SDM letters: E rm, G reg, R rm that is a register, M rm that is memory, B VEX.vvvv, Z opcode register,
  *            I immediate, J branch, O moffs, A far pointer, S segment register, C and D control and debug register;
- *            b byte, w word, d doubleword, q quadword, v operand size, z 16 or 32, y and u 32 or 64 (u: 66 is for another operand), n 32 or 64 by mode, bs
- *            sign-extended byte, p far pointer, l address alone, s descriptor-table pseudo-descriptor, o 128 bits; RvMw: a register of
- *            operand size or a word in memory; XL the byte of XLAT.
+ *            b byte, w word, d doubleword, q quadword, v operand size, z 16 or 32, y 32 or 64, u likewise beside an
+ *            operand that 66 makes smaller, n 32 or 64 by mode, bs sign-extended byte, p far pointer, l address alone,
+ *            s descriptor-table pseudo-descriptor, o 128 bits; RvMw: a register of operand size or a word in memory;
+ *            XL the byte of XLAT.
  * handler    `family:member` names a member of an operation family; `name<T>` gets the operand size as type argument;
  *            `name` is called once for all sizes and reads R_SIZE; `ud` raises #UD: an instruction that no model has.
  * attributes lock: LOCK is legal with a memory destination;  ends: ends the block;  d64: 64-bit operands by default in

@@ -53,6 +53,7 @@ export class OperandWriter {
       o: 16,
       v: size,
       y: size === 8 ? 8 : 4,
+      u: size === 8 ? 8 : 4,
       z: size === 2 ? 2 : 4,
       n: size,
     };
