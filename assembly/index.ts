@@ -11,12 +11,13 @@ import { allocFrames, initFrames } from "./memory/frames";
 import { initRegions, mapRegion as mapFrames, physToHost, unmapRegion as unmapFrames } from "./memory/physical";
 import { run } from "./run/loop";
 import { getRflags, setRflags } from "./state/flags";
-import { answerCpuid } from "./system/cpuid";
+import { answerCpuid, cpuidChanged } from "./system/cpuid";
 import { recomputeMode } from "./system/mode";
 import { readMsr, writeMsr } from "./system/msr";
 import { initProcessor, resetProcessor } from "./system/reset";
 import { readTsc } from "./system/time";
 import { initSignal } from "./vmx/boundary";
+import { forgetVmcs } from "./vmx/cache";
 import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
@@ -31,10 +32,11 @@ export {
   hostVmread as vmread,
   hostVmresume as vmresume,
   hostVmwrite as vmwrite,
+  hostVmwriteHalves as vmwriteHalves,
   hostVmxoff as vmxoff,
   hostVmxon as vmxon,
 } from "./vmx/host";
-export { allocFrames, answerCpuid as cpuid, getRflags, physToHost, run, setJit, setRflags };
+export { allocFrames, answerCpuid as cpuid, cpuidChanged, getRflags, physToHost, run, setJit, setRflags };
 
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in
@@ -42,6 +44,7 @@ export function init(maxFrames: u32): u32 {
   initTlb();
   initBlocks();
   initJit();
+  cpuidChanged();
   resetProcessor();
   resetVmx();
   return 0;
@@ -72,6 +75,7 @@ export function reset(kind: u32): void {
 
 export function stateChanged(): void {
   recomputeMode();
+  forgetVmcs();
   store<u32>(EXTRA, 1);
 }
 

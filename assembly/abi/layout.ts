@@ -87,6 +87,7 @@ export const enum PageFlag {
   Watched = 16,
   DirtyLog = 32,
   WriteCached = 64, // some write TLB entry may exist; not a restriction
+  Vmcs = 128, // a VMCS region whose checks are cached
 }
 /** Flags that forbid a write TLB entry. */
-export const PAGE_NO_WRITE_ENTRY = 63;
+export const PAGE_NO_WRITE_ENTRY = 191;

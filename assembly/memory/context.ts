@@ -1,5 +1,5 @@
 // Address-space contexts of the TLB. A context number stands for everything a cached translation depends on besides
-// the tables themselves: CR3 (none when paging is off), the bits of TR_MODE, EPTP and VPID. Since a store to a frame
+// the tables themselves: CR3 (none when paging is off), the PDPTEs of PAE paging, the bits of TR_MODE, EPTP and VPID. Since a store to a frame
 // that served a walk flushes, an entry stays true for as long as its context number lives: MOV CR3 and VM entries
 // only choose another number.
 import { CONTEXTS, TE_ADDEND, TE_WRITE, TLB, TLB_ENTRIES, TLB_ENTRY, TLB_TABLE } from "../abi/layout";
@@ -8,6 +8,7 @@ import {
   CR0,
   CR3,
   EFLAGS_REST,
+  PDPTE,
   TAG_REAL,
   TR_EPTP,
   TR_MODE,
@@ -19,16 +20,32 @@ import {
 import { FLAG_AC } from "../state/flags";
 import { forgetPageTables } from "./frames";
 
-// CONTEXTS: WAYS entries of {u64 root, u64 eptp, u32 mode | vpid << 16, u32 number (0: free)}
+// CONTEXTS: WAYS entries of {u64 root, u64 eptp, u32 mode | vpid << 16, u32 number (0: free), 4 x u64 PDPTEs of PAE paging}
 const WAYS: u32 = 16;
-const ENTRY: u32 = 24;
+const ENTRY: u32 = 56;
 let nextWay: u32 = 0;
 let lastNumber: u32 = 0;
 
+function samePdptes(e: usize): bool {
+  return (
+    load<u64>(e, 24) == load<u64>(PDPTE) &&
+    load<u64>(e, 32) == load<u64>(PDPTE, 8) &&
+    load<u64>(e, 40) == load<u64>(PDPTE, 16) &&
+    load<u64>(e, 48) == load<u64>(PDPTE, 24)
+  );
+}
+
 function contextFor(root: u64, eptp: u64, key: u32): u64 {
+  const pdptes = (key & (TransBit.Paging | TransBit.Pae | TransBit.Long)) == (TransBit.Paging | TransBit.Pae);
   for (let i: u32 = 0; i < WAYS; i++) {
     const e = CONTEXTS + i * ENTRY;
-    if (load<u32>(e, 16) == key && load<u64>(e) == root && load<u64>(e, 8) == eptp && load<u32>(e, 20) != 0) {
+    if (
+      load<u32>(e, 16) == key &&
+      load<u64>(e) == root &&
+      load<u64>(e, 8) == eptp &&
+      load<u32>(e, 20) != 0 &&
+      (!pdptes || samePdptes(e))
+    ) {
       return u64(load<u32>(e, 20)) << 52;
     }
   }
@@ -42,10 +59,11 @@ function contextFor(root: u64, eptp: u64, key: u32): u64 {
   store<u64>(e, eptp, 8);
   store<u32>(e, key, 16);
   store<u32>(e, lastNumber, 20);
+  memory.copy(e + 24, PDPTE, 32);
   return u64(lastNumber) << 52;
 }
 
-/** Chooses the context of the present CR3, TR_MODE, EPTP and VPID. Called whenever one of them or RFLAGS.AC changes. */
+/** Chooses the context of the present CR3, PDPTEs, TR_MODE, EPTP and VPID. Called whenever one of them or RFLAGS.AC changes. */
 export function selectContext(): void {
   const mode = load<u32>(TR_MODE);
   let root: u64 = 0;
@@ -70,7 +88,7 @@ function clearTlb(): void {
 /** Rises with every flush. */
 export let flushCount: u32 = 0;
 
-/** Drops every cached translation. Whoever changes the PDPTE registers under an unchanged CR3 calls it too. */
+/** Drops every cached translation. */
 export function flushTlb(): void {
   flushCount++;
   memory.fill(CONTEXTS, 0, WAYS * ENTRY);

@@ -107,6 +107,18 @@ export function noteCode(host: u32, bytes: u32): void {
   restrict(host, PageFlag.Code);
 }
 
+/** Number of stores to watched frames. */
+export let watchedWrites: u32 = 0;
+
+/** Stores to this frame are counted from now on. */
+export function watchFrame(host: u32): void {
+  restrict(host, PageFlag.Vmcs);
+}
+
+export function unwatchFrame(host: u32): void {
+  clearPageFlag(host, PageFlag.Vmcs);
+}
+
 /** The frame served a page walk: a store to it drops what came from it. */
 export function notePageTable(host: u32): void {
   if (pageFlags(host) & PageFlag.PageTable) return;
@@ -136,6 +148,7 @@ export function noteWrite(host: u32, bytes: u32): void {
     stop(StopBit.Leave);
   }
   if (f & PageFlag.PageTable) flushTlb();
+  if (f & PageFlag.Vmcs) watchedWrites++;
 }
 
 /** noteWrite over a range of any length. */

@@ -35,9 +35,10 @@ import {
   SA_L,
   TYPE_TSS16_BUSY,
 } from "../abi/x86";
-import { flushTlb } from "../memory/context";
+import { selectContext } from "../memory/context";
 import { EPT_READ, eptWalk } from "../memory/ept";
 import { physRead64 } from "../memory/physical";
+import { cpuidGeneration } from "./cpuid";
 import { systemType } from "./descriptor";
 import {
   hasDe,
@@ -81,18 +82,12 @@ export function loadPdptes(cr3: u64): bool {
   const e2 = readPdpte(table + 16);
   const e3 = readPdpte(table + 24);
   if (badPdpte(e0) || badPdpte(e1) || badPdpte(e2) || badPdpte(e3)) return false;
-  setPdpte(0, e0);
-  setPdpte(8, e1);
-  setPdpte(16, e2);
-  setPdpte(24, e3);
+  store<u64>(PDPTE, e0);
+  store<u64>(PDPTE + 8, e1);
+  store<u64>(PDPTE + 16, e2);
+  store<u64>(PDPTE + 24, e3);
+  selectContext();
   return true;
-}
-
-/** Cached translations know CR3 only, so a changed register drops them. */
-function setPdpte(offset: u32, entry: u64): void {
-  if (load<u64>(PDPTE + offset) == entry) return;
-  store<u64>(PDPTE + offset, entry);
-  flushTlb();
 }
 
 export function badPdpte(entry: u64): bool {
@@ -149,8 +144,24 @@ export function writeCr3(value: u64): bool {
   return true;
 }
 
+let cr4Bits: u64 = 0;
+let eferBits: u64 = 0;
+let bitsGeneration: u32 = 0;
+
+function refreshBits(): void {
+  if (bitsGeneration == cpuidGeneration) return;
+  bitsGeneration = cpuidGeneration;
+  cr4Bits = modelCr4();
+  eferBits = modelEfer();
+}
+
 /** CR4 bits of the model. */
 export function cr4Supported(): u64 {
+  refreshBits();
+  return cr4Bits;
+}
+
+function modelCr4(): u64 {
   let bits: u64 = CR4_PCE;
   if (hasVme()) bits |= CR4_VME | CR4_PVI;
   if (hasTsc()) bits |= CR4_TSD;
@@ -196,6 +207,11 @@ export function writeCr8(value: u64): bool {
 
 /** EFER bits of the model. */
 export function eferSupported(): u64 {
+  refreshBits();
+  return eferBits;
+}
+
+function modelEfer(): u64 {
   let bits: u64 = 0;
   if (hasSyscall()) bits |= EFER_SCE;
   if (hasLongMode()) bits |= EFER_LME | EFER_LMA;

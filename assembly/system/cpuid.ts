@@ -57,9 +57,32 @@ export function modelCpuid(leaf: u32, subleaf: u32, register: u32): u32 {
   return at ? load<u32>(at + register) : 0;
 }
 
-/** Does the model have this feature bit? An empty table has every feature. */
+// the four registers of leaves 1, 7 and 80000001H
+const words: usize = memory.data(48);
+let wordsValid: bool = false;
+/** Rises when the table changes; what is derived from features is kept with the number it was computed for. */
+export let cpuidGeneration: u32 = 1;
+
+/** Must follow every change of the table. */
+export function cpuidChanged(): void {
+  wordsValid = false;
+  cpuidGeneration++;
+}
+
+function fillWords(): void {
+  const all = tableEmpty();
+  for (let i: u32 = 0; i < 12; i++) {
+    const leaf: u32 = i < 4 ? 1 : i < 8 ? 7 : EXTENDED + 1;
+    store<u32>(words + (i << 2), all ? 0xffffffff : modelCpuid(leaf, 0, CE_EAX + ((i & 3) << 2)));
+  }
+  wordsValid = true;
+}
+
+/** Does the model have this feature bit of leaf 1, 7 or 80000001H? An empty table has every feature. */
 export function feature(leaf: u32, register: u32, bit: u32): bool {
-  return tableEmpty() || ((modelCpuid(leaf, 0, register) >> bit) & 1) != 0;
+  if (!wordsValid) fillWords();
+  const row: u32 = leaf == 7 ? 16 : (leaf >> 31) << 5;
+  return ((load<u32>(words + row + (register - CE_EAX)) >> bit) & 1) != 0;
 }
 
 /** Leaves above the highest basic or extended one give the data of the highest basic leaf. */

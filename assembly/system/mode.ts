@@ -162,17 +162,19 @@ function flat(mode: u32): bool {
   return true;
 }
 
+/** 63:32 are undefined after 64-bit mode is left; here they are 0. @sdm 1 "General-Purpose Registers in 64-Bit Mode" */
+export function leaveMode64(before: u32, mode: u32): void {
+  if (!(before & ~mode & ModeBit.Code64)) return;
+  for (let r = 0; r < 8; r++) store<u64>(GPR + r * 8, <u64>load<u32>(GPR + r * 8));
+  store<u64>(RIP, <u64>load<u32>(RIP));
+}
+
 /** Must follow every change of CR0, CR3, CR4, EFER, CPL, CS, SS, RFLAGS.VM or RFLAGS.AC. */
 export function recomputeMode(): void {
-  const before = load<u32>(MODE);
   const mode = modeWord();
+  leaveMode64(load<u32>(MODE), mode);
   store<u32>(MODE, mode);
   const long = (mode & ModeBit.Code64) != 0;
-  if (before & ModeBit.Code64 && !long) {
-    // 63:32 are undefined after 64-bit mode is left; here they are 0 (SDM 1 "General-Purpose Registers in 64-Bit Mode")
-    for (let r = 0; r < 8; r++) store<u64>(GPR + r * 8, <u64>load<u32>(GPR + r * 8));
-    store<u64>(RIP, <u64>load<u32>(RIP));
-  }
   for (let seg: u32 = 0; seg <= <u32>SEG_TR; seg += SEG_SIZE) deriveSegment(seg);
   if (flat(mode)) store<u32>(MODE, mode | ModeBit.Flat);
   store<u64>(CODE_END, long ? ALL : <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);

@@ -48,9 +48,19 @@ import {
 import { Activity, BLOCK_MOV_SS, BLOCK_NMI, BLOCK_STI, VEC_PF } from "../abi/x86";
 import { stop } from "../state/stop";
 import { interruptShadow } from "../system/shadow";
-import { controlsValid } from "./entryControls";
+import {
+  CONTROLS_DIRTY,
+  checked,
+  dirtyGroups,
+  dropImage,
+  GUEST_DIRTY,
+  HOST_DIRTY,
+  HOST_IMAGE,
+  markDirty,
+} from "./cache";
+import { controlsValid, injectionValid } from "./entryControls";
 import { checkGuestState, injecting, STATE_VALID } from "./entryGuest";
-import { hostStateValid } from "./entryHost";
+import { addressSpaceFits, hostStateValid } from "./entryHost";
 import { loadGuestState } from "./entryLoad";
 import { failEntry } from "./exit";
 import { INFO_ERROR, INFO_VECTOR, infoType } from "./interruptionInfo";
@@ -103,6 +113,24 @@ export function pendingInjection(): bool {
   return true;
 }
 
+/** Controls and host state: 0, or the error number. Groups that were not written since their last check are good. */
+function checkControlsAndHost(): u32 {
+  const dirty = dirtyGroups();
+  if (dirty & CONTROLS_DIRTY) {
+    if (!controlsValid()) return ERROR_VM_ENTRY_INVALID_CONTROL_FIELD;
+    // the other checks depend on the controls
+    markDirty(HOST_DIRTY | GUEST_DIRTY);
+    checked(CONTROLS_DIRTY);
+  }
+  if (!injectionValid()) return ERROR_VM_ENTRY_INVALID_CONTROL_FIELD;
+  if (dirtyGroups() & HOST_DIRTY) {
+    if (!hostStateValid()) return ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD;
+    dropImage(HOST_IMAGE);
+    checked(HOST_DIRTY);
+  }
+  return addressSpaceFits() ? 0 : ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD;
+}
+
 /**
  * VMLAUNCH (launch) or VMRESUME. completed: instructions of the block up to and with this one (R_INDEX + 1), 0 when the
  * host calls, to which the exit then returns.
@@ -113,8 +141,8 @@ export function enterGuest(launch: bool, completed: u32): u32 {
   if (completed <= 1 && interruptShadow() & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
   if (launch && launched()) return vmFailValid(ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR);
   if (!launch && !launched()) return vmFailValid(ERROR_VMRESUME_CURRENT_VMCS_NOT_LAUNCHED);
-  if (!controlsValid()) return vmFailValid(ERROR_VM_ENTRY_INVALID_CONTROL_FIELD);
-  if (!hostStateValid()) return vmFailValid(ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD);
+  const error = checkControlsAndHost();
+  if (error) return vmFailValid(error);
   store<u32>(VMX_STATE, VmxBit.On | (completed == 0 ? VmxBit.HostEntered : 0));
   const invalid = checkGuestState();
   if (invalid != STATE_VALID) {

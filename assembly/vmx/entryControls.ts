@@ -88,8 +88,8 @@ function exitControls(): bool {
   );
 }
 
-/** The event to inject. @sdm 3C "VM-Entry Control Fields" */
-function injection(): bool {
+/** The event to inject: checked at each entry. @sdm 3C "VM-Entry Control Fields" */
+export function injectionValid(): bool {
   const info = vmcs32(V_ENTRY_INTERRUPTION_INFO);
   if (!(info & INFO_VALID)) return true;
   const type = infoType(info);
@@ -114,7 +114,6 @@ function injection(): bool {
 function entryControls(): bool {
   return (
     allowed(vmcs32(V_ENTRY_CONTROLS), ENTRY_REQUIRED, ENTRY_ALLOWED) &&
-    injection() &&
     msrList(vmcs64(V_ENTRY_MSR_LOAD_ADDRESS), vmcs32(V_ENTRY_MSR_LOAD_COUNT))
   );
 }

@@ -65,6 +65,7 @@ import {
 import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
 import { canonical } from "../system/width";
 import { pageAddress, physicalWidth } from "./address";
+import { checked, dirtyGroups, dropImage, GUEST_DIRTY, GUEST_IMAGE, markDirty } from "./cache";
 import { entryControl, pin, unrestrictedGuest } from "./controls";
 import { fixedBits } from "./entryHost";
 import { guestSegmentsValid } from "./entrySegments";
@@ -107,7 +108,6 @@ function registers(): bool {
   if (cr0 & CR0_PG && !(cr0 & CR0_PE)) return false;
   if (!fixedBits(cr4, CR4_FIXED0, cr4Fixed1())) return false;
   if (long ? !(cr0 & CR0_PG) || !(cr4 & CR4_PAE) : (cr4 & CR4_PCIDE) != 0) return false;
-  if (!physicalWidth(vmcs64(V_GUEST_CR3))) return false;
   if (entryControl(ENTRY_LOAD_DEBUG_CONTROLS)) {
     if (vmcs64(V_GUEST_IA32_DEBUGCTL) & ~DEBUGCTL_BITS || vmcs64(V_GUEST_DR7) >> 32) return false;
   }
@@ -142,7 +142,7 @@ function ripAndRflags(): bool {
   const flags = vmcs64(V_GUEST_RFLAGS);
   if (flags & RFLAGS_RESERVED || !(flags & FLAG_FIXED)) return false;
   if (flags & FLAG_VM && (long || !(vmcs64(V_GUEST_CR0) & CR0_PE))) return false;
-  return (flags & FLAG_IF) != 0 || !injectingType(EventType.External);
+  return (flags & FLAG_IF) != 0 || !injecting() || !injectingType(EventType.External);
 }
 
 /** Events that may be injected while the guest is not active. */
@@ -178,6 +178,8 @@ function nonRegister(): u32 {
   const activity = vmcs32(V_GUEST_ACTIVITY_STATE);
   const blocking = vmcs32(V_GUEST_INTERRUPTIBILITY_STATE);
   const flags = vmcs64(V_GUEST_RFLAGS);
+  const pending = vmcs64(V_GUEST_PENDING_DEBUG_EXCEPTIONS);
+  if (!(activity | blocking) && pending == 0 && !injecting()) return STATE_VALID;
   if (!activitySupported(activity) || !injectableIn(activity)) return INVALID_STATE;
   if (activity == Activity.Halt && vmcs32(V_GUEST_SS_ACCESS_RIGHTS) & SA_DPL) return INVALID_STATE;
   const sti = (blocking & BLOCK_STI) != 0;
@@ -191,7 +193,6 @@ function nonRegister(): u32 {
     // optional in the manual; done here
     if (sti) return INVALID_NMI;
   }
-  const pending = vmcs64(V_GUEST_PENDING_DEBUG_EXCEPTIONS);
   if (pending & DEBUG_RESERVED) return INVALID_STATE;
   if (sti || movSs || activity == Activity.Halt) {
     const steps = (flags & FLAG_TF) != 0 && (vmcs64(V_GUEST_IA32_DEBUGCTL) & DEBUGCTL_BTF) == 0;
@@ -216,9 +217,19 @@ export function guestUsesPdptes(): bool {
   );
 }
 
+let checkedVm: u64 = 0; // RFLAGS.VM of the last segment checks
+
 /** STATE_VALID, or the exit qualification of the entry failure. */
 export function checkGuestState(): u32 {
-  if (!registers() || !guestSegmentsValid() || !tables() || !ripAndRflags()) return INVALID_STATE;
+  const vm = vmcs64(V_GUEST_RFLAGS) & FLAG_VM;
+  if (dirtyGroups() & GUEST_DIRTY || vm != checkedVm) {
+    dropImage(GUEST_IMAGE);
+    markDirty(GUEST_DIRTY);
+    if (!registers() || !guestSegmentsValid() || !tables()) return INVALID_STATE;
+    checkedVm = vm;
+    checked(GUEST_DIRTY);
+  }
+  if (!physicalWidth(vmcs64(V_GUEST_CR3)) || !ripAndRflags()) return INVALID_STATE;
   const other = nonRegister();
   if (other != STATE_VALID) return other;
   if (!linkPointerValid()) return INVALID_LINK;

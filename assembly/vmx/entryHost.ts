@@ -73,14 +73,18 @@ function segments(): bool {
 /** @sdm 3C "Checks Related to Address-Space Size" */
 function addressSpace(): bool {
   const wide = exitControl(EXIT_HOST_ADDRESS_SPACE_SIZE);
-  const long = (load<u64>(EFER) & EFER_LMA) != 0;
-  if (wide != long) return false;
   const cr4 = vmcs64(V_HOST_CR4);
   const rip = vmcs64(V_HOST_RIP);
   if (wide) return (cr4 & CR4_PAE) != 0 && canonical(rip);
   return !entryControl(ENTRY_IA_32E_MODE_GUEST) && (cr4 & CR4_PCIDE) == 0 && rip >> 32 == 0;
 }
 
+/** The host's address-space size is that of the processor now. */
+export function addressSpaceFits(): bool {
+  return exitControl(EXIT_HOST_ADDRESS_SPACE_SIZE) == ((load<u64>(EFER) & EFER_LMA) != 0);
+}
+
+/** All but addressSpaceFits(). */
 export function hostStateValid(): bool {
   return registers() && segments() && addressSpace();
 }

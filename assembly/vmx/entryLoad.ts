@@ -61,9 +61,9 @@ import {
   V_VPID,
 } from "../abi/vmcsLayout";
 import { CR0_PG, DR7_FIXED, DR7_WRITABLE, EFER_LMA, EFER_LME, SA_DPL_SHIFT, SA_UNUSABLE } from "../abi/x86";
-import { flushTlb } from "../memory/context";
 import { setRflags } from "../state/flags";
 import { recomputeMode } from "../system/mode";
+import { GUEST_IMAGE, keepImage, restoreImage } from "./cache";
 import { entryControl, eptOn, vpidOn } from "./controls";
 import { guestUsesPdptes } from "./entryGuest";
 import { loadGuestPdptes } from "./pdpte";
@@ -119,20 +119,18 @@ export function loadGuestState(): void {
   store<u64>(MSR_SYSENTER_EIP, vmcs64(V_GUEST_IA32_SYSENTER_EIP));
   if (entryControl(ENTRY_LOAD_IA32_PAT)) store<u64>(MSR_PAT, vmcs64(V_GUEST_IA32_PAT));
   loadEfer();
-  loadSegments();
-  store<u64>(GDTR_BASE, vmcs64(V_GUEST_GDTR_BASE));
-  store<u32>(GDTR_LIMIT, vmcs32(V_GUEST_GDTR_LIMIT));
-  store<u64>(IDTR_BASE, vmcs64(V_GUEST_IDTR_BASE));
-  store<u32>(IDTR_LIMIT, vmcs32(V_GUEST_IDTR_LIMIT));
   store<u64>(RIP, vmcs64(V_GUEST_RIP));
   store<u64>(RSP, vmcs64(V_GUEST_RSP));
   setRflags(vmcs64(V_GUEST_RFLAGS));
   store<u64>(TR_EPTP, eptOn() ? vmcs64(V_EPT_POINTER) : 0);
   store<u32>(TR_VPID, vpidOn() ? vmcs16(V_VPID) : 0);
+  if (guestUsesPdptes()) loadGuestPdptes();
+  if (restoreImage(GUEST_IMAGE)) return;
+  loadSegments();
+  store<u64>(GDTR_BASE, vmcs64(V_GUEST_GDTR_BASE));
+  store<u32>(GDTR_LIMIT, vmcs32(V_GUEST_GDTR_LIMIT));
+  store<u64>(IDTR_BASE, vmcs64(V_GUEST_IDTR_BASE));
+  store<u32>(IDTR_LIMIT, vmcs32(V_GUEST_IDTR_LIMIT));
   recomputeMode();
-  if (guestUsesPdptes()) {
-    loadGuestPdptes();
-    // a context of the TLB is named by CR3, not by the PDPTEs
-    flushTlb();
-  }
+  keepImage(GUEST_IMAGE);
 }

@@ -79,6 +79,7 @@ import {
 import { setRflags } from "../state/flags";
 import { loadPdptes } from "../system/control";
 import { recomputeMode } from "../system/mode";
+import { HOST_IMAGE, keepImage, restoreImage } from "./cache";
 import { exitControl } from "./controls";
 import { mergeCr0 } from "./entryLoad";
 import { vmcs16, vmcs32, vmcs64 } from "./vmcs";
@@ -141,13 +142,16 @@ export function loadHostState(): bool {
   store<u64>(TR_EPTP, 0);
   store<u32>(TR_VPID, 0);
   loadRegisters(wide);
-  loadSegments(wide);
   store<u64>(RIP, vmcs64(V_HOST_RIP));
   store<u64>(RSP, vmcs64(V_HOST_RSP));
   setRflags(FLAG_FIXED);
   store<u32>(ACTIVITY, Activity.Active);
   store<u64>(PENDING_DEBUG, 0);
-  recomputeMode();
+  if (!restoreImage(HOST_IMAGE)) {
+    loadSegments(wide);
+    recomputeMode();
+    keepImage(HOST_IMAGE);
+  }
   if (wide || !(load<u64>(CR4) & CR4_PAE)) return true;
   return loadPdptes(load<u64>(CR3));
 }

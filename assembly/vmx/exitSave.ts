@@ -57,6 +57,7 @@ import {
   SG_BASE,
   SG_LIMIT,
   SG_SELECTOR,
+  VMCS_HOST,
   XR_ILEN,
   XR_INFO,
   XR_INTR_ERROR,
@@ -118,6 +119,7 @@ import {
 } from "../abi/x86";
 import { getRflags } from "../state/flags";
 import { interruptShadow } from "../system/shadow";
+import { CONTROLS_DIRTY, GUEST_DIRTY, markDirty, segmentsSaved, segmentsUnchanged } from "./cache";
 import { eptOn, exitControl } from "./controls";
 import { RIGHTS_DEFINED } from "./entryLoad";
 import { faultKind, INFO_ERROR, INFO_VALID, INFO_VECTOR, infoType } from "./interruptionInfo";
@@ -199,17 +201,31 @@ function keepsPendingDebug(): bool {
   }
 }
 
+/** Saves a field that VM entry checks when it has changed. */
+function put(offset: u32, value: u64): void {
+  const at = load<u32>(VMCS_HOST) + offset;
+  if (load<u64>(at) == value) return;
+  store<u64>(at, value);
+  markDirty(GUEST_DIRTY);
+}
+
 function saveSegments(): void {
+  if (segmentsUnchanged()) return;
   for (let i: u32 = 0; i < 8; i++) {
     const at = SEGS + i * SEG_SIZE;
     let rights = load<u32>(at, SG_ATTR) & RIGHTS_DEFINED;
     // SS.DPL is the CPL, whatever a descriptor said
     if (i * SEG_SIZE == SEG_SS) rights = (rights & ~SA_DPL) | (load<u32>(CPL) << SA_DPL_SHIFT);
-    setVmcs32(V_GUEST_ES_SELECTOR + 8 * i, load<u32>(at, SG_SELECTOR));
-    setVmcs64(V_GUEST_ES_BASE + 8 * i, load<u64>(at, SG_BASE));
-    setVmcs32(V_GUEST_ES_LIMIT + 8 * i, load<u32>(at, SG_LIMIT));
-    setVmcs32(V_GUEST_ES_ACCESS_RIGHTS + 8 * i, rights);
+    put(V_GUEST_ES_SELECTOR + 8 * i, load<u32>(at, SG_SELECTOR));
+    put(V_GUEST_ES_BASE + 8 * i, load<u64>(at, SG_BASE));
+    put(V_GUEST_ES_LIMIT + 8 * i, load<u32>(at, SG_LIMIT));
+    put(V_GUEST_ES_ACCESS_RIGHTS + 8 * i, rights);
   }
+  put(V_GUEST_GDTR_BASE, load<u64>(GDTR_BASE));
+  put(V_GUEST_GDTR_LIMIT, load<u32>(GDTR_LIMIT));
+  put(V_GUEST_IDTR_BASE, load<u64>(IDTR_BASE));
+  put(V_GUEST_IDTR_LIMIT, load<u32>(IDTR_LIMIT));
+  segmentsSaved();
 }
 
 export function saveGuestState(): void {
@@ -217,25 +233,25 @@ export function saveGuestState(): void {
   const cr0 = load<u64>(CR0);
   const cr4 = load<u64>(CR4);
   const efer = load<u64>(EFER);
-  setVmcs64(V_GUEST_CR0, cr0);
+  put(V_GUEST_CR0, cr0);
   setVmcs64(V_GUEST_CR3, load<u64>(CR3));
-  setVmcs64(V_GUEST_CR4, cr4);
-  setVmcs32(V_GUEST_IA32_SYSENTER_CS, <u32>load<u64>(MSR_SYSENTER_CS));
-  setVmcs64(V_GUEST_IA32_SYSENTER_ESP, load<u64>(MSR_SYSENTER_ESP));
-  setVmcs64(V_GUEST_IA32_SYSENTER_EIP, load<u64>(MSR_SYSENTER_EIP));
+  put(V_GUEST_CR4, cr4);
+  put(V_GUEST_IA32_SYSENTER_CS, <u32>load<u64>(MSR_SYSENTER_CS));
+  put(V_GUEST_IA32_SYSENTER_ESP, load<u64>(MSR_SYSENTER_ESP));
+  put(V_GUEST_IA32_SYSENTER_EIP, load<u64>(MSR_SYSENTER_EIP));
   if (exitControl(EXIT_SAVE_DEBUG_CONTROLS)) {
-    setVmcs64(V_GUEST_DR7, load<u64>(DR7));
-    setVmcs64(V_GUEST_IA32_DEBUGCTL, load<u64>(MSR_DEBUGCTL));
+    put(V_GUEST_DR7, load<u64>(DR7));
+    put(V_GUEST_IA32_DEBUGCTL, load<u64>(MSR_DEBUGCTL));
   }
-  if (exitControl(EXIT_SAVE_IA32_PAT)) setVmcs64(V_GUEST_IA32_PAT, load<u64>(MSR_PAT));
-  if (exitControl(EXIT_SAVE_IA32_EFER)) setVmcs64(V_GUEST_IA32_EFER, efer);
+  if (exitControl(EXIT_SAVE_IA32_PAT)) put(V_GUEST_IA32_PAT, load<u64>(MSR_PAT));
+  if (exitControl(EXIT_SAVE_IA32_EFER)) put(V_GUEST_IA32_EFER, efer);
   const entry = vmcs32(V_ENTRY_CONTROLS) & ~ENTRY_IA_32E_MODE_GUEST;
-  setVmcs32(V_ENTRY_CONTROLS, efer & EFER_LMA ? entry | ENTRY_IA_32E_MODE_GUEST : entry);
+  const controls = efer & EFER_LMA ? entry | ENTRY_IA_32E_MODE_GUEST : entry;
+  if (controls != vmcs32(V_ENTRY_CONTROLS)) {
+    setVmcs32(V_ENTRY_CONTROLS, controls);
+    markDirty(CONTROLS_DIRTY);
+  }
   saveSegments();
-  setVmcs64(V_GUEST_GDTR_BASE, load<u64>(GDTR_BASE));
-  setVmcs32(V_GUEST_GDTR_LIMIT, load<u32>(GDTR_LIMIT));
-  setVmcs64(V_GUEST_IDTR_BASE, load<u64>(IDTR_BASE));
-  setVmcs32(V_GUEST_IDTR_LIMIT, load<u32>(IDTR_LIMIT));
   setVmcs64(V_GUEST_RIP, load<u64>(RIP));
   setVmcs64(V_GUEST_RSP, load<u64>(RSP));
   setVmcs64(V_GUEST_RFLAGS, (getRflags() & ~(<u64>FLAG_RF)) | savedRf());

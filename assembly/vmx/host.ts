@@ -160,6 +160,10 @@ export function hostVmread(field: u32): u32 {
 export function hostVmwrite(field: u32, value: u64): u32 {
   return fault(vmxFault()) ? VmxResult.Fault : vmwrite(field, value);
 }
+/** VMWRITE of a value in two halves: no BigInt crosses. */
+export function hostVmwriteHalves(field: u32, low: u32, high: u32): u32 {
+  return hostVmwrite(field, ((<u64>high) << 32) | low);
+}
 function enter(launch: bool): u32 {
   const result = enterGuest(launch, 0);
   pendingInjection();

@@ -1,9 +1,20 @@
 // The current VMCS: a 4 KiB region of physical memory in the layout of abi/vmcsLayout.ts.
 //   0 revision identifier (31 shadow VMCS)   4 abort indicator   8 launch state   40H.. fields, 8 bytes each
-// Nothing of a VMCS is cached elsewhere, but for the address of the region in linear memory (VMCS_HOST).
+// Nothing of a VMCS is kept elsewhere, but for the address of the region in linear memory (VMCS_HOST) and what cache.ts
+// knows to be unchanged.
 import { CURRENT_VMCS, TR_VPID, VMCS_HOST, VMX_ABORT, VMX_STATE, VMXON_POINTER } from "../abi/state";
-import { VMCS_LAUNCHED } from "../abi/vmcsLayout";
+import {
+  V_ENTRY_INSTRUCTION_LENGTH,
+  V_ENTRY_INTERRUPTION_INFO,
+  V_GUEST_ACTIVITY_STATE,
+  V_GUEST_CR3,
+  V_GUEST_INTERRUPTIBILITY_STATE,
+  V_GUEST_PENDING_DEBUG_EXCEPTIONS,
+  V_GUEST_RSP,
+  VMCS_LAUNCHED,
+} from "../abi/vmcsLayout";
 import { physToHost } from "../memory/physical";
+import { CONTROLS_DIRTY, GUEST_DIRTY, HOST_DIRTY, markDirty, releaseRegion } from "./cache";
 import { VMCS_CLASSES } from "./fields.generated";
 
 /** Current-VMCS pointer when there is none. */
@@ -15,6 +26,7 @@ export function hasVmcs(): bool {
 
 /** Makes the region at `pa` current; NO_VMCS: none. */
 export function selectVmcs(pa: u64): void {
+  releaseRegion();
   store<u64>(CURRENT_VMCS, pa);
   store<u32>(VMCS_HOST, pa == NO_VMCS ? 0 : physToHost(pa));
 }
@@ -95,9 +107,26 @@ export function readField(encoding: u32, offset: u32): u64 {
   return encoding & HIGH ? value >> 32 : value;
 }
 
+/** Fields that every VM entry checks, whatever was written: no group is dirty for them. */
+function alwaysChecked(at: u32): bool {
+  const offset = <i32>at;
+  return (
+    (offset >= V_GUEST_RSP && offset <= V_GUEST_PENDING_DEBUG_EXCEPTIONS) ||
+    (offset >= V_ENTRY_INTERRUPTION_INFO && offset <= V_ENTRY_INSTRUCTION_LENGTH) ||
+    (offset >= V_GUEST_INTERRUPTIBILITY_STATE && offset <= V_GUEST_ACTIVITY_STATE) ||
+    offset == V_GUEST_CR3
+  );
+}
+
 /** VMWRITE to an existing field: bits beyond its width are dropped; a high half leaves the low one. */
 export function writeField(encoding: u32, offset: u32, value: u64): void {
   const width = widthOf(encoding);
+  if (!alwaysChecked(offset)) {
+    const type = (encoding >> 10) & 3;
+    if (type == 0) markDirty(CONTROLS_DIRTY);
+    else if (type == 2) markDirty(GUEST_DIRTY);
+    else if (type == 3) markDirty(HOST_DIRTY);
+  }
   if (encoding & HIGH) store<u32>(load<u32>(VMCS_HOST) + offset + 4, <u32>value);
   else setVmcs64(offset, width == WIDTH_16 ? value & 0xffff : width == WIDTH_32 ? value & 0xffffffff : value);
 }

@@ -40,6 +40,8 @@ export interface CoreExports {
   translate(linear: bigint, access: number): bigint;
   /** CPUID as the model answers it, into COMM_CPUID. */
   cpuid(leaf: number, subleaf: number): void;
+  /** Must follow every change of the CPUID table. */
+  cpuidChanged(): void;
   tsc(): bigint;
   /** Decodes up to 15 bytes at COMM_BYTES; mode: ModeBit. 7:0 length, 8 raises #UD, 9 over 15 bytes; 0: bytes are missing. */
   decodeOnly(bytes: number, mode: number): number;
@@ -58,6 +60,8 @@ export interface CoreExports {
   /** Value in COMM_VALUE. */
   vmread(field: number): number;
   vmwrite(field: number, value: bigint): number;
+  /** The same without a BigInt; VMREAD's halves are the two words at COMM_VALUE. */
+  vmwriteHalves(field: number, low: number, high: number): number;
   /**
    * VM entry from the host. Succeed: the processor is in non-root operation and run() continues the guest.
    * An entry failure after the host state was loaded is a VM exit with reason bit 31: Succeed too, and run() returns VmExit at once.

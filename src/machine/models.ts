@@ -109,6 +109,7 @@ export function loadCpuid(core: Core, rows: readonly CpuidLeaf[]): void {
     core.write32(at + CE_ECX, row?.ecx ?? 0);
     core.write32(at + CE_EDX, row?.edx ?? 0);
   }
+  core.exports.cpuidChanged();
 }
 
 /** Makes the processor one of this model. reset(0) comes after it: the signature goes into EDX there. */
