@@ -34,8 +34,10 @@ import {
   SG_SELECTOR,
   TR_EPTP,
   TR_VPID,
+  VMCS_HOST,
 } from "../abi/state";
 import {
+  V_ENTRY_CONTROLS,
   V_EPT_POINTER,
   V_GUEST_CR0,
   V_GUEST_CR3,
@@ -64,7 +66,7 @@ import { CR0_PG, DR7_FIXED, DR7_WRITABLE, EFER_LMA, EFER_LME, SA_DPL_SHIFT, SA_U
 import { setRflags } from "../state/flags";
 import { recomputeMode } from "../system/mode";
 import { GUEST_IMAGE, keepImage, restoreImage } from "./cache";
-import { entryControl, eptOn, vpidOn } from "./controls";
+import { eptOn, vpidOn } from "./controls";
 import { guestUsesPdptes } from "./entryGuest";
 import { loadGuestPdptes } from "./pdpte";
 import { vmcs16, vmcs32, vmcs64 } from "./vmcs";
@@ -94,11 +96,12 @@ function loadSegments(): void {
 }
 
 function loadEfer(): void {
-  if (entryControl(ENTRY_LOAD_IA32_EFER)) {
-    store<u64>(EFER, vmcs64(V_GUEST_IA32_EFER));
+  const v = load<u32>(VMCS_HOST);
+  if ((load<u32>(v, V_ENTRY_CONTROLS) & ENTRY_LOAD_IA32_EFER) != 0) {
+    store<u64>(EFER, load<u64>(v, V_GUEST_IA32_EFER));
     return;
   }
-  const long = entryControl(ENTRY_IA_32E_MODE_GUEST);
+  const long = (load<u32>(v, V_ENTRY_CONTROLS) & ENTRY_IA_32E_MODE_GUEST) != 0;
   let efer = load<u64>(EFER);
   efer = long ? efer | EFER_LMA : efer & ~(<u64>EFER_LMA);
   if (load<u64>(CR0) & CR0_PG) efer = long ? efer | EFER_LME : efer & ~(<u64>EFER_LME);
@@ -107,30 +110,31 @@ function loadEfer(): void {
 
 /** Registers, MSRs with fields of their own, and the address space. */
 export function loadGuestState(): void {
-  store<u64>(CR0, mergeCr0(vmcs64(V_GUEST_CR0)));
-  store<u64>(CR3, vmcs64(V_GUEST_CR3));
-  store<u64>(CR4, vmcs64(V_GUEST_CR4));
-  if (entryControl(ENTRY_LOAD_DEBUG_CONTROLS)) {
-    store<u64>(DR7, (vmcs64(V_GUEST_DR7) & DR7_WRITABLE) | DR7_FIXED);
-    store<u64>(MSR_DEBUGCTL, vmcs64(V_GUEST_IA32_DEBUGCTL));
+  const v = load<u32>(VMCS_HOST);
+  store<u64>(CR0, mergeCr0(load<u64>(v, V_GUEST_CR0)));
+  store<u64>(CR3, load<u64>(v, V_GUEST_CR3));
+  store<u64>(CR4, load<u64>(v, V_GUEST_CR4));
+  if ((load<u32>(v, V_ENTRY_CONTROLS) & ENTRY_LOAD_DEBUG_CONTROLS) != 0) {
+    store<u64>(DR7, (load<u64>(v, V_GUEST_DR7) & DR7_WRITABLE) | DR7_FIXED);
+    store<u64>(MSR_DEBUGCTL, load<u64>(v, V_GUEST_IA32_DEBUGCTL));
   }
-  store<u64>(MSR_SYSENTER_CS, vmcs32(V_GUEST_IA32_SYSENTER_CS));
-  store<u64>(MSR_SYSENTER_ESP, vmcs64(V_GUEST_IA32_SYSENTER_ESP));
-  store<u64>(MSR_SYSENTER_EIP, vmcs64(V_GUEST_IA32_SYSENTER_EIP));
-  if (entryControl(ENTRY_LOAD_IA32_PAT)) store<u64>(MSR_PAT, vmcs64(V_GUEST_IA32_PAT));
+  store<u64>(MSR_SYSENTER_CS, load<u32>(v, V_GUEST_IA32_SYSENTER_CS));
+  store<u64>(MSR_SYSENTER_ESP, load<u64>(v, V_GUEST_IA32_SYSENTER_ESP));
+  store<u64>(MSR_SYSENTER_EIP, load<u64>(v, V_GUEST_IA32_SYSENTER_EIP));
+  if ((load<u32>(v, V_ENTRY_CONTROLS) & ENTRY_LOAD_IA32_PAT) != 0) store<u64>(MSR_PAT, load<u64>(v, V_GUEST_IA32_PAT));
   loadEfer();
-  store<u64>(RIP, vmcs64(V_GUEST_RIP));
-  store<u64>(RSP, vmcs64(V_GUEST_RSP));
-  setRflags(vmcs64(V_GUEST_RFLAGS));
-  store<u64>(TR_EPTP, eptOn() ? vmcs64(V_EPT_POINTER) : 0);
-  store<u32>(TR_VPID, vpidOn() ? vmcs16(V_VPID) : 0);
+  store<u64>(RIP, load<u64>(v, V_GUEST_RIP));
+  store<u64>(RSP, load<u64>(v, V_GUEST_RSP));
+  setRflags(load<u64>(v, V_GUEST_RFLAGS));
+  store<u64>(TR_EPTP, eptOn() ? load<u64>(v, V_EPT_POINTER) : 0);
+  store<u32>(TR_VPID, vpidOn() ? load<u16>(v, V_VPID) : 0);
   if (guestUsesPdptes()) loadGuestPdptes();
   if (restoreImage(GUEST_IMAGE)) return;
   loadSegments();
-  store<u64>(GDTR_BASE, vmcs64(V_GUEST_GDTR_BASE));
-  store<u32>(GDTR_LIMIT, vmcs32(V_GUEST_GDTR_LIMIT));
-  store<u64>(IDTR_BASE, vmcs64(V_GUEST_IDTR_BASE));
-  store<u32>(IDTR_LIMIT, vmcs32(V_GUEST_IDTR_LIMIT));
+  store<u64>(GDTR_BASE, load<u64>(v, V_GUEST_GDTR_BASE));
+  store<u32>(GDTR_LIMIT, load<u32>(v, V_GUEST_GDTR_LIMIT));
+  store<u64>(IDTR_BASE, load<u64>(v, V_GUEST_IDTR_BASE));
+  store<u32>(IDTR_LIMIT, load<u32>(v, V_GUEST_IDTR_LIMIT));
   recomputeMode();
   keepImage(GUEST_IMAGE);
 }

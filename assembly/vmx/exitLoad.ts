@@ -35,6 +35,7 @@ import {
   SG_SELECTOR,
   TR_EPTP,
   TR_VPID,
+  VMCS_HOST,
 } from "../abi/state";
 import {
   V_HOST_CR0,
@@ -59,6 +60,7 @@ import {
   V_HOST_SS_SELECTOR,
   V_HOST_TR_BASE,
   V_HOST_TR_SELECTOR,
+  V_PRIMARY_EXIT_CONTROLS,
 } from "../abi/vmcsLayout";
 import {
   Activity,
@@ -80,9 +82,8 @@ import { setRflags } from "../state/flags";
 import { loadPdptes } from "../system/control";
 import { recomputeMode } from "../system/mode";
 import { HOST_IMAGE, keepImage, restoreImage } from "./cache";
-import { exitControl } from "./controls";
 import { mergeCr0 } from "./entryLoad";
-import { vmcs16, vmcs32, vmcs64 } from "./vmcs";
+import { vmcs16, vmcs64 } from "./vmcs";
 
 const CODE: u32 = 11 | SA_S | SA_P | SA_G;
 const DATA: u32 = 3 | SA_S | SA_P | SA_DB | SA_G;
@@ -121,29 +122,33 @@ function loadSegments(wide: bool): void {
 
 /** @sdm 3C "Loading Host Control Registers, Debug Registers, MSRs" */
 function loadRegisters(wide: bool): void {
-  store<u64>(CR0, mergeCr0(vmcs64(V_HOST_CR0)));
-  store<u64>(CR3, vmcs64(V_HOST_CR3));
-  const cr4 = vmcs64(V_HOST_CR4);
+  const v = load<u32>(VMCS_HOST);
+  store<u64>(CR0, mergeCr0(load<u64>(v, V_HOST_CR0)));
+  store<u64>(CR3, load<u64>(v, V_HOST_CR3));
+  const cr4 = load<u64>(v, V_HOST_CR4);
   store<u64>(CR4, wide ? cr4 | CR4_PAE : cr4 & ~(<u64>CR4_PCIDE));
   store<u64>(DR7, DR7_FIXED);
   store<u64>(MSR_DEBUGCTL, 0);
-  store<u64>(MSR_SYSENTER_CS, vmcs32(V_HOST_IA32_SYSENTER_CS));
-  store<u64>(MSR_SYSENTER_ESP, vmcs64(V_HOST_IA32_SYSENTER_ESP));
-  store<u64>(MSR_SYSENTER_EIP, vmcs64(V_HOST_IA32_SYSENTER_EIP));
-  if (exitControl(EXIT_LOAD_IA32_PAT)) store<u64>(MSR_PAT, vmcs64(V_HOST_IA32_PAT));
+  store<u64>(MSR_SYSENTER_CS, load<u32>(v, V_HOST_IA32_SYSENTER_CS));
+  store<u64>(MSR_SYSENTER_ESP, load<u64>(v, V_HOST_IA32_SYSENTER_ESP));
+  store<u64>(MSR_SYSENTER_EIP, load<u64>(v, V_HOST_IA32_SYSENTER_EIP));
+  if ((load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_LOAD_IA32_PAT) != 0)
+    store<u64>(MSR_PAT, load<u64>(v, V_HOST_IA32_PAT));
   const long: u64 = EFER_LMA | EFER_LME;
-  if (exitControl(EXIT_LOAD_IA32_EFER)) store<u64>(EFER, vmcs64(V_HOST_IA32_EFER));
+  if ((load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_LOAD_IA32_EFER) != 0)
+    store<u64>(EFER, load<u64>(v, V_HOST_IA32_EFER));
   else store<u64>(EFER, wide ? load<u64>(EFER) | long : load<u64>(EFER) & ~long);
 }
 
 /** Everything but the MSR list. False: a PDPTE of the host is invalid. */
 export function loadHostState(): bool {
-  const wide = exitControl(EXIT_HOST_ADDRESS_SPACE_SIZE);
+  const v = load<u32>(VMCS_HOST);
+  const wide = (load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_HOST_ADDRESS_SPACE_SIZE) != 0;
   store<u64>(TR_EPTP, 0);
   store<u32>(TR_VPID, 0);
   loadRegisters(wide);
-  store<u64>(RIP, vmcs64(V_HOST_RIP));
-  store<u64>(RSP, vmcs64(V_HOST_RSP));
+  store<u64>(RIP, load<u64>(v, V_HOST_RIP));
+  store<u64>(RSP, load<u64>(v, V_HOST_RSP));
   setRflags(FLAG_FIXED);
   store<u32>(ACTIVITY, Activity.Active);
   store<u64>(PENDING_DEBUG, 0);

@@ -104,6 +104,7 @@ import {
   V_GUEST_RSP,
   V_IDT_VECTORING_ERROR_CODE,
   V_IDT_VECTORING_INFO,
+  V_PRIMARY_EXIT_CONTROLS,
 } from "../abi/vmcsLayout";
 import {
   BLOCK_MOV_SS,
@@ -120,33 +121,33 @@ import {
 import { getRflags } from "../state/flags";
 import { interruptShadow } from "../system/shadow";
 import { CONTROLS_DIRTY, GUEST_DIRTY, markDirty, segmentsSaved, segmentsUnchanged } from "./cache";
-import { eptOn, exitControl } from "./controls";
+import { eptOn } from "./controls";
 import { RIGHTS_DEFINED } from "./entryLoad";
 import { faultKind, INFO_ERROR, INFO_VALID, INFO_VECTOR, infoType } from "./interruptionInfo";
 import { saveGuestPdptes } from "./pdpte";
-import { setVmcs32, setVmcs64, vmcs32 } from "./vmcs";
 
 /** Exit-information fields from the exit record and the event that was being delivered. */
 export function recordInformation(): void {
-  setVmcs32(V_EXIT_REASON, load<u32>(XR_REASON));
-  setVmcs64(V_EXIT_QUALIFICATION, load<u64>(XR_QUALIFICATION));
-  setVmcs64(V_GUEST_LINEAR_ADDRESS, load<u64>(XR_LINEAR));
-  setVmcs64(V_GUEST_PHYSICAL_ADDRESS, load<u64>(XR_PHYSICAL));
-  setVmcs32(V_EXIT_INTERRUPTION_INFO, load<u32>(XR_INTR_INFO));
-  setVmcs32(V_EXIT_INTERRUPTION_ERROR_CODE, load<u32>(XR_INTR_ERROR));
-  setVmcs32(V_EXIT_INSTRUCTION_INFO, load<u32>(XR_INFO));
+  const v = load<u32>(VMCS_HOST);
+  store<u64>(v, load<u32>(XR_REASON), V_EXIT_REASON);
+  store<u64>(v, load<u64>(XR_QUALIFICATION), V_EXIT_QUALIFICATION);
+  store<u64>(v, load<u64>(XR_LINEAR), V_GUEST_LINEAR_ADDRESS);
+  store<u64>(v, load<u64>(XR_PHYSICAL), V_GUEST_PHYSICAL_ADDRESS);
+  store<u64>(v, load<u32>(XR_INTR_INFO), V_EXIT_INTERRUPTION_INFO);
+  store<u64>(v, load<u32>(XR_INTR_ERROR), V_EXIT_INTERRUPTION_ERROR_CODE);
+  store<u64>(v, load<u32>(XR_INFO), V_EXIT_INSTRUCTION_INFO);
   let length = load<u32>(XR_ILEN);
   const delivering = load<u32>(DELIVERING);
   if (delivering & INFO_VALID) {
-    setVmcs32(V_IDT_VECTORING_INFO, delivering);
-    setVmcs32(V_IDT_VECTORING_ERROR_CODE, delivering & INFO_ERROR ? load<u32>(DELIVERING_ERROR) : 0);
+    store<u64>(v, delivering, V_IDT_VECTORING_INFO);
+    store<u64>(v, delivering & INFO_ERROR ? load<u32>(DELIVERING_ERROR) : 0, V_IDT_VECTORING_ERROR_CODE);
     if (infoType(delivering) >= <u32>EventType.SoftInt) length = load<u32>(DELIVERING_ILEN);
   } else {
-    setVmcs32(V_IDT_VECTORING_INFO, 0);
-    setVmcs32(V_IDT_VECTORING_ERROR_CODE, 0);
+    store<u64>(v, 0, V_IDT_VECTORING_INFO);
+    store<u64>(v, 0, V_IDT_VECTORING_ERROR_CODE);
   }
-  setVmcs32(V_EXIT_INSTRUCTION_LENGTH, length);
-  setVmcs32(V_ENTRY_INTERRUPTION_INFO, vmcs32(V_ENTRY_INTERRUPTION_INFO) & ~INFO_VALID);
+  store<u64>(v, length, V_EXIT_INSTRUCTION_LENGTH);
+  store<u64>(v, load<u32>(v, V_ENTRY_INTERRUPTION_INFO) & ~INFO_VALID, V_ENTRY_INTERRUPTION_INFO);
 }
 
 /** RFLAGS.RF in the saved image. @sdm 3C "Saving RIP, RSP, and RFLAGS" */
@@ -229,34 +230,51 @@ function saveSegments(): void {
 }
 
 export function saveGuestState(): void {
+  const v = load<u32>(VMCS_HOST);
+  let changed: u64 = 0;
   interruptShadow(); // drops a stale one
   const cr0 = load<u64>(CR0);
   const cr4 = load<u64>(CR4);
   const efer = load<u64>(EFER);
-  put(V_GUEST_CR0, cr0);
-  setVmcs64(V_GUEST_CR3, load<u64>(CR3));
-  put(V_GUEST_CR4, cr4);
-  put(V_GUEST_IA32_SYSENTER_CS, <u32>load<u64>(MSR_SYSENTER_CS));
-  put(V_GUEST_IA32_SYSENTER_ESP, load<u64>(MSR_SYSENTER_ESP));
-  put(V_GUEST_IA32_SYSENTER_EIP, load<u64>(MSR_SYSENTER_EIP));
-  if (exitControl(EXIT_SAVE_DEBUG_CONTROLS)) {
-    put(V_GUEST_DR7, load<u64>(DR7));
-    put(V_GUEST_IA32_DEBUGCTL, load<u64>(MSR_DEBUGCTL));
+  changed |= load<u64>(v, V_GUEST_CR0) ^ cr0;
+  store<u64>(v, cr0, V_GUEST_CR0);
+  store<u64>(v, load<u64>(CR3), V_GUEST_CR3);
+  changed |= load<u64>(v, V_GUEST_CR4) ^ cr4;
+  store<u64>(v, cr4, V_GUEST_CR4);
+  changed |= load<u64>(v, V_GUEST_IA32_SYSENTER_CS) ^ <u32>load<u64>(MSR_SYSENTER_CS);
+  store<u64>(v, <u32>load<u64>(MSR_SYSENTER_CS), V_GUEST_IA32_SYSENTER_CS);
+  changed |= load<u64>(v, V_GUEST_IA32_SYSENTER_ESP) ^ load<u64>(MSR_SYSENTER_ESP);
+  store<u64>(v, load<u64>(MSR_SYSENTER_ESP), V_GUEST_IA32_SYSENTER_ESP);
+  changed |= load<u64>(v, V_GUEST_IA32_SYSENTER_EIP) ^ load<u64>(MSR_SYSENTER_EIP);
+  store<u64>(v, load<u64>(MSR_SYSENTER_EIP), V_GUEST_IA32_SYSENTER_EIP);
+  const exit = load<u32>(v, V_PRIMARY_EXIT_CONTROLS);
+  if (exit & EXIT_SAVE_DEBUG_CONTROLS) {
+    changed |= load<u64>(v, V_GUEST_DR7) ^ load<u64>(DR7);
+    store<u64>(v, load<u64>(DR7), V_GUEST_DR7);
+    changed |= load<u64>(v, V_GUEST_IA32_DEBUGCTL) ^ load<u64>(MSR_DEBUGCTL);
+    store<u64>(v, load<u64>(MSR_DEBUGCTL), V_GUEST_IA32_DEBUGCTL);
   }
-  if (exitControl(EXIT_SAVE_IA32_PAT)) put(V_GUEST_IA32_PAT, load<u64>(MSR_PAT));
-  if (exitControl(EXIT_SAVE_IA32_EFER)) put(V_GUEST_IA32_EFER, efer);
-  const entry = vmcs32(V_ENTRY_CONTROLS) & ~ENTRY_IA_32E_MODE_GUEST;
+  if (exit & EXIT_SAVE_IA32_PAT) {
+    changed |= load<u64>(v, V_GUEST_IA32_PAT) ^ load<u64>(MSR_PAT);
+    store<u64>(v, load<u64>(MSR_PAT), V_GUEST_IA32_PAT);
+  }
+  if (exit & EXIT_SAVE_IA32_EFER) {
+    changed |= load<u64>(v, V_GUEST_IA32_EFER) ^ efer;
+    store<u64>(v, efer, V_GUEST_IA32_EFER);
+  }
+  const entry = load<u32>(v, V_ENTRY_CONTROLS) & ~ENTRY_IA_32E_MODE_GUEST;
   const controls = efer & EFER_LMA ? entry | ENTRY_IA_32E_MODE_GUEST : entry;
-  if (controls != vmcs32(V_ENTRY_CONTROLS)) {
-    setVmcs32(V_ENTRY_CONTROLS, controls);
+  if (controls != load<u32>(v, V_ENTRY_CONTROLS)) {
+    store<u64>(v, controls, V_ENTRY_CONTROLS);
     markDirty(CONTROLS_DIRTY);
   }
+  if (changed) markDirty(GUEST_DIRTY);
   saveSegments();
-  setVmcs64(V_GUEST_RIP, load<u64>(RIP));
-  setVmcs64(V_GUEST_RSP, load<u64>(RSP));
-  setVmcs64(V_GUEST_RFLAGS, (getRflags() & ~(<u64>FLAG_RF)) | savedRf());
-  setVmcs32(V_GUEST_INTERRUPTIBILITY_STATE, load<u32>(INTERRUPTIBILITY) & (BLOCK_STI | BLOCK_MOV_SS | BLOCK_NMI));
-  setVmcs32(V_GUEST_ACTIVITY_STATE, load<u32>(ACTIVITY));
-  setVmcs64(V_GUEST_PENDING_DEBUG_EXCEPTIONS, keepsPendingDebug() ? load<u64>(PENDING_DEBUG) : 0);
+  store<u64>(v, load<u64>(RIP), V_GUEST_RIP);
+  store<u64>(v, load<u64>(RSP), V_GUEST_RSP);
+  store<u64>(v, (getRflags() & ~(<u64>FLAG_RF)) | savedRf(), V_GUEST_RFLAGS);
+  store<u64>(v, load<u32>(INTERRUPTIBILITY) & (BLOCK_STI | BLOCK_MOV_SS | BLOCK_NMI), V_GUEST_INTERRUPTIBILITY_STATE);
+  store<u64>(v, load<u32>(ACTIVITY), V_GUEST_ACTIVITY_STATE);
+  store<u64>(v, keepsPendingDebug() ? load<u64>(PENDING_DEBUG) : 0, V_GUEST_PENDING_DEBUG_EXCEPTIONS);
   if (eptOn() && cr0 & CR0_PG && cr4 & CR4_PAE && !(efer & EFER_LMA)) saveGuestPdptes();
 }
