@@ -17,7 +17,7 @@ import {
 } from "../system/descriptor";
 import { cpl, longMode } from "../system/mode";
 import { loadSegment } from "../system/segments";
-import { dst, effectiveAddress, isMem, modifyMemory, readRm, readRmSource, segmentOf, setDst, src } from "./operands";
+import { effectiveAddress, isMem, modifyMemory, readRm, readRmSource, segmentOf, setDst, src } from "./operands";
 import { requireProtected } from "./privilege";
 import { addressPlus, readBytes, setDstSized, setZeroFlag } from "./sized";
 
@@ -25,17 +25,18 @@ import { addressPlus, readBytes, setDstSized, setZeroFlag } from "./sized";
 export function arpl(rec: usize): void {
   if (!requireProtected()) return;
   const rpl = <u32>src<u16>(rec) & SEL_RPL;
-  let at: u32 = 0;
-  let selector: u32;
-  if (isMem(rec)) {
-    at = modifyMemory<u16>(rec);
-    if (!at) return;
-    selector = load<u16>(at);
-  } else selector = dst<u16>(rec);
+  // the operand is written only when it changes
+  const selector = u32(readRm<u16>(rec));
+  if (aborted()) return;
   const raised = (selector & SEL_RPL) < rpl;
-  if (raised) selector = (selector & ~SEL_RPL) | rpl;
-  if (at) store<u16>(at, <u16>selector);
-  else setDst<u16>(rec, <u16>selector);
+  if (raised) {
+    const value = <u16>((selector & ~SEL_RPL) | rpl);
+    if (isMem(rec)) {
+      const at = modifyMemory<u16>(rec);
+      if (!at) return;
+      store<u16>(at, value);
+    } else setDst<u16>(rec, value);
+  }
   setZeroFlag(raised);
 }
 

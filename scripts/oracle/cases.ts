@@ -4,7 +4,7 @@ import { encode, type Instruction } from "./encode.ts";
 import { flagEffect } from "./flags.ts";
 import { BASE, type Bits, CASE, CODE_AT, CODE_SIZE, DATA, DATA_SIZE, MAX_CODE } from "./layout.ts";
 import { Random } from "./random.ts";
-import { COMMON, GROUPS, RARE } from "./rows.ts";
+import { COMMON, GROUPS, nameOf, RARE } from "./rows.ts";
 import { type State, stateOf } from "./state.ts";
 
 export interface Case {
@@ -54,7 +54,7 @@ export function makeCase(stream: number, n: number): Case {
     const instruction = next(random, bits, state, code.length);
     // the state is known before the first instruction only
     const count = instruction.row.operands.endsWith("CL") && i > 0 ? undefined : instruction.count;
-    const effect = flagEffect(instruction.row.mnemonic, instruction.width, count);
+    const effect = flagEffect(nameOf(instruction.row), instruction.width, count);
     if (effect.noResult || effect.reads & undefinedFlags) continue;
     if (code.length + instruction.bytes.length > MAX_CODE) break;
     undefinedFlags = (undefinedFlags & ~effect.writes) | effect.undefined;

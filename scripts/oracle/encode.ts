@@ -29,17 +29,43 @@ interface Sizes {
   readonly rexW: boolean;
 }
 
-function sizes(random: Random, row: OpcodeRow, bits: Bits): Sizes {
+function sizes(random: Random, row: OpcodeRow, operands: readonly string[], bits: Bits): Sizes {
   const has = (a: string): boolean => row.attributes.includes(a);
-  const byte = row.operands.split(",")[0]?.endsWith("b") || row.operands.startsWith("AL");
-  const prefix66 = random.chance(byte ? 5 : 28) && !/fence$/.test(row.mnemonic);
+  const byte = /^(?:[EGMZIXYO]b|AL)/.test(operands[0]!);
+  // 66 is the operand size where the row answers for it, or a part of the opcode
+  const mandatory = row.prefixes?.length === 1 && row.prefixes[0] === 1;
+  const free = row.prefixes === undefined || row.prefixes.includes(1) || row.prefixes[0]! > 1;
+  const prefix66 = mandatory || (free && random.chance(byte ? 5 : 28));
   const rexW = bits === 64 && random.chance(byte ? 10 : 35);
   if (byte) return { width: 8, prefix66, rexW };
+  const doubleword = operands.some((o) => /^[GE]y$/.test(o));
+  if (doubleword) return { width: rexW ? 64 : 32, prefix66, rexW };
   if (bits !== 64) return { width: (bits === 16) === prefix66 ? 32 : 16, prefix66, rexW };
   if (has("natural") || has("f64")) return { width: 64, prefix66, rexW };
   if (rexW && !has("noq")) return { width: 64, prefix66, rexW };
   return { width: prefix66 ? 16 : has("d64") ? 64 : 32, prefix66, rexW };
 }
+
+/** Is there a modrm byte? */
+const usesModrm = (row: OpcodeRow, operands: readonly string[]): boolean =>
+  row.digit !== undefined || operands.some((o) => /^(?:[EGMR][a-z]*|RvMw|Sw|[CD]n)$/.test(o));
+
+/** C4 or C5, whichever the fields allow; `rex` holds W R X B. */
+function vexPrefix(random: Random, row: OpcodeRow, rex: number, vvvv: number): number[] {
+  const pp = row.prefixes?.[0] ?? 0;
+  const l = random.chance(2) ? 4 : 0;
+  const low = ((~vvvv & 15) << 3) | l | pp;
+  if (row.map === "vex0f" && !(rex & 11) && random.chance(50)) return [0xc5, ((~rex & 4) << 5) | low];
+  const map = row.map === "vex0f" ? 1 : row.map === "vex0f38" ? 2 : 3;
+  return [0xc4, ((~rex & 7) << 5) | map, ((rex & 8) << 4) | low];
+}
+
+const ESCAPES: Readonly<Record<string, readonly number[]>> = {
+  one: [],
+  "0f": [0x0f],
+  "0f38": [0x0f, 0x38],
+  "0f3a": [0x0f, 0x3a],
+};
 
 /** A displacement that leaves the bytes of the case, or goes to the next instruction. */
 function branch(random: Random, offset: number, length: number, size: number): bigint {
@@ -68,22 +94,18 @@ export function encode(
   offset: number,
 ): Instruction | undefined {
   const has = (a: string): boolean => row.attributes.includes(a);
-  if (bits === 64 ? has("no64") : has("only64")) return undefined;
-  if (row.mnemonic === "movsxd" && bits !== 64) return undefined; // ARPL there
+  if (row.long !== undefined && row.long !== (bits === 64)) return undefined;
   const operands = row.operands.split(",");
-  const { width, prefix66, rexW } = sizes(random, row, bits);
+  const vex = row.map.startsWith("vex");
+  const { width, prefix66, rexW } = sizes(random, row, operands, bits);
   const string = STRINGS.has(row.mnemonic);
-  const modrmOperand = operands.some((o) => /^(?:[EGM][bwdvqpy]?|Sw|[CDR]d)$/.test(o)) || row.digit !== undefined;
-  const controls = operands.some((o) => o === "Cd" || o === "Dd");
-  const memory =
-    modrmOperand &&
-    !controls &&
-    !/fence$/.test(row.mnemonic) &&
-    row.modrm === undefined &&
-    (operands.some((o) => /^M/.test(o)) || random.chance(50));
+  const modrmOperand = usesModrm(row, operands);
+  const register = row.mod === "reg" || operands.some((o) => /^(?:R[a-z]|[CD]n)$/.test(o));
+  const memoryOnly = row.mod === "mem" || operands.some((o) => /^M/.test(o));
+  const memory = modrmOperand && !register && (memoryOnly || (operands[0] !== "" && random.chance(50)));
 
   const prefixes: number[] = [];
-  if (prefix66) prefixes.push(0x66);
+  if (prefix66 && !vex) prefixes.push(0x66);
   const usesAddress = memory || string || operands.some((o) => /^O/.test(o)) || row.mnemonic === "xlat";
   const prefix67 = random.chance(usesAddress ? 12 : 3);
   if (prefix67) prefixes.push(0x67);
@@ -93,15 +115,18 @@ export function encode(
     segment = random.chance(60) ? random.pick([0x64, 0x65]) : random.pick(SEGMENTS);
     prefixes.push(segment);
   }
-  if (string ? random.chance(55) : row.map === "one" && random.chance(2) && row.opcode !== 0x90) {
-    prefixes.push(random.pick([0xf2, 0xf3]));
-  } else if (memory ? random.chance(has("lock") ? 12 : 1) : random.chance(0)) prefixes.push(0xf0);
+  const mandatory = vex ? 0 : (row.prefixes?.[0] ?? 0);
+  const anyPrefix = row.prefixes === undefined && row.map === "one" && row.opcode !== 0x90;
+  if (mandatory > 1) prefixes.push(mandatory === 2 ? 0xf3 : 0xf2);
+  else if (string ? random.chance(55) : anyPrefix && random.chance(2)) prefixes.push(random.pick([0xf2, 0xf3]));
+  else if (memory && random.chance(vex ? 0 : has("lock") ? 12 : 1)) prefixes.push(0xf0);
   for (let i = prefixes.length - 1; i > 0; i--) {
     const j = random.below(i + 1);
     [prefixes[i], prefixes[j]] = [prefixes[j]!, prefixes[i]!];
   }
 
-  let rex = bits === 64 && (rexW || random.chance(35)) ? 0x40 | (rexW ? 8 : 0) : 0;
+  // a VEX prefix has the same bits
+  let rex = bits === 64 && (rexW || vex || random.chance(35)) ? 0x40 | (rexW ? 8 : 0) : 0;
   const reg = row.digit ?? random.below(8);
   const tail: number[] = [];
   let ripTarget: bigint | undefined;
@@ -121,13 +146,14 @@ export function encode(
       if (a.rexX | a.rexB) rex |= 0x40 | (rexW ? 8 : 0);
       rex |= (a.rexX << 1) | a.rexB;
     } else {
-      modrm = row.modrm ?? 0xc0 | (reg << 3) | random.below(8);
-      if (rex && random.chance(40)) rex |= 1;
+      modrm = 0xc0 | (reg << 3) | (row.rm ?? random.below(8));
+      if (rex && row.rm === undefined && random.chance(40)) rex |= 1;
     }
-  } else if (row.modrm !== undefined) modrm = row.modrm;
-  else if (rex && operands[0]?.startsWith("Z") && random.chance(50)) rex |= 1;
+  } else if (rex && operands[0]?.startsWith("Z") && random.chance(50)) rex |= 1;
 
-  const head = [...prefixes, ...(rex ? [rex] : []), ...(row.map === "0f" ? [0x0f] : []), row.opcode];
+  const vvvv = operands.some((o) => o.startsWith("B")) ? random.below(bits === 64 ? 16 : 8) : random.chance(98) ? 0 : 5;
+  const opcode = vex ? vexPrefix(random, row, rex & 15, vvvv) : [...(rex ? [rex] : []), ...(ESCAPES[row.map] ?? [])];
+  const head = [...prefixes, ...opcode, row.opcode];
   if (modrm !== undefined) head.push(modrm, ...tail);
   const z = width === 16 ? 2 : 4;
   let count: number | undefined;

@@ -1,6 +1,7 @@
 // The smallest long-mode kernel that can run a case at CPL 3: Linux's selectors, a page table with the window in it,
 // handlers that save everything and halt, and an entry that loads everything and returns to CPL 3.
-import { Machine } from "../../src/index.ts";
+import { type CpuModel, genericModel, Machine } from "../../src/index.ts";
+import { FEATURES } from "../opcodes.ts";
 import { BASE, CODE, CODE_SIZE, CODE16_LIMIT_PAGES, DATA, DATA_SIZE, READ_ONLY } from "./layout.ts";
 
 const KERNEL = 0xffff_8000_0000_0000n;
@@ -103,6 +104,22 @@ function saveAllCode(): number[] {
   return [...code, 0xf4];
 }
 
+const CX16 = [1, "ECX", 13] as const;
+
+/** The generic model with every feature that a row of the opcode table can need, as the processor has them all. */
+function allFeatures(): CpuModel {
+  const generic = genericModel();
+  const leaves = [...generic.cpuid];
+  for (const [leaf, register, bit] of [...Object.values(FEATURES), CX16]) {
+    const name = register.toLowerCase() as "ebx" | "ecx" | "edx";
+    const at = leaves.findIndex((l) => l.leaf === leaf);
+    const row = leaves[at] ?? { leaf, subleaf: 0, eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    leaves[at < 0 ? leaves.length : at] = { ...row, [name]: (row[name] | (1 << bit)) >>> 0 };
+  }
+  leaves[0] = { ...leaves[0]!, eax: 7 };
+  return { ...generic, cpuid: leaves };
+}
+
 export interface Kernel {
   readonly machine: Machine;
   /** Where to set RIP to enter a case; only the first loads the FS and GS bases. */
@@ -111,7 +128,7 @@ export interface Kernel {
 }
 
 export function makeKernel(): Kernel {
-  const machine = new Machine({ memory: 2 << 20, extraMemory: 0 });
+  const machine = new Machine({ memory: 2 << 20, extraMemory: 0, cpu: allFeatures() });
   const put = (at: number, bytes: readonly number[]): void => machine.writeMemory(at, Uint8Array.from(bytes));
 
   const gdt = [

@@ -26,20 +26,23 @@ const PRIVILEGED = new Set(
 );
 
 const OPERAND =
-  /^(?:[EGM][bwdvqpy]?|Z[bv]|I(?:b|bs|z|v|w)|J[bz]|O[bv]|[XYAF][bv]?|AL|rAX|eAX|DX|CL|1|[CDER]S|[FGS]S|Sw|[CDR]d)$/;
+  /^(?:[EGM][a-z]*|R[vyn]|RvMw|B[y]|Z[bvy]|I(?:b|bs|z|v|w)|J[bz]|O[bv]|[XYAF][bv]?|AL|rAX|eAX|DX|CL|1|[CDER]S|[FGS]S|Sw|[CD]n)$/;
+
+/** The name without its spellings for other operand sizes. */
+export const nameOf = (row: OpcodeRow): string => row.mnemonic.split("|")[0]!;
 
 export function isPrivileged(row: OpcodeRow): boolean {
-  return PRIVILEGED.has(row.mnemonic) || /[CD]d/.test(row.operands);
+  return PRIVILEGED.has(nameOf(row)) || /[CD]n/.test(row.operands);
 }
 
 /** Undefined where the row runs. */
 export function whyNot(row: OpcodeRow): string | undefined {
   if (row.handler === "todo") return "not built";
-  const reason = EXCLUDED[row.mnemonic];
+  if (row.handler === "ud") return "no model has it, processors do";
+  const reason = EXCLUDED[nameOf(row)];
   if (reason) return reason;
-  if (row.map !== "one" && row.map !== "0f") return `map ${row.map} is not encoded`;
-  if (row.operands.includes("S") && /Sw|[CDEFGS]S/.test(row.operands) && row.handler !== "movFromSeg") {
-    if (row.handler !== "pushSeg") return "needs descriptors of its own";
+  if (/Sw|[CDEFGS]S/.test(row.operands) && row.handler !== "movFromSeg" && row.handler !== "pushSeg") {
+    return "needs descriptors of its own";
   }
   if (/far/i.test(row.handler) || row.operands === "Ap") return "needs descriptors of its own";
   for (const operand of row.operands.split(",")) {
@@ -56,7 +59,7 @@ const privileged = runnable.filter(isPrivileged);
 function byMnemonic(rows: readonly OpcodeRow[]): OpcodeRow[][] {
   const groups = new Map<string, OpcodeRow[]>();
   for (const row of rows) {
-    const name = row.mnemonic.replace(/^(j|set|cmov)n?(o|b|z|be|s|p|l|le)$/, "$1");
+    const name = nameOf(row).replace(/^(j|set|cmov)n?(o|b|z|be|s|p|l|le)$/, "$1");
     groups.set(name, [...(groups.get(name) ?? []), row]);
   }
   return [...groups.values()];
