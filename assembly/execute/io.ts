@@ -19,7 +19,7 @@ import {
   WORK,
   WORK_LIMIT,
 } from "../abi/state";
-import { FLAG_DF } from "../abi/x86";
+import { FLAG_DF, FLAG_TF } from "../abi/x86";
 import { portIn, portOut } from "../imports";
 import { probeWrite, readMem } from "../memory/access";
 import { commit } from "../memory/staging";
@@ -120,13 +120,17 @@ function goOn(rec: usize): bool {
   if (load<u32>(STOP) & StopBit.Commit) commit();
   const work = load<u64>(WORK) + 1;
   store<u64>(WORK, work);
-  if (load<u32>(STOP) == 0 && work < load<u64>(WORK_LIMIT)) return true;
+  const stepping = load<u32>(EFLAGS_REST) & FLAG_TF;
+  if (load<u32>(STOP) == 0 && work < load<u64>(WORK_LIMIT) && !stepping) return true;
   stop(StopBit.Repeat);
   return false;
 }
 
-function nothingToDo(rec: usize): bool {
-  return repeats(rec) && truncated(rec, load<u64>(RCX)) == 0;
+/** A count of zero: only the permission is checked, as processors do. */
+function nothingToDo(rec: usize, port: u32, size: u32): bool {
+  if (!repeats(rec) || truncated(rec, load<u64>(RCX)) != 0) return false;
+  portAllowed(port, size);
+  return true;
 }
 
 function step(size: u32): u64 {
@@ -135,9 +139,9 @@ function step(size: u32): u64 {
 
 /** To ES:[rDI], which no prefix overrides. */
 export function ins(rec: usize): void {
-  if (nothingToDo(rec)) return;
   const size: u32 = load<u8>(rec, R_SIZE);
   const port = <u32>load<u16>(RDX);
+  if (nothingToDo(rec, port, size)) return;
   if (!begins(rec, port, size, IO_IN, SEG_ES, RDI)) return;
   const by = step(size);
   do {
@@ -153,9 +157,9 @@ export function ins(rec: usize): void {
 }
 
 export function outs(rec: usize): void {
-  if (nothingToDo(rec)) return;
   const size: u32 = load<u8>(rec, R_SIZE);
   const port = <u32>load<u16>(RDX);
+  if (nothingToDo(rec, port, size)) return;
   const seg = segmentOf(rec);
   if (!begins(rec, port, size, 0, seg, RSI)) return;
   const by = step(size);
