@@ -9,6 +9,7 @@ import { translateQuiet } from "./memory/access";
 import { initTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
 import { initRegions, mapRegion as mapFrames, physToHost, unmapRegion as unmapFrames } from "./memory/physical";
+import { updateWatch } from "./memory/watch";
 import { run } from "./run/loop";
 import { getRflags, setRflags } from "./state/flags";
 import { answerCpuid, cpuidChanged } from "./system/cpuid";
@@ -74,6 +75,7 @@ export function reset(kind: u32): void {
 }
 
 export function stateChanged(): void {
+  updateWatch(true);
   recomputeMode();
   forgetVmcs();
   store<u32>(EXTRA, 1);

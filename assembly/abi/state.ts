@@ -162,6 +162,7 @@ export const JIT_WHY = 0x1510; // u32 why a region was left: 1 = the instruction
 export const EV_DEFERRED = 0x1518; // u32 1: EV_* holds a fault that comes before the next instruction
 export const DEBUG_WATCH = 0x151c; // u32 WatchBit: what the breakpoints that DR7 enables ask for
 export const DEBUG_HITS = 0x1520; // u32 breakpoints that the running instruction has met
+export const DEBUG_DR7 = 0x1524; // u32 DR7 that DEBUG_WATCH came from, 0 when it is 0
 
 export const STATE_END = 0x1528;
 

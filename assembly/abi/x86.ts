@@ -186,6 +186,8 @@ export const MSR_INDEX_TSC_AUX: u32 = 0xc0000103;
 
 // --- bits of MSRs ---
 export const PLATFORM_CPUID_FAULTING: u32 = 0x80000000;
+export const DEBUGCTL_LBR = 1;
+export const DEBUGCTL_BTF = 2;
 export const MISC_CPUID_FAULTING = 1;
 export const MISC_MONITOR_USER = 2; // MONITOR and MWAIT at CPL 3
 export const APIC_BASE_BSP = 0x100;

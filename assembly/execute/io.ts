@@ -2,6 +2,7 @@
 // @sdm 2A "IN-Input from Port", "INS/INSB/INSW/INSD"; 2B "OUT", "OUTS"; @sdm 1 "I/O Privilege Level"
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RecordFlag } from "../abi/record";
 import {
+  DEBUG_WATCH,
   EFLAGS_REST,
   HOOKS,
   HookBit,
@@ -16,6 +17,7 @@ import {
   SG_EFFECTIVE,
   STOP,
   StopBit,
+  WatchBit,
   WORK,
   WORK_LIMIT,
 } from "../abi/state";
@@ -23,6 +25,7 @@ import { FLAG_DF, FLAG_TF } from "../abi/x86";
 import { portIn, portOut } from "../imports";
 import { probeWrite, readMem } from "../memory/access";
 import { commit } from "../memory/staging";
+import { notePort } from "../memory/watch";
 import { aborted, stop } from "../state/stop";
 import { portAllowed } from "../system/tss";
 import { exitIo, nonRoot } from "../vmx/intercept";
@@ -53,6 +56,7 @@ export function outDx(rec: usize): void {
 
 /** No device: all ones. Test aborted() after it. */
 function readPort(port: u32, size: u32, rec: usize): u32 {
+  if (load<u32>(DEBUG_WATCH) & WatchBit.Io) notePort(port, size);
   if (!(load<u32>(HOOKS) & HookBit.PortIn)) return 0xffffffff;
   enterHook(rec);
   const value = portIn(port, size);
@@ -61,6 +65,7 @@ function readPort(port: u32, size: u32, rec: usize): u32 {
 }
 
 function writePort(port: u32, size: u32, value: u32, rec: usize): void {
+  if (load<u32>(DEBUG_WATCH) & WatchBit.Io) notePort(port, size);
   if (!(load<u32>(HOOKS) & HookBit.PortOut)) return;
   enterHook(rec);
   portOut(port, size, value);

@@ -5,6 +5,7 @@
 import { PAGE_NO_WRITE_ENTRY, PageFlag, TE_ADDEND, TE_EXEC, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
 import {
   CPL,
+  DEBUG_WATCH,
   LINEAR_MASK,
   MODE,
   ModeBit,
@@ -19,12 +20,14 @@ import {
   TR_TABLE,
   TR_TAG,
   TR_TAG_IMPLICIT,
+  WatchBit,
 } from "../abi/state";
 import { aborted, raiseError } from "../state/stop";
 import { orPageFlag, pageFlags } from "./frames";
 import { isMmio, physToHost } from "./physical";
 import { deviceRead, stage, stageRead } from "./staging";
 import { EXECUTE, READ, WRITE, walk, walkPerm, walkPhys } from "./walk";
+import { noteAccess, pageWatched } from "./watch";
 
 /** Place of a translated byte that is not plain RAM: lastPhys holds its physical address. */
 const DEVICE: u32 = 1;
@@ -57,8 +60,9 @@ function fill(table: u32, tag: u64, linear: u64, host: u32): void {
     store<u64>(e, 0, TE_EXEC);
     store<u32>(e, addend, TE_ADDEND);
   }
-  if (walkPerm & READ) store<u64>(e, full, TE_READ);
   if (walkPerm & EXECUTE) store<u64>(e, full, TE_EXEC);
+  if (load<u32>(DEBUG_WATCH) & WatchBit.Data && pageWatched(linear)) return;
+  if (walkPerm & READ) store<u64>(e, full, TE_READ);
   if (walkPerm & WRITE && !(pageFlags(host) & PAGE_NO_WRITE_ENTRY)) {
     store<u64>(e, full, TE_WRITE);
     orPageFlag(host, PageFlag.WriteCached);
@@ -194,7 +198,9 @@ export function readMem<T>(seg: u32, ea: u64): T {
 function readSlow(seg: u32, ea: u64, size: u32): bool {
   if (!segmentOk(seg, ea, size, false)) return false;
   const linear = toLinear(seg, ea);
-  return aligned(linear, size) && gather(linear, size, READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+  if (!aligned(linear, size) || !gather(linear, size, READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL))) return false;
+  if (load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, false);
+  return true;
 }
 
 /** Translates a write of `size` bytes (at most 64): the address to store to, 0 when it faults. */
@@ -213,7 +219,9 @@ function probeSlow(seg: u32, ea: u64, size: u32): u32 {
   if (!segmentOk(seg, ea, size, true)) return 0;
   const linear = toLinear(seg, ea);
   if (!aligned(linear, size)) return 0;
-  return probeAt(linear, size, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+  const at = probeAt(linear, size, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+  if (at && load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, true);
+  return at;
 }
 
 /** As probeWrite, for an instruction that reads the operand first: a device is asked for its contents. */
@@ -273,8 +281,11 @@ export function probeSystem(linear: u64, size: u32): u32 {
 
 /** A write with the privilege of a stack about to be switched to. */
 export function probeAs(linear: u64, size: u32, user: bool): u32 {
-  if (!user) return probeSystem(linear, size);
-  return probeAt(linear & systemMask(), size, TLB + TLB_TABLE, load<u64>(TAG_REAL));
+  const at = user
+    ? probeAt(linear & systemMask(), size, TLB + TLB_TABLE, load<u64>(TAG_REAL))
+    : probeSystem(linear, size);
+  if (at && load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, true);
+  return at;
 }
 
 // --- instruction fetch ---

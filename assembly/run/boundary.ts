@@ -4,6 +4,8 @@ import { RunCode } from "../abi/run";
 import {
   ACTIVITY,
   COUNT,
+  DEBUG_HITS,
+  DEBUG_WATCH,
   DELIVERING,
   DELIVERING_ERROR,
   DELIVERING_ILEN,
@@ -15,19 +17,27 @@ import {
   EV_HAS_ERROR,
   EV_ILEN,
   EV_INJECTED,
+  EV_PAYLOAD,
   EV_TYPE,
   EV_VECTOR,
   EventType,
   EXTRA,
   INTERRUPTIBILITY,
+  LINEAR_MASK,
   PENDING_DEBUG,
   PENDING_INTR,
   PENDING_NMI,
+  RIP,
+  SEG_CS,
+  SEGS,
+  SG_EFFECTIVE,
   STOP,
   STOP_CODE,
   StopBit,
+  WatchBit,
   WORK,
 } from "../abi/state";
+import { BLOCK_MOV_SS, VEC_DB } from "../abi/x86";
 import { dropAllBlocks, invalidate } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
@@ -40,8 +50,9 @@ import {
   codeWritesPending,
 } from "../memory/frames";
 import { commit, discard } from "../memory/staging";
-import { FLAG_IF } from "../state/flags";
-import { raiseDebugTrap, raiseSoft, stop } from "../state/stop";
+import { codeBreakpoints } from "../memory/watch";
+import { FLAG_IF, FLAG_RF } from "../state/flags";
+import { raise, raiseDebugTrap, raiseSoft, stop } from "../state/stop";
 import { interruptShadow } from "../system/shadow";
 import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
 import { pendingInjection } from "../vmx/entry";
@@ -54,6 +65,9 @@ export const GO_ON: i32 = -1;
 const LOOK_AFTER_BLOCK: u32 = 1;
 /** EXTRA: look again after the next instruction, when the interrupt shadow ends. */
 export const LOOK_AFTER_ONE: u32 = 2;
+
+/** Pending debug exceptions, VMCS layout: an enabled breakpoint is among them. */
+const PENDING_ENABLED: u64 = 0x1000;
 
 const VALID: u32 = 0x80000000;
 const HAS_ERROR: u32 = 0x800;
@@ -72,6 +86,16 @@ export function drainCodeWrites(): void {
     }
   }
   clearCodeWrites();
+}
+
+/** Data and I/O breakpoints that the completed instruction met become pending; in the middle of a REP their frame has RF. */
+function takeHits(): void {
+  const hits = load<u32>(DEBUG_HITS);
+  if (!hits) return;
+  store<u32>(DEBUG_HITS, 0);
+  store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | <u64>hits | PENDING_ENABLED);
+  if (load<u32>(STOP) & StopBit.Repeat) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
+  store<u32>(EXTRA, 1);
 }
 
 /** Writes stop bits of staged stores and left blocks off. */
@@ -112,12 +136,14 @@ function deliverOrExit(): i32 {
       store<u64>(WORK, load<u64>(WORK) + 1);
       store<u64>(EV_DELIVERED, load<u64>(EV_DELIVERED) + 1);
       if (fault) store<u64>(EV_FAULTS, load<u64>(EV_FAULTS) + 1);
+      takeHits();
       finishStores();
       store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
       store<u32>(EXTRA, 1);
       return GO_ON;
     }
     discard();
+    store<u32>(DEBUG_HITS, 0);
     store<u32>(EV_INJECTED, 0);
     store<u64>(WORK, load<u64>(WORK) + 1);
     const stop = load<u32>(STOP);
@@ -130,6 +156,7 @@ function deliverOrExit(): i32 {
 /** Carries out the recorded VM exit. */
 function leaveGuest(): i32 {
   discard();
+  store<u32>(DEBUG_HITS, 0);
   store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Event | StopBit.Leave | StopBit.Repeat));
   takeExit();
   store<u32>(DELIVERING, 0);
@@ -141,6 +168,7 @@ function leaveGuest(): i32 {
 
 function hostStop(): i32 {
   discard();
+  store<u32>(DEBUG_HITS, 0);
   store<u32>(STOP, 0);
   return load<u32>(STOP_CODE);
 }
@@ -153,12 +181,27 @@ export function settle(): i32 {
   if (stop & StopBit.Event) {
     // a fault drops the staged stores; INT n and traps have none or keep them
     if (load<u32>(EV_TYPE) == EventType.Trap) finishStores();
-    else discard();
+    else {
+      discard();
+      store<u32>(DEBUG_HITS, 0);
+    }
     return deliverOrExit();
   }
+  takeHits();
   finishStores();
   store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
   return load<u32>(STOP) ? settle() : GO_ON;
+}
+
+/** The fault of an instruction breakpoint, lowest of what comes before an instruction; RF holds it back. */
+function instructionBreakpoint(): bool {
+  if (load<u32>(EFLAGS_REST) & FLAG_RF) return false;
+  const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + load<u64>(RIP)) & load<u64>(LINEAR_MASK);
+  const hits = codeBreakpoints(linear);
+  if (!hits) return false;
+  raise(VEC_DB);
+  store<u64>(EV_PAYLOAD, <u64>hits);
+  return true;
 }
 
 /**
@@ -204,6 +247,10 @@ export function boundary(): i32 {
   const activity = load<u32>(ACTIVITY);
   if (activity == 1) return RunCode.Halt;
   if (activity != 0) return RunCode.Shutdown;
+  if (load<u32>(DEBUG_WATCH) & WatchBit.Code) {
+    again |= LOOK_AFTER_ONE;
+    if (!(shadow & BLOCK_MOV_SS) && instructionBreakpoint()) return settle();
+  }
   store<u32>(EXTRA, again);
   return GO_ON;
 }

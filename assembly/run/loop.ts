@@ -35,6 +35,7 @@ import { fetchAt } from "../memory/access";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { boundary, GO_ON, LOOK_AFTER_ONE, settle } from "./boundary";
+import { stepTraps, vmTransitions } from "./singleStep";
 
 /** Blocks are run in stretches of at most this many instructions, so that a tier change of the engine can take effect. */
 const STRETCH_FIRST: u64 = 20000;
@@ -114,11 +115,12 @@ function stepOne(): void {
   // an instruction that completes leaves RF clear; only IRET sets it. @sdm 3B "Instruction-Breakpoint Exception Condition"
   const rf = load<u32>(EFLAGS_REST) & FLAG_RF;
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
+  const transitions = vmTransitions();
   account(dispatch(single));
   if (rf && load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
     store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | rf);
   }
-  if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host))) {
+  if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host)) && stepTraps(single, transitions)) {
     // in the middle of a REP the trap's frame has RF
     if (load<u32>(STOP) & StopBit.Repeat) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
     store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | 0x4000);

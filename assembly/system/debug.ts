@@ -1,8 +1,20 @@
 // Debug registers. @sdm 3B "Debug Registers"
 //
 //   DR6  3:0 B3-B0  13 BD  14 BS  15 BT            DR7  7:0 G/L  8 LE  9 GE  13 GD  31:16 LEN/RW
-import { DR0, DR6, DR7 } from "../abi/state";
-import { DR6_BREAKPOINTS, DR6_FIXED, DR6_WRITABLE, DR7_FIXED, DR7_GD, DR7_WRITABLE } from "../abi/x86";
+import { DR0, DR6, DR7, MSR_DEBUGCTL } from "../abi/state";
+import {
+  DEBUGCTL_BTF,
+  DEBUGCTL_LBR,
+  DR6_BREAKPOINTS,
+  DR6_FIXED,
+  DR6_WRITABLE,
+  DR7_FIXED,
+  DR7_GD,
+  DR7_WRITABLE,
+} from "../abi/x86";
+import { updateWatch } from "../memory/watch";
+
+const DEBUGCTL_BITS: u64 = DEBUGCTL_LBR | DEBUGCTL_BTF;
 
 /** index: 0-3, 6, 7. */
 export function readDr(index: u32): u64 {
@@ -14,11 +26,15 @@ export function readDr(index: u32): u64 {
 export function writeDr(index: u32, value: u64): bool {
   if (index < 4) {
     store<u64>(DR0 + index * 8, value);
+    updateWatch(true);
     return true;
   }
   if (value >> 32) return false;
   if (index == 6) store<u64>(DR6, (value & DR6_WRITABLE) | DR6_FIXED);
-  else store<u64>(DR7, (value & DR7_WRITABLE) | DR7_FIXED);
+  else {
+    store<u64>(DR7, (value & DR7_WRITABLE) | DR7_FIXED);
+    updateWatch(false);
+  }
   return true;
 }
 
@@ -27,4 +43,6 @@ export function recordDebugException(bits: u64): void {
   if (!bits) return;
   store<u64>(DR6, (load<u64>(DR6) & ~(<u64>DR6_BREAKPOINTS)) | (bits & DR6_WRITABLE));
   store<u64>(DR7, load<u64>(DR7) & ~(<u64>DR7_GD));
+  // and LBR and BTF: @sdm 3B "Single-Stepping on Branches"
+  store<u64>(MSR_DEBUGCTL, load<u64>(MSR_DEBUGCTL) & ~DEBUGCTL_BITS);
 }

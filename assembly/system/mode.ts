@@ -52,6 +52,7 @@ import {
   SA_WRITE,
 } from "../abi/x86";
 import { selectContext } from "../memory/context";
+import { followDr7 } from "../memory/watch";
 
 const ALL: u64 = 0xffffffffffffffff;
 const LOW32: u64 = 0xffffffff;
@@ -180,6 +181,7 @@ export function recomputeMode(): void {
   store<u64>(CODE_END, long ? ALL : <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
   store<u64>(LINEAR_MASK, long ? ALL : LOW32);
   store<u32>(TR_MODE, translationMode());
+  followDr7();
   store<u32>(TR_TABLE, TLB + (load<u32>(CPL) == 3 ? TLB_TABLE : 0));
   selectContext();
 }
