@@ -44,6 +44,7 @@ interface Limits {
   readonly preemptEvery: bigint;
   /** What the core completed for others while this run waited. */
   foreign: bigint;
+  foreignWork: bigint;
 }
 
 /** A run in slices: what is sent is the size of the next slice, and 0 stops it as a signal would. */
@@ -84,6 +85,7 @@ function* preempted(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
   const foreign = core.count - count;
   const foreignWork = core.read64(WORK) - work;
   limits.foreign += foreign;
+  limits.foreignWork += foreignWork;
   limits.count += foreign;
   limits.preemptAt += foreign;
   limits.work += foreignWork;
@@ -284,6 +286,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
   ledger.count("userspace_round_trips");
   vcpu.userExit = undefined;
   let limits: Limits | undefined;
+  const workBefore = core.read64(WORK);
   vcpuLoad(vcpu);
   try {
     vcpu.arch.hasRun = true;
@@ -303,6 +306,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
       preemptAt: before + preemptEvery - (vcpu.instructions % preemptEvery),
       preemptEvery,
       foreign: 0n,
+      foreignWork: 0n,
       work: start + (bounds.work ?? UNBOUNDED),
       slice,
       nextYield: start + slice,
@@ -314,6 +318,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
     kvmOnUserReturn(vcpu);
     const own = core.count - before - (limits?.foreign ?? 0n);
     vcpu.instructions += own;
+    vcpu.work += core.read64(WORK) - workBefore - (limits?.foreignWork ?? 0n);
     ledger.count("instructions", Number(own));
   }
 }

@@ -97,6 +97,8 @@ export class VcpuVmx implements ResidentVcpu {
   atomicSwitch: AtomicSwitch | undefined;
   /** Instructions completed in KVM_RUN calls that have ended. */
   instructions = 0n;
+  /** Instructions, deliveries and exits of those calls. */
+  work = 0n;
   /** Entries with a host bit of 0x140 acting in the guest, by bit. */
   readonly leaks = { faulting: 0, ring3mwait: 0 };
 

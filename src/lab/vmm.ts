@@ -33,12 +33,18 @@ export type GuestEnding =
   | ({ readonly kind: "unimplemented" } & UnimplementedInstruction)
   | { readonly kind: "failed"; readonly message: string };
 
-export interface VmmOptions extends Omit<KvmOptions, "host"> {
+export interface VmmOptions extends KvmOptions {
   readonly image: GuestImage;
   /** Bytes of RAM. Default 16 MiB. */
   readonly memory?: number;
   readonly maxInstructions?: number;
   readonly console?: (byte: number) => void;
+  /** A timer interrupt after every so many instructions of the guest, at which runSteps yields. */
+  readonly preemptEvery?: number;
+  /** Calls that do not enter the guest (KVM_GET_REGS) after every exit to user space. */
+  readonly ioctlsPerExit?: number;
+  /** Called whenever the VMM's thread is back in user space. */
+  readonly inUserSpace?: () => void;
 }
 
 /** A VMM of one vCPU with RAM at 0, a debug console, a serial port and the exit port: what a KVM user writes. */
@@ -48,10 +54,12 @@ export class Vmm {
   readonly #bus: PortBus;
   readonly #limit: bigint;
   readonly #workLimit: bigint | undefined;
+  readonly #options: VmmOptions;
   #status: number | undefined;
 
   constructor(options: VmmOptions) {
     const memory = options.memory ?? DEFAULT_MEMORY;
+    this.#options = options;
     this.kvm = new Kvm({ ...options, hostOptions: { ...options.hostOptions, memory } });
     const vm = this.kvm.createVm();
     const userspaceAddr = vm.allocMemory(BigInt(memory));
@@ -78,26 +86,30 @@ export class Vmm {
 
   /** Runs to the end of the guest; yields every `slice` work units. What is sent is the next slice; 0 interrupts. */
   *runSteps(firstSlice?: bigint): Generator<void, GuestEnding, bigint | undefined> {
-    const { core } = this.kvm.host;
-    const start = core.count;
-    const startWork = core.work;
+    const { vmx } = this.vcpu;
+    const start = vmx.instructions;
+    const startWork = vmx.work;
+    const { preemptEvery = 0, ioctlsPerExit = 0, inUserSpace } = this.#options;
     let slice = firstSlice;
     for (;;) {
-      const left = this.#limit - (core.count - start);
-      const work = this.#workLimit === undefined ? undefined : this.#workLimit - (core.work - startWork);
+      const left = this.#limit - (vmx.instructions - start);
+      const work = this.#workLimit === undefined ? undefined : this.#workLimit - (vmx.work - startWork);
       const steps = this.vcpu.runSteps({
         maxInstructions: left,
         ...(work === undefined ? {} : { work }),
         ...(slice === undefined ? {} : { slice }),
+        ...(preemptEvery === 0 ? {} : { preemptEvery: BigInt(preemptEvery) }),
       });
       let step = steps.next();
       while (!step.done) {
         slice = (yield) ?? slice;
         step = steps.next(slice);
       }
+      inUserSpace?.();
+      for (let call = 0; call < ioctlsPerExit; call++) this.vcpu.getRegs();
       const ending = this.#handle(step.value);
       if (ending?.kind === "limit" && slice === 0n) return { kind: "interrupted" };
-      if (ending?.kind === "limit" && core.count - start < this.#limit) return { kind: "workLimit" };
+      if (ending?.kind === "limit" && vmx.instructions - start < this.#limit) return { kind: "workLimit" };
       if (ending !== undefined) return ending;
     }
   }
