@@ -11,6 +11,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "run a guest under every policy for MSR 0x140 and compare",
     load: async () => (await import("./compare.ts")).compareCommand,
   },
+  lab: {
+    summary: "sweep workloads, policies, host values and cost models",
+    load: async () => (await import("./lab.ts")).labCommand,
+  },
   demo: {
     summary: "run a real guest and show what it does",
     load: async () => (await import("./demo.ts")).demoCommand,

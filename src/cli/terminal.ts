@@ -65,3 +65,36 @@ export function exitOnBrokenPipe(): void {
     });
   }
 }
+
+export interface Progress {
+  readonly show: (done: number) => void;
+  readonly end: () => void;
+}
+
+/** A count that overwrites itself on a terminal, a line every five seconds elsewhere; nothing for what ends at once. */
+export function progressOn(
+  stream: NodeJS.WriteStream,
+  label: string,
+  total: number,
+  unit: string,
+  now: () => number = () => performance.now(),
+): Progress {
+  const begun = now();
+  const [patience, every] = stream.isTTY ? [500, 100] : [5000, 5000];
+  let last = begun + patience - every;
+  let shown = false;
+  return {
+    show(done) {
+      const time = now();
+      if (time - last < every || done === 0) return;
+      last = time;
+      shown = true;
+      const left = (((time - begun) / done) * (total - done)) / 1000;
+      const text = `${label}: ${done}/${total} ${unit}, ${left.toFixed(0)} s left`;
+      stream.write(stream.isTTY ? `\r${text}\u001b[K` : `${text}\n`);
+    },
+    end() {
+      if (shown && stream.isTTY) stream.write("\r\u001b[K");
+    },
+  };
+}

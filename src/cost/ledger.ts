@@ -99,24 +99,7 @@ export class Ledger {
 
   /** Cycles under `model`; boot and arch_prctl happen before the guest and are left out. */
   cycles(model: CostModel): CycleReport {
-    const running = (access: Record<MsrCause, number>): number =>
-      access.policy + access.switch_to_xtra + access.shared_msrs;
-    const times: Record<CostKind, number> = {
-      instruction: this.counts.instructions,
-      exit: this.counts.exits,
-      wrmsr: running(this.wrmsr),
-      rdmsr: running(this.rdmsr),
-      userspace: this.counts.userspace_round_trips,
-      fault: this.counts.hardware_faults + this.counts.injected_faults,
-      autoload: this.counts.autoload_msrs,
-    };
-    const byCause = {} as Record<CostKind, Interval>;
-    let total = ZERO;
-    for (const kind of Object.keys(times) as CostKind[]) {
-      byCause[kind] = scale(model[kind].cycles, times[kind]);
-      total = add(total, byCause[kind]);
-    }
-    return { model: model.name, byCause, total, midpoint: midpoint(total) };
+    return cyclesOf(this, model);
   }
 
   toJSON(): object {
@@ -134,6 +117,35 @@ export interface CycleReport {
   readonly byCause: Readonly<Record<CostKind, Interval>>;
   readonly total: Interval;
   readonly midpoint: number;
+}
+
+/** What cycles are reckoned from. */
+export interface Priced {
+  readonly counts: Readonly<Counters>;
+  readonly rdmsr: Readonly<Record<MsrCause, number>>;
+  readonly wrmsr: Readonly<Record<MsrCause, number>>;
+}
+
+/** Cycles of recorded counts under a model; boot and arch_prctl are left out. */
+export function cyclesOf({ counts, rdmsr, wrmsr }: Priced, model: CostModel): CycleReport {
+  const running = (access: Readonly<Record<MsrCause, number>>): number =>
+    access.policy + access.switch_to_xtra + access.shared_msrs;
+  const times: Record<CostKind, number> = {
+    instruction: counts.instructions,
+    exit: counts.exits,
+    wrmsr: running(wrmsr),
+    rdmsr: running(rdmsr),
+    userspace: counts.userspace_round_trips,
+    fault: counts.hardware_faults + counts.injected_faults,
+    autoload: counts.autoload_msrs,
+  };
+  const byCause = {} as Record<CostKind, Interval>;
+  let total = ZERO;
+  for (const kind of Object.keys(times) as CostKind[]) {
+    byCause[kind] = scale(model[kind].cycles, times[kind]);
+    total = add(total, byCause[kind]);
+  }
+  return { model: model.name, byCause, total, midpoint: midpoint(total) };
 }
 
 function zeroCauses(): Record<MsrCause, number> {

@@ -9,4 +9,25 @@ export {
   runGuestUnderVmx,
   runGuestUnderVmxAsync,
 } from "./guest-run.ts";
+export { MIX_LOAD, MIX_MEMORY, MixRateError, type MixRates, mixImage } from "./mix.ts";
+export { type GuestSource, type RunScenarioOptions, type ScenarioResult, ScenarioRunner } from "./run-scenario.ts";
+export { type Axes, DEFAULT_SCENARIO, expand, MIX_KEYS, SCENARIO_KEYS, type Scenario, shardOf } from "./scenario.ts";
+export { type ScheduleCounts, Scheduler } from "./scheduler.ts";
+export {
+  type BreakEvenPoint,
+  breakEvenPoints,
+  gain,
+  groups,
+  type MeasuredBreakEven,
+  MergeError,
+  measuredBreakEvens,
+  mergeResults,
+  type SweepGroup,
+  type SweepResults,
+  type SweepRow,
+  type Verdict,
+  verdictOf,
+} from "./sweep.ts";
+export { sweepCsv } from "./sweep-csv.ts";
+export { sweepText } from "./sweep-text.ts";
 export { type GuestEnding, Vmm, type VmmOptions } from "./vmm.ts";

@@ -1,0 +1,127 @@
+import { COST_MODELS, type CostModel } from "../cost/index.ts";
+import { expand, type SweepResults, shardOf, sweepCsv, sweepText } from "../lab/index.ts";
+import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
+import { type Command, ExitStatus } from "./command.ts";
+import { GUEST_OPTIONS, GUEST_OPTIONS_HELP } from "./guestFile.ts";
+import { mergeFiles } from "./labMerge.ts";
+import { AXIS_HELP, AXIS_OPTIONS, axesFrom, shardFrom, sourceFrom } from "./labOptions.ts";
+import { runSweep } from "./labRun.ts";
+import {
+  list,
+  POLICY_LIST,
+  POLICY_OPTIONS,
+  POLICY_OPTIONS_HELP,
+  policiesFrom,
+  readCostModel,
+} from "./policyOptions.ts";
+import { progressOn, styler, withInterrupt } from "./terminal.ts";
+
+const help = `\
+Usage: wasm-vmx lab [GUEST] [options]
+       wasm-vmx lab merge FILE... [--cost LIST] [--json | --csv]
+
+The laboratory: runs a guest under every policy for MSR 0x140 and every
+combination of the values below, and prints which policies are right, what each
+costs by cause, which is cheapest, and where the break-even between hardware and
+emulated CPUID faulting lies, by prices and as measured by the runs.
+
+Without GUEST it runs a guest of its own, a real binary whose rates are patched
+in memory. A GUEST of yours runs as it is.
+
+${AXIS_HELP}
+
+${POLICY_OPTIONS_HELP}
+                     here --cost takes a list; tables are under the first
+${GUEST_OPTIONS_HELP}
+  --max-instructions N
+                     stop each vCPU after exactly N instructions
+  --workers N        threads to run in (default: the processors); the results
+                     are the same with any number
+  --shard I/N        run the I-th of N parts only; prints JSON for lab merge
+  --json             all counts as one JSON object, which lab merge reads too
+  --csv              one line a run
+  --help             this text
+
+Policies:
+${POLICY_LIST}
+
+Exit status 0, 2 for bad input, 130 when interrupted.`;
+
+function models(args: ParsedArgs): CostModel[] {
+  const text = args.strings.get("cost");
+  return text === undefined ? [...COST_MODELS.slice(0, 5)] : list(text).map(readCostModel);
+}
+
+/** Prints results in the form asked for. */
+function print(results: SweepResults, args: ParsedArgs, path: { readonly partial: boolean }): void {
+  const { flags } = args;
+  const chosen = models(args);
+  if (flags.has("csv") && flags.has("json")) throw new UsageError("--json and --csv exclude each other");
+  if (flags.has("csv")) process.stdout.write(sweepCsv(results, chosen));
+  else if (flags.has("json") || path.partial) process.stdout.write(`${JSON.stringify(results)}\n`);
+  else {
+    const [first, ...rest] = sweepText(results, chosen);
+    process.stdout.write(`${[styler(process.stdout)("bold", first!), ...rest].join("\n")}\n`);
+  }
+}
+
+async function sweep(args: ParsedArgs): Promise<number> {
+  models(args);
+  const { run, known } = await policiesFrom(args);
+  const { name, source } = sourceFrom(args);
+  const scenarios = expand(
+    axesFrom(
+      args,
+      run.map((policy) => policy.name),
+      source.kind === "image",
+    ),
+  );
+  const shard = shardFrom(args);
+  const places = shardOf(scenarios.length, shard.index, shard.count);
+  const workers = args.strings.get("workers");
+  const progress = progressOn(process.stderr, "lab", places.length, "runs");
+  const { results, interrupted } = await withInterrupt(async (signal) => ({
+    results: await runSweep({
+      guest: name,
+      source,
+      scenarios,
+      places,
+      policies: known,
+      policyFile: args.strings.get("policy-file"),
+      workers: workers === undefined ? 0 : parseNumber("--workers", workers, 256),
+      signal,
+      progress: progress.show,
+    }),
+    interrupted: signal.aborted,
+  }));
+  progress.end();
+  if (interrupted) {
+    process.stderr.write(`wasm-vmx: interrupted after ${results.cells.length} of ${places.length} runs\n`);
+    return ExitStatus.Interrupted;
+  }
+  print(results, args, { partial: shard.count > 1 });
+  return ExitStatus.Ok;
+}
+
+export const labCommand: Command = {
+  summary: "sweep workloads, policies, host values and cost models",
+  help,
+  options: {
+    ...GUEST_OPTIONS,
+    ...POLICY_OPTIONS,
+    ...AXIS_OPTIONS,
+    "max-instructions": { type: "string" },
+    workers: { type: "string" },
+    shard: { type: "string" },
+    json: { type: "boolean" },
+    csv: { type: "boolean" },
+  },
+  async run(args: ParsedArgs) {
+    const [first, ...rest] = args.positionals;
+    if (first === "merge") {
+      print(mergeFiles(rest), args, { partial: false });
+      return ExitStatus.Ok;
+    }
+    return sweep(args);
+  },
+};

@@ -1,0 +1,123 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { guestFile, root, start, wasmVmx } from "./command.ts";
+
+const SMALL = ["--rounds", "40", "--cpuids", "0,0.25,2", "--host", "0,1"] as const;
+const FORGETS = join(root, "fixtures/lab/policies/forgets.ts");
+const words = (text: string): string => text.replace(/\s+/g, " ");
+
+function saved(text: string): string {
+  const file = guestFile([]).replace(/bin$/, "json");
+  writeFileSync(file, text);
+  return file;
+}
+
+describe("lab", () => {
+  it("prints winners, what is wrong, and break-evens by prices and by the runs, in 80 columns", async () => {
+    const { status, stdout, stderr } = await wasmVmx("lab", ...SMALL);
+    expect([status, stderr]).toEqual([0, ""]);
+    expect(stdout).toMatch(/^ {2}thread-trip +0\.25-0\.3 +0\.25-0\.3$/m);
+    expect(stdout).toMatch(/^ {2}thread-write +0\.5-0\.6 +0\.5-0\.6$/m);
+    expect(words(stdout)).toContain("upstream, host 1: the host's faulting bit acted in the guest");
+    expect(stdout.split("\n").filter((line) => line.length > 80)).toEqual([]);
+  });
+
+  it("gives the same results with any number of workers, and from shards", async () => {
+    const whole = await wasmVmx("lab", ...SMALL, "--json", "--workers", "1");
+    expect((await wasmVmx("lab", ...SMALL, "--json", "--workers", "3")).stdout).toBe(whole.stdout);
+    const shards: string[] = [];
+    for (const shard of ["1/2", "2/2"]) {
+      shards.push(saved((await wasmVmx("lab", ...SMALL, "--shard", shard, "--workers", "1")).stdout));
+    }
+    expect((await wasmVmx("lab", "merge", ...shards, "--json")).stdout).toBe(whole.stdout);
+    const missing = await wasmVmx("lab", "merge", shards[0]!);
+    expect([missing.status, missing.stderr]).toEqual([2, expect.stringMatching(/15 of 30 runs are missing/)]);
+  });
+
+  it("has one CSV line a run", async () => {
+    const { stdout } = await wasmVmx("lab", ...SMALL, "--csv", "--cost", "thread-trip");
+    const [head, ...lines] = stdout
+      .trimEnd()
+      .split("\n")
+      .map((line) => line.split(","));
+    expect(lines).toHaveLength(30);
+    expect(new Set(lines.map((line) => line.length))).toEqual(new Set([head!.length]));
+    expect(head).toEqual(
+      expect.arrayContaining(["policy", "host_state_reload", "wrmsr_policy", "thread-trip_exit_low"]),
+    );
+  });
+
+  it("draws bars for a few groups", async () => {
+    const { stdout } = await wasmVmx("lab", "--rounds", "40", "--cpuids", "1", "--host", "0", "--cost", "thread-trip");
+    expect(stdout).toMatch(/^\* always-hardware +right .*·+░+▒+█+$/m);
+    expect(stdout).toMatch(/^ {2}host-nonzero +right .*·+░+▒+$/m);
+  });
+
+  it("runs a guest of the user", async () => {
+    const { stdout } = await wasmVmx("lab", "fixtures/guests/bin/leak.bin", "--mode", "long", "--host", "1");
+    expect(stdout).toMatch(/upstream +wrong/);
+    expect(words(stdout)).toContain("upstream, host 1: vCPU 0: exit status 1");
+  });
+
+  it("runs a policy from a TypeScript file beside the others, in workers too, and says what it breaks", async () => {
+    const args = [
+      "lab",
+      "--rounds",
+      "20",
+      "--faulting",
+      "off",
+      "--host",
+      "1",
+      "--policy-file",
+      FORGETS,
+      "--workers",
+      "2",
+    ];
+    expect(words((await wasmVmx(...args)).stdout)).toMatch(/forgets, host 1: a host thread ran with another value/);
+    const compared = await wasmVmx(
+      "compare",
+      "fixtures/guests/bin/leak.bin",
+      "--mode",
+      "long",
+      "--policy-file",
+      FORGETS,
+    );
+    expect(compared.stdout).toMatch(/1 {2}forgets +host lost/);
+  });
+
+  it("stops at Ctrl-C", async () => {
+    const { child, result } = start(["lab", "--rounds", "20000", "--workers", "2"]);
+    setTimeout(() => child.kill("SIGINT"), 700);
+    const { status, stdout, stderr } = await result;
+    expect([status, stdout]).toEqual([130, ""]);
+    expect(stderr).toMatch(/interrupted after \d+ of 60 runs/);
+  });
+
+  it("names kvm_stat's fields", async () => {
+    const { stdout } = await wasmVmx("lab", "--rounds", "10", "--cpuids", "1", "--policy", "upstream", "--json");
+    const { counts } = JSON.parse(stdout).cells[0].result;
+    for (const name of ["exits", "io_exits", "irq_exits", "halt_exits", "signal_exits", "host_state_reload"]) {
+      expect(counts).toHaveProperty(name);
+    }
+  });
+});
+
+describe("lab with bad input: a message and status 2", () => {
+  it.each([
+    ["a rate that is none", ["--cpuids", "x"], /--cpuids needs numbers from 0 to 65535/],
+    ["on and off", ["--feature", "yes"], /list of on and off/],
+    ["a rate with a guest of the user", ["fixtures/guests/bin/leak.bin", "--cpuids", "1"], /laboratory's own guest/],
+    ["an unknown policy", ["--policy", "clear-al"], /did you mean clear-all/],
+    ["an unknown cost model", ["--cost", "skylake"], /unknown cost model "skylake"/],
+    ["a shard", ["--shard", "3/2"], /--shard needs i\/n/],
+    ["no vCPUs", ["--vcpus", "0"], /at least 1/],
+    ["a missing policy file", ["--policy-file", "nowhere.ts"], /no such file/],
+    ["a policy file without a policy", ["--policy-file", "biome.json"], /cannot load policy file|no default export/],
+    ["nothing to merge", ["merge"], /nothing to merge/],
+    ["a merge of something else", ["merge", "package.json"], /holds no results/],
+  ] as const)("%s", async (_name, args, message) => {
+    const { status, stderr } = await wasmVmx("lab", ...args);
+    expect([status, stderr]).toEqual([2, expect.stringMatching(message)]);
+  });
+});
