@@ -3,6 +3,7 @@ import { expand, type SweepResults, shardOf, sweepCsv, sweepText } from "../lab/
 import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
 import { type Command, ExitStatus } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP } from "./guestFile.ts";
+import { runCheck } from "./labCheck.ts";
 import { mergeFiles } from "./labMerge.ts";
 import { AXIS_HELP, AXIS_OPTIONS, axesFrom, shardFrom, sourceFrom } from "./labOptions.ts";
 import { runSweep } from "./labRun.ts";
@@ -19,6 +20,7 @@ import { progressOn, styler, withInterrupt } from "./terminal.ts";
 const help = `\
 Usage: wasm-vmx lab [GUEST] [options]
        wasm-vmx lab merge FILE... [--cost LIST] [--json | --csv]
+       wasm-vmx lab check [--policy LIST] [--policy-file FILE] [options]
 
 The laboratory: runs a guest under every policy for MSR 0x140 and every
 combination of the values below, and prints which policies are right, what each
@@ -41,6 +43,13 @@ ${GUEST_OPTIONS_HELP}
   --json             all counts as one JSON object, which lab merge reads too
   --csv              one line a run
   --help             this text
+
+lab check tries every short schedule of a vCPU thread (entries, guest WRMSRs,
+preemptions, moves, ioctls, arch_prctl) and random longer ones of two, and
+prints the shortest under which a policy leaks, loses the host's value, or
+writes after the put. Status 1 when a policy of --policy-file does.
+  --schedules N      random schedules a policy (default 5000)
+  --seed N           of the random schedules (default 1)
 
 Policies:
 ${POLICY_LIST}
@@ -113,6 +122,8 @@ export const labCommand: Command = {
     "max-instructions": { type: "string" },
     workers: { type: "string" },
     shard: { type: "string" },
+    schedules: { type: "string" },
+    seed: { type: "string" },
     json: { type: "boolean" },
     csv: { type: "boolean" },
   },
@@ -122,6 +133,7 @@ export const labCommand: Command = {
       print(mergeFiles(rest), args, { partial: false });
       return ExitStatus.Ok;
     }
+    if (first === "check" && rest.length === 0) return runCheck(args);
     return sweep(args);
   },
 };

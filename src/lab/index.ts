@@ -1,4 +1,17 @@
 export { type BreakEven, breakEven, threshold } from "./break-even.ts";
+export {
+  type CheckEvent,
+  type CheckOptions,
+  type CheckReport,
+  checkPolicy,
+  checkText,
+  eventText,
+  type Finding,
+  runSchedule,
+  type Schedule,
+  type Violation,
+  type ViolationKind,
+} from "./check/index.ts";
 export { type CompareOptions, type CompareReport, type CompareRow, compare, type Winner } from "./compare.ts";
 export { compareText } from "./compare-text.ts";
 export { type Answer, fourAnswers, fourAnswersText, SIDES, type Side } from "./four-answers.ts";

@@ -4,13 +4,14 @@ export const COLUMNS = 80;
 /** Breaks at spaces; lines after the first are indented. */
 export function wrap(text: string, width = COLUMNS, indent = "  "): string[] {
   const lines: string[] = [];
+  const lead = /^ */.exec(text)![0];
   let line = "";
-  for (const word of text.split(" ")) {
+  for (const word of text.slice(lead.length).split(" ")) {
     if (line !== "" && line.length + 1 + word.length > width) {
       lines.push(line);
       line = indent + word;
     } else {
-      line = line === "" ? word : `${line} ${word}`;
+      line = line === "" ? lead + word : `${line} ${word}`;
     }
   }
   lines.push(line);

@@ -121,3 +121,17 @@ describe("lab with bad input: a message and status 2", () => {
     expect([status, stderr]).toEqual([2, expect.stringMatching(message)]);
   });
 });
+
+describe("lab check", () => {
+  it("finds the race of the patch, and a user's policy gives status 1", async () => {
+    const patch = await wasmVmx("lab", "check", "--policy", "always-hardware", "--schedules", "100", "--host", "0");
+    expect(patch.status).toBe(0);
+    expect(words(patch.stdout)).toContain("preempted between the loaded test and the write");
+    const args = ["--policy", "clear-all", "--policy-file", FORGETS, "--schedules", "100", "--json"];
+    const own = await wasmVmx("lab", "check", ...args);
+    expect(own.status).toBe(1);
+    const reports = JSON.parse(own.stdout);
+    expect(reports.map(({ policy }: { policy: string }) => policy)).toEqual(["clear-all", "forgets"]);
+    expect(reports[0].findings).toEqual([]);
+  });
+});

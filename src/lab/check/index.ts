@@ -1,0 +1,4 @@
+export { alphabet, type CheckEvent, eventText, type Race, type Schedule } from "./event.ts";
+export { type CheckOptions, type CheckReport, checkPolicy, type Finding, shrink } from "./search.ts";
+export { checkText } from "./text.ts";
+export { runSchedule, type Violation, type ViolationKind } from "./world.ts";

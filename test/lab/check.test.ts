@@ -1,0 +1,95 @@
+import { describe, expect, test } from "vitest";
+import { type CheckEvent, checkPolicy, checkText, runSchedule, type ViolationKind } from "../../src/lab/index.ts";
+import { alwaysHardware, type Policy, policyByName } from "../../src/policy/index.ts";
+
+const check = (name: string, hosts: readonly number[]) => checkPolicy(policyByName(name), { hosts, schedules: 500 });
+const kinds = (name: string, hosts: readonly number[]): ViolationKind[] =>
+  check(name, hosts)
+    .findings.map(({ kind }) => kind)
+    .sort();
+const race: CheckEvent = { op: "wrmsr", vcpu: 0, value: 1n, race: "preempt" };
+const run: CheckEvent = { op: "run", vcpu: 0 };
+const user: CheckEvent = { op: "user", vcpu: 0 };
+
+describe("what is known of the policies", () => {
+  test("upstream leaks the host's bit at the first entry, and loses nothing", () => {
+    const { findings } = check("upstream", [1]);
+    expect(findings).toMatchObject([{ kind: "leak", schedule: { host: 1, events: [run] }, shortest: true }]);
+  });
+
+  test("always-hardware: the write after the test, preempted in between", () => {
+    const { findings } = check("always-hardware", [0]);
+    const stale = findings.find(({ kind }) => kind === "stale write");
+    expect(stale?.schedule.events).toMatchObject([{ op: "wrmsr", race: "preempt" }]);
+    expect(findings.find(({ kind }) => kind === "host lost")?.schedule.events).toEqual([race, user]);
+    expect(findings.map(({ kind }) => kind)).not.toContain("leak");
+  });
+
+  test("always-hardware keeps the guest's value in the host for ever, host-nonzero heals after one load", () => {
+    const lost = (name: string, host: number, value: bigint) =>
+      runSchedule(policyByName(name), { host, events: [run, { ...race, value }, user, run, user, run, user] })
+        .filter(({ kind }) => kind === "host lost")
+        .map(({ at }) => at);
+    expect(lost("always-hardware", 0, 1n)).toEqual([2, 4, 6]);
+    expect(lost("host-nonzero", 1, 0n)).toEqual([2]);
+  });
+
+  test.each(["clear-all", "every-entry", "autoload"])("%s: nothing", (name) => {
+    expect(kinds(name, [0, 1, 2, 3])).toEqual([]);
+  });
+
+  test("clear-host: nothing but ring-3 MWAIT", () => {
+    expect(kinds("clear-host", [0, 1, 2, 3])).toEqual(["mwait leak"]);
+  });
+
+  test("user-return: a thread with TIF_NOCPUID breaks it", () => {
+    expect(kinds("user-return", [1])).toEqual(["host lost", "leak", "stale write"]);
+  });
+});
+
+describe("a policy of the user", () => {
+  const careless: Policy = {
+    name: "careless",
+    summary: "takes the host's value at the first load for the value of all loads",
+    source: "test",
+    defaults: { hostValue: "shadow", restoreReads: false },
+    attach: (host) => {
+      let first: bigint | undefined;
+      return {
+        prepareSwitchToGuest: () => {
+          first ??= host.shadow;
+          host.wrmsrl(0x140, 0n);
+        },
+        setMsrLoaded: () => {},
+        prepareSwitchToHost: () => host.wrmsrl(0x140, first!),
+      };
+    },
+  };
+
+  test("is found out, and the schedule made as short as it can be", () => {
+    const { findings } = checkPolicy(careless, { hosts: [0], schedules: 3000 });
+    const lost = findings.find(({ kind }) => kind === "host lost");
+    // the value of the first load is stale once the thread has turned CPUID off for itself
+    expect(lost?.schedule.events).toEqual([run, user, { op: "prctl", vcpu: 0, nocpuid: true }, run, user]);
+    expect(lost?.shortest).toBe(false);
+  });
+
+  test("random schedules of two vCPUs shrink to one", () => {
+    const { findings } = checkPolicy(alwaysHardware, { hosts: [0], schedules: 200, seed: 7 });
+    for (const { schedule } of findings) {
+      expect(schedule.events.every(({ vcpu }) => vcpu === 0)).toBe(true);
+    }
+  });
+
+  test("a seed gives one report", () => {
+    expect(checkPolicy(careless, { schedules: 100, seed: 3 })).toEqual(
+      checkPolicy(careless, { schedules: 100, seed: 3 }),
+    );
+  });
+});
+
+test("the text tells the schedule", () => {
+  const lines = checkText(check("always-hardware", [0]));
+  expect(lines.join("\n")).toMatch(/preempted between the loaded\s+test\s+and\s+the\s+write/);
+  expect(lines.filter((line) => line.length > 80)).toEqual([]);
+});
