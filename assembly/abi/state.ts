@@ -151,6 +151,7 @@ export const ENTRIES = 0x14f0; // u64 VM entries that reached the guest
 
 // --- hooks: one bit a kind; the imports are called only where a bit is set ---
 export const HOOKS = 0x1500; // u32 HookBit
+export const EMULATE = 0x1504; // u32 1: accesses that EPT does not allow go to the MMIO callbacks (memory/emulate.ts)
 
 // --- what rarely used instructions keep ---
 export const MONITOR_ARMED = 0x1504; // u32 1 after MONITOR, 0 after MWAIT

@@ -23,8 +23,9 @@ import {
   WatchBit,
 } from "../abi/state";
 import { aborted, raiseError } from "../state/stop";
+import { emulatedAddress, pieceBytes } from "./emulate";
 import { orPageFlag, pageFlags } from "./frames";
-import { isMmio, physToHost } from "./physical";
+import { physToHost } from "./physical";
 import { deviceRead, stage, stageRead } from "./staging";
 import { EXECUTE, READ, WRITE, walk, walkPerm, walkPhys } from "./walk";
 import { noteAccess, pageWatched } from "./watch";
@@ -75,7 +76,12 @@ function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
   const have =
     access == READ ? load<u64>(e, TE_READ) : access == WRITE ? load<u64>(e, TE_WRITE) : load<u64>(e, TE_EXEC);
   if (have == ((linear >> 12) | tag)) return u32(linear) + load<u32>(e, TE_ADDEND);
-  if (!walk(linear, access, table != TLB, false)) return 0;
+  if (!walk(linear, access, table != TLB, false)) {
+    const emulated = access == EXECUTE ? 0 : emulatedAddress();
+    if (!emulated) return 0;
+    lastPhys = emulated;
+    return DEVICE;
+  }
   const pa = walkPhys | (linear & 0xfff);
   const host = physToHost(pa);
   lastPhys = pa;
@@ -153,9 +159,9 @@ function part(to: usize, host: u32, pa: u64, bytes: u32): void {
     return;
   }
   while (bytes) {
-    let n: u32 = 8;
-    while (n > bytes || pa & u64(n - 1)) n >>= 1;
+    const n = pieceBytes(pa, bytes);
     const v = deviceRead(pa, n);
+    if (aborted()) return;
     for (let i: u32 = 0; i < n; i++) store<u8>(to + i, u8(v >> u64(i << 3)));
     pa += n;
     to += n;
@@ -227,8 +233,8 @@ function probeSlow(seg: u32, ea: u64, size: u32): u32 {
 /** As probeWrite, for an instruction that reads the operand first: a device is asked for its contents. */
 export function probeModify(seg: u32, ea: u64, size: u32): u32 {
   const at = probeWrite(seg, ea, size);
-  if (at != 0 && at < 0x4000 && isMmio(lastPhys)) {
-    stageRead(at, lastPhys, size);
+  if (at != 0 && at < 0x4000) {
+    stageRead(at);
     if (aborted()) return 0;
   }
   return at;

@@ -4,7 +4,8 @@ import { PageFlag, STAGING, STAGING_SIZE } from "../abi/layout";
 import { RunCode } from "../abi/run";
 import { STOP, StopBit } from "../abi/state";
 import { mmioRead, mmioWrite } from "../imports";
-import { stop, stopHost } from "../state/stop";
+import { aborted, stop, stopHost } from "../state/stop";
+import { deviceAddress, isEmulated, pieceBytes } from "./emulate";
 import { noteWrite, pageFlags } from "./frames";
 import { isMmio } from "./physical";
 
@@ -19,20 +20,22 @@ const ENTRY: u32 = 96;
 const MAX: u32 = STAGING_SIZE / ENTRY;
 let count: u32 = 0;
 
-/** Reads `bytes` (1, 2, 4 or 8, at most) from a place that is no RAM; a hole reads all ones. */
+function isDevice(pa: u64): bool {
+  return isEmulated(pa) || isMmio(pa);
+}
+
+/** Reads one piece (pieceBytes) of a place that is no RAM; a hole reads all ones. */
 export function deviceRead(pa: u64, bytes: u32): u64 {
-  return isMmio(pa) ? mmioRead(pa, bytes) : ~(0 as u64);
+  return isDevice(pa) ? mmioRead(deviceAddress(pa), bytes) : ~(0 as u64);
 }
 
 function deviceWrite(pa: u64, data: usize, bytes: u32): void {
-  if (!isMmio(pa)) return;
+  if (!isDevice(pa)) return;
   while (bytes) {
-    let n: u32 = 8;
-    while (n > bytes || pa & u64(n - 1)) n >>= 1;
-    let v: u64 = 0;
-    memory.copy(changetype<usize>(BUFFER), data, n);
-    v = load<u64>(BUFFER) & (n == 8 ? ~(0 as u64) : ((1 as u64) << (n << 3)) - 1);
-    mmioWrite(pa, n, v);
+    const n = pieceBytes(pa, bytes);
+    store<u64>(BUFFER, 0);
+    memory.copy(BUFFER, data, n);
+    mmioWrite(deviceAddress(pa), n, load<u64>(BUFFER));
     pa += n;
     data += n;
     bytes -= n;
@@ -42,7 +45,7 @@ const BUFFER: usize = memory.data(16);
 
 function fetch(to: usize, host: u32, pa: u64, bytes: u32): void {
   if (host) memory.copy(to, host, bytes);
-  else if (!isMmio(pa)) memory.fill(to, 0xff, bytes);
+  else if (!isDevice(pa)) memory.fill(to, 0xff, bytes);
 }
 
 /**
@@ -68,12 +71,24 @@ export function stage(size: u32, host1: u32, phys1: u64, len1: u32, host2: u32, 
   return e;
 }
 
-/** Fills a staged copy from an MMIO window, for read-modify-write; plain stores do not ask the device. */
-export function stageRead(at: u32, pa: u64, bytes: u32): void {
-  const v = mmioRead(pa, bytes);
-  memory.copy(at, changetype<usize>(BUFFER), 0);
-  store<u64>(BUFFER, v);
-  memory.copy(at, BUFFER, bytes);
+/** Asks the device for the parts of a staged copy that are no RAM, for read-modify-write; plain stores do not ask. */
+export function stageRead(at: u32): void {
+  const len1 = load<u32>(at, ST_LEN1);
+  const size = load<u32>(at, ST_SIZE);
+  if (!load<u32>(at, ST_HOST1)) askDevice(at, load<u64>(at, ST_PHYS1), len1);
+  if (size > len1 && !load<u32>(at, ST_HOST2)) askDevice(at + len1, load<u64>(at, ST_PHYS2), size - len1);
+}
+
+function askDevice(to: u32, pa: u64, bytes: u32): void {
+  if (!isDevice(pa)) return;
+  while (bytes && !aborted()) {
+    const n = pieceBytes(pa, bytes);
+    store<u64>(BUFFER, mmioRead(deviceAddress(pa), n));
+    memory.copy(to, BUFFER, n);
+    pa += n;
+    to += n;
+    bytes -= n;
+  }
 }
 
 function put(host: u32, pa: u64, data: usize, bytes: u32): void {

@@ -57,6 +57,21 @@ export class EptTables {
     }
   }
 
+  /** Takes the right to write from the leaf that maps `gpa`; the caller executes INVEPT. @kvm kvm_mmu_write_protect */
+  writeProtect(gpa: bigint): void {
+    let table = this.root;
+    for (let level = 3; ; level--) {
+      const slot = this.slot(table, gpa, level);
+      const entry = this.read(slot);
+      if ((entry & EPT_RWX) === 0n) return;
+      if (level === PT_LEVEL || (entry & LEAF) !== 0n) {
+        if (entry & EPT_WRITE) this.write(slot, entry & ~EPT_WRITE);
+        return;
+      }
+      table = entry & ADDRESS;
+    }
+  }
+
   /** Removes every mapping; the caller executes INVEPT. @kvm kvm_mmu_zap_all */
   zapAll(): void {
     this.zapTable(this.root, 3);

@@ -9,14 +9,33 @@ export type KvmExit =
       /** Bytes of one item: 1, 2 or 4. */
       readonly size: number;
       readonly count: number;
-      /** size * count bytes. For "in" the caller fills it before the next run. */
+      /** size * count bytes of the run page. For "in" the caller fills them before the next run. */
       readonly data: Uint8Array;
     }
+  | {
+      readonly reason: "mmio";
+      readonly physAddr: bigint;
+      /** Bytes of this access: 1 to 8, inside one page. */
+      readonly length: number;
+      readonly isWrite: boolean;
+      /** `length` bytes of the run page. For a read the caller fills them before the next run. */
+      readonly data: Uint8Array;
+    }
+  | {
+      /** Guest debug: single step, breakpoint. */
+      readonly reason: "debug";
+      /** 1 #DB, 3 #BP. */
+      readonly exception: number;
+      readonly pc: bigint;
+      readonly dr6: bigint;
+      readonly dr7: bigint;
+    }
+  | MsrExit
   | { readonly reason: "hlt" }
   | { readonly reason: "irqWindowOpen" }
   | { readonly reason: "shutdown" }
   | { readonly reason: "failEntry"; readonly hardwareEntryFailureReason: bigint }
-  /** A signal, or the bound given to run() was reached. */
+  /** A signal, an immediate exit, or the bound given to run() was reached: -1 with EINTR. */
   | { readonly reason: "intr" }
   | { readonly reason: "setTpr" }
   | {
@@ -29,6 +48,18 @@ export type KvmExit =
       readonly unimplemented?: UnimplementedInstruction;
     }
   | { readonly reason: "unknown"; readonly hardwareExitReason: bigint };
+
+/** An MSR access that user space asked to see. `reply` answers it before the next run. */
+export interface MsrExit {
+  readonly reason: "x86Rdmsr" | "x86Wrmsr";
+  /** KVM_MSR_EXIT_REASON_INVAL 1, UNKNOWN 2, FILTER 4. */
+  readonly msrReason: number;
+  readonly index: number;
+  /** What WRMSR wrote; 0 for RDMSR. */
+  readonly data: bigint;
+  /** `error` not 0 raises #GP(0); `data` is what RDMSR reads. */
+  reply(answer: { readonly error?: number; readonly data?: bigint }): void;
+}
 
 export const KVM_INTERNAL_ERROR_EMULATION = 1;
 export const KVM_INTERNAL_ERROR_SIMUL_EX = 2;

@@ -2,6 +2,13 @@ import { DR6 } from "../../assembly/abi/state.ts";
 import { kvmReadCr0, kvmReadCr4, kvmSetCr0, kvmSetCr4, vmxSetCr0 } from "./control-registers.ts";
 import { CR0_EM, CR0_MP, CR0_PE, CR0_TS, CR4_DE } from "./cr-bits.ts";
 import { DB_VECTOR, kvmInjectGp, kvmQueueException, kvmRequireCpl, UD_VECTOR } from "./events.ts";
+import {
+  DR6_ACTIVE_LOW,
+  exitDebug,
+  guestDebugRegisters,
+  KVM_GUESTDBG_USE_HW_BP,
+  setGuestDebugRegisters,
+} from "./guest-debug.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { Primary } from "./vmcs-controls.ts";
@@ -73,7 +80,8 @@ const DR6_BD = 0x2000n;
 
 /** The first MOV DR turns its exit off until the next exit; DR0-DR3 and DR6 are in the core. @kvm handle_dr */
 export function handleDr(vcpu: VcpuVmx): boolean {
-  const dr = vcpu.vmread32(Field.EXIT_QUALIFICATION) & 7;
+  const qualification = vcpu.vmread32(Field.EXIT_QUALIFICATION);
+  const dr = qualification & 7;
   if ((dr === 4 || dr === 5) && kvmReadCr4(vcpu) & CR4_DE) {
     kvmQueueException(vcpu, UD_VECTOR);
     return true;
@@ -82,10 +90,46 @@ export function handleDr(vcpu: VcpuVmx): boolean {
   const dr7 = vcpu.vmread(Field.GUEST_DR7);
   if (dr7 & DR7_GD) {
     const { core } = vcpu.host;
+    if (vcpu.arch.guestDebug & KVM_GUESTDBG_USE_HW_BP) return exitDebug(vcpu, DR6_BD);
     core.write64(DR6, (core.read64(DR6) & ~0xfn) | DR6_BD);
     kvmQueueException(vcpu, DB_VECTOR);
     return true;
   }
-  vcpu.host.vmx.clearBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.MOV_DR_EXITING);
+  if (vcpu.arch.guestDebug === 0) {
+    vcpu.host.vmx.clearBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.MOV_DR_EXITING);
+    return true;
+  }
+  const gpr = (qualification >> 8) & 15;
+  if (qualification & MOV_FROM_DR) {
+    vcpu.setGpr(gpr, getDr(vcpu, dr));
+    return kvmSkipEmulatedInstruction(vcpu);
+  }
+  return kvmCompleteInsnGp(vcpu, setDr(vcpu, dr, vcpu.gpr(gpr)));
+}
+
+/** Qualification of a MOV DR exit: 2:0 register, 4 from DR, 11:8 GPR. */
+const MOV_FROM_DR = 16;
+const DR6_VOLATILE = 0xe00fn;
+const DR7_VOLATILE = 0xffff_2bffn;
+const DR7_FIXED_1 = 0x400n;
+
+/** @kvm kvm_get_dr */
+function getDr(vcpu: VcpuVmx, dr: number): bigint {
+  const { db, dr7 } = guestDebugRegisters(vcpu);
+  if (dr < 4) return db[dr]!;
+  return dr === 4 || dr === 6 ? vcpu.host.core.read64(DR6) : dr7;
+}
+
+/** False: #GP(0). @kvm kvm_set_dr */
+function setDr(vcpu: VcpuVmx, dr: number, value: bigint): boolean {
+  const { db, dr7 } = guestDebugRegisters(vcpu);
+  if (dr < 4) {
+    db[dr] = value;
+    setGuestDebugRegisters(vcpu, db, dr7);
+    return true;
+  }
+  if (value >> 32n) return false;
+  if (dr === 4 || dr === 6) vcpu.host.core.write64(DR6, (value & DR6_VOLATILE) | DR6_ACTIVE_LOW);
+  else setGuestDebugRegisters(vcpu, db, (value & DR7_VOLATILE) | DR7_FIXED_1);
   return true;
 }

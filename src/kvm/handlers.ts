@@ -3,6 +3,7 @@ import { kvmEmulateCpuid } from "./cpuid.ts";
 import { handleEptViolation } from "./ept-violation.ts";
 import {
   AC_VECTOR,
+  BP_VECTOR,
   DB_VECTOR,
   kvmInjectGp,
   kvmQueueDebug,
@@ -12,9 +13,10 @@ import {
   UD_VECTOR,
 } from "./events.ts";
 import { KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_SIMUL_EX } from "./exit.ts";
+import { exitDebug, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvmGetLinearRip } from "./guest-debug.ts";
 import { handleCr, handleDr } from "./handle-cr.ts";
 import { handleIo } from "./io.ts";
-import { vmxGetMsr, vmxSetMsr } from "./msr-vmx.ts";
+import { handleRdmsr, handleWrmsr } from "./msr-exits.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { ExitReason, INTR_ERROR_CODE, INTR_TYPE, INTR_VALID, INTR_VECTOR, IntrType, Primary } from "./vmcs-controls.ts";
@@ -24,35 +26,6 @@ import { Field } from "./vmcs-fields.ts";
 export type ExitHandler = (vcpu: VcpuVmx) => boolean;
 
 const RAX = 0;
-const RCX = 1;
-const RDX = 2;
-
-/** @kvm handle_rdmsr */
-function handleRdmsr(vcpu: VcpuVmx): boolean {
-  const { core, trace } = vcpu.host;
-  const index = core.gprLow(RCX);
-  const data = vmxGetMsr(vcpu, index, false);
-  trace?.({ name: "kvm_msr", write: false, index, data: data ?? 0n, exception: data === undefined });
-  if (data === undefined) {
-    kvmInjectGp(vcpu, 0);
-    return true;
-  }
-  core.setGprLow(RAX, Number(data & 0xffff_ffffn));
-  core.setGprLow(RDX, Number(data >> 32n));
-  return kvmSkipEmulatedInstruction(vcpu);
-}
-
-/** @kvm handle_wrmsr */
-function handleWrmsr(vcpu: VcpuVmx): boolean {
-  const { core, trace } = vcpu.host;
-  const index = core.gprLow(RCX);
-  const data = (BigInt(core.gprLow(RDX)) << 32n) | BigInt(core.gprLow(RAX));
-  const ok = vmxSetMsr(vcpu, { index, data, hostInitiated: false });
-  trace?.({ name: "kvm_msr", write: true, index, data, exception: !ok });
-  if (ok) return kvmSkipEmulatedInstruction(vcpu);
-  kvmInjectGp(vcpu, 0);
-  return true;
-}
 
 /** No in-kernel APIC: the halt is user space's. @kvm handle_halt, kvm_vcpu_halt */
 function handleHalt(vcpu: VcpuVmx): boolean {
@@ -81,10 +54,15 @@ function handleException(vcpu: VcpuVmx): boolean {
     case DB_VECTOR: {
       const { core } = vcpu.host;
       const dr6 = vcpu.vmread(Field.EXIT_QUALIFICATION);
+      if (vcpu.arch.guestDebug & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)) return exitDebug(vcpu, dr6);
       core.write64(DR6, (core.read64(DR6) & ~DR6_TRAP_BITS) | dr6);
       kvmQueueDebug(vcpu, dr6);
       return true;
     }
+    case BP_VECTOR:
+      vcpu.arch.eventExitInstLen = vcpu.vmread32(Field.VM_EXIT_INSTRUCTION_LEN);
+      vcpu.userExit = { reason: "debug", exception: BP_VECTOR, pc: kvmGetLinearRip(vcpu), dr6: 0n, dr7: 0n };
+      return false;
     case AC_VECTOR:
       kvmQueueException(vcpu, AC_VECTOR, errorCode ?? 0);
       return true;

@@ -53,11 +53,14 @@ function writeAccumulator(vcpu: VcpuVmx, data: Uint8Array, size: number): void {
   }
 }
 
-function exitToUser(vcpu: VcpuVmx, io: IoExit, data: Uint8Array, count: number, complete: () => void): false {
+type Complete = (data: Uint8Array) => boolean;
+
+function exitToUser(vcpu: VcpuVmx, io: IoExit, initial: Uint8Array, count: number, complete: Complete): false {
   vcpu.host.trace?.({ name: "kvm_pio", write: !io.input, port: io.port, size: io.size, count });
   const direction = io.input ? "in" : "out";
+  const data = vcpu.run.pioData(initial);
   vcpu.userExit = { reason: "io", direction, port: io.port, size: io.size, count, data };
-  vcpu.arch.completeUserspaceIo = complete;
+  vcpu.arch.completeUserspaceIo = () => complete(data);
   return false;
 }
 
@@ -72,9 +75,9 @@ export function handleIo(vcpu: VcpuVmx): boolean {
   const data = io.input ? new Uint8Array(io.size) : toBytes(vcpu.gpr(RAX), io.size);
   const first = vcpu.vm.rules.pioSkipsFirst;
   if (first) kvmSkipEmulatedInstruction(vcpu);
-  return exitToUser(vcpu, io, data, 1, () => {
-    if (io.input) writeAccumulator(vcpu, data, io.size);
-    if (!first) kvmSkipEmulatedInstruction(vcpu);
+  return exitToUser(vcpu, io, data, 1, (reply) => {
+    if (io.input) writeAccumulator(vcpu, reply, io.size);
+    return first || kvmSkipEmulatedInstruction(vcpu);
   });
 }
 
@@ -112,11 +115,11 @@ function emulateStringIo(vcpu: VcpuVmx, io: IoExit): boolean {
   const linear = vcpu.vmread(Field.GUEST_LINEAR_ADDRESS);
   const down = (vcpu.vmread(Field.GUEST_RFLAGS) & X86_EFLAGS_DF) !== 0n;
   const access = { write: io.input, user: vmxGetCpl(vcpu) === 3 };
-  const finish = (count: number): void => {
+  const finish = (count: number): boolean => {
     const step = BigInt(io.size * count) * (down ? -1n : 1n);
     advance(vcpu, io.input ? RDI : RSI, step, mask);
     if (io.rep) advance(vcpu, RCX, -BigInt(count), mask);
-    if (!io.rep || counter === BigInt(count)) kvmSkipEmulatedInstruction(vcpu);
+    return io.rep && counter !== BigInt(count) ? true : kvmSkipEmulatedInstruction(vcpu);
   };
   if (!io.input) {
     const data = kvmReadGuestVirt(vcpu, linear, io.size, access);
@@ -128,10 +131,8 @@ function emulateStringIo(vcpu: VcpuVmx, io: IoExit): boolean {
   const inPage = down ? 1 : Math.floor((4096 - Number(linear & 0xfffn)) / io.size);
   const wanted = io.rep ? Number(counter < 4096n ? counter : 4096n) : 1;
   const count = Math.max(1, Math.min(inPage, Math.floor(READ_AHEAD / io.size), wanted));
-  const data = new Uint8Array(io.size * count);
-  return exitToUser(vcpu, io, data, count, () => {
+  return exitToUser(vcpu, io, new Uint8Array(io.size * count), count, (data) => {
     const fault = kvmWriteGuestVirt(vcpu, linear, data, access);
-    if (fault === undefined) finish(count);
-    else pageFault(vcpu, linear, fault);
+    return fault === undefined ? finish(count) : pageFault(vcpu, linear, fault);
   });
 }

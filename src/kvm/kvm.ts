@@ -1,20 +1,14 @@
 import { type Policy, type PolicyOptions, policyByName } from "../policy/index.ts";
+import { checkExtension } from "./capabilities.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
-import { EptTables } from "./ept.ts";
-import { KvmError } from "./errors.ts";
 import { Host, type HostOptions } from "./host.ts";
-import { MemorySlots, type UserMemoryRegion } from "./memory-slots.ts";
 import { featureMsrIndexList, type MsrEntry, msrIndexList, systemGetMsrs } from "./msr-ioctl.ts";
+import { VCPU_MMAP_SIZE } from "./run-page.ts";
 import { supportedCpuid } from "./supported-cpuid.ts";
-import type { VmState } from "./vcpu.ts";
-import { Vcpu } from "./vcpu-api.ts";
 import { type KernelRules, kernelRules } from "./version.ts";
+import { Vm } from "./vm.ts";
 
 export const KVM_API_VERSION = 12;
-export const KVM_CAP_DISABLE_QUIRKS = 116;
-export const KVM_CAP_MSR_PLATFORM_INFO = 159;
-export const KVM_CAP_DISABLE_QUIRKS2 = 213;
-const KNOWN_QUIRKS = 0x3ff;
 
 export interface KvmOptions {
   /** Kernel whose rules hold: "5.0", "6.19" (default) or "7.1". */
@@ -57,6 +51,16 @@ export class Kvm {
     return KVM_API_VERSION;
   }
 
+  /** KVM_CHECK_EXTENSION: 0 for what is not built; capabilities.ts has one row for each that is. */
+  checkExtension(capability: number): number {
+    return checkExtension(this.rules, capability);
+  }
+
+  /** KVM_GET_VCPU_MMAP_SIZE: bytes of Vcpu.runPage. */
+  getVcpuMmapSize(): number {
+    return VCPU_MMAP_SIZE;
+  }
+
   /** KVM_CREATE_VM */
   createVm(): Vm {
     return new Vm(this.host, this.rules, this.policy, this.#policyOptions);
@@ -80,67 +84,5 @@ export class Kvm {
   /** KVM_GET_SUPPORTED_CPUID: what the processor has and KVM passes on; no VMX. */
   getSupportedCpuid(): CpuidEntry[] {
     return supportedCpuid(this.host.core);
-  }
-}
-
-/** A virtual machine: memory slots and vCPUs. */
-export class Vm {
-  readonly #state: VmState;
-  readonly #vcpus = new Map<number, Vcpu>();
-
-  constructor(
-    host: Host,
-    rules: KernelRules,
-    private readonly policy: Policy,
-    private readonly policyOptions: Partial<PolicyOptions>,
-  ) {
-    this.#state = {
-      host,
-      rules,
-      slots: new MemorySlots(host.core, host.pages),
-      ept: new EptTables(host.core, host.pages),
-      guestCanReadPlatformInfo: true,
-      disabledQuirks: 0,
-    };
-  }
-
-  /** Zeroed memory of the VMM for userspaceAddr, as mmap gives it. */
-  allocMemory(bytes: bigint): bigint {
-    return this.#state.slots.allocMemory(bytes);
-  }
-
-  /** The VMM's own reads and writes of what allocMemory gave. */
-  readMemory(userspaceAddr: bigint, size: number): Uint8Array {
-    return this.#state.slots.readUser(userspaceAddr, size);
-  }
-
-  writeMemory(userspaceAddr: bigint, bytes: Uint8Array): void {
-    this.#state.slots.writeUser(userspaceAddr, bytes);
-  }
-
-  /** KVM_SET_USER_MEMORY_REGION; KvmError EINVAL or EEXIST. */
-  setUserMemoryRegion(region: UserMemoryRegion): void {
-    if (!this.#state.slots.setUserMemoryRegion(region)) return;
-    this.#state.ept.zapAll();
-    this.#state.host.vmx.inveptSingle(this.#state.ept.eptp);
-  }
-
-  /** KVM_CREATE_VCPU; KvmError EEXIST for an id in use. */
-  createVcpu(id: number): Vcpu {
-    if (this.#vcpus.has(id)) throw new KvmError("KVM_CREATE_VCPU", "EEXIST", `there is a vCPU ${id}`);
-    const vcpu = new Vcpu(this.#state, id, this.policy, this.policyOptions);
-    this.#vcpus.set(id, vcpu);
-    return vcpu;
-  }
-
-  /** KVM_ENABLE_CAP on the VM. */
-  enableCap(cap: number, args: readonly number[] = []): void {
-    const [first = 0] = args;
-    const quirks2 = cap === KVM_CAP_DISABLE_QUIRKS2 && this.#state.rules.featureMsrs;
-    if (cap === KVM_CAP_MSR_PLATFORM_INFO) this.#state.guestCanReadPlatformInfo = first !== 0;
-    else if (cap === KVM_CAP_DISABLE_QUIRKS || quirks2) {
-      if (quirks2 && first & ~KNOWN_QUIRKS) throw new KvmError("KVM_ENABLE_CAP", "EINVAL", "unknown quirk");
-      this.#state.disabledQuirks = first;
-    } else throw new KvmError("KVM_ENABLE_CAP", "EINVAL", `capability ${cap} cannot be enabled`);
   }
 }

@@ -1,12 +1,19 @@
+import { PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
 import type { Core } from "../core/index.ts";
 import { KvmError } from "./errors.ts";
 import type { HostPages } from "./host-pages.ts";
 
 const PAGE = 4096n;
+
+/** @kvm mark_page_dirty_in_slot */
+export function markPageDirty(slot: MemorySlot, gpa: bigint): void {
+  const page = Number((gpa - slot.base) / PAGE);
+  if (slot.dirty !== undefined) slot.dirty[page >> 3]! |= 1 << (page & 7);
+}
+/** @kvm kvm_mmu_max_gfn */
+const MAX_GPA = 1n << BigInt(PHYSICAL_WIDTH);
 export const KVM_MEM_LOG_DIRTY_PAGES = 1;
 export const KVM_MEM_READONLY = 2;
-/** KVM_USER_MEM_SLOTS of x86. */
-const SLOT_MAX = 509;
 
 /** struct kvm_userspace_memory_region. */
 export interface UserMemoryRegion {
@@ -26,6 +33,8 @@ export interface MemorySlot {
   readonly userspaceAddr: bigint;
   /** Physical address of the first byte of its backing. */
   readonly backing: bigint;
+  /** A bit a page, while KVM_MEM_LOG_DIRTY_PAGES is set. */
+  readonly dirty: Uint8Array | undefined;
 }
 
 interface Allocation {
@@ -46,7 +55,20 @@ export class MemorySlots {
   constructor(
     private readonly core: Core,
     private readonly pages: HostPages,
+    /** KVM_USER_MEM_SLOTS */
+    private readonly slotMax: number,
+    /** New logs start with every bit set. @kvm KVM_DIRTY_LOG_INITIALLY_SET */
+    private readonly initiallySet: () => boolean,
   ) {}
+
+  /** Address space 0 and an id below KVM_USER_MEM_SLOTS. */
+  validId(id: number): boolean {
+    return id >> 16 === 0 && (id & 0xffff) < this.slotMax;
+  }
+
+  get(id: number): MemorySlot | undefined {
+    return this.slots.get(id);
+  }
 
   /** Zeroed memory of the VMM, as mmap gives it; the address goes into userspaceAddr. */
   allocMemory(bytes: bigint): bigint {
@@ -69,8 +91,8 @@ export class MemorySlots {
     if (size % PAGE !== 0n) invalid("the size is not whole pages");
     if (base % PAGE !== 0n) invalid("the guest-physical address is not page aligned");
     if (userspaceAddr % PAGE !== 0n) invalid("the userspace address is not page aligned");
-    if (slot >> 16 !== 0 || (slot & 0xffff) >= SLOT_MAX) invalid(`there is no slot ${slot}`);
-    if (base + size > 1n << 64n) invalid("the range wraps");
+    if (!this.validId(slot)) invalid(`there is no slot ${slot}`);
+    if (base + size > MAX_GPA) invalid("the range wraps or ends above the processor's addresses");
     const old = this.slots.get(slot);
     if (size === 0n) {
       if (old === undefined) invalid(`slot ${slot} is empty`);
@@ -90,8 +112,26 @@ export class MemorySlots {
       }
     }
     const backing = this.backingOf(userspaceAddr, size) ?? invalid("the userspace range was not allocated");
-    this.slots.set(slot, { id: slot, base, size, flags, userspaceAddr, backing });
-    return old !== undefined && old.base !== base;
+    this.slots.set(slot, {
+      id: slot,
+      base,
+      size,
+      flags,
+      userspaceAddr,
+      backing,
+      dirty: this.dirtyLog(old, flags, size),
+    });
+    return old !== undefined && (old.base !== base || old.flags !== flags);
+  }
+
+  /** @kvm kvm_alloc_dirty_bitmap */
+  private dirtyLog(old: MemorySlot | undefined, flags: number, size: bigint): Uint8Array | undefined {
+    if (!(flags & KVM_MEM_LOG_DIRTY_PAGES)) return undefined;
+    if (old?.dirty !== undefined) return old.dirty;
+    const bytes = Number((size / PAGE + 63n) / 64n) * 8;
+    const log = new Uint8Array(bytes);
+    if (this.initiallySet()) for (let page = 0n; page < size / PAGE; page++) log[Number(page >> 3n)]! |= 1 << Number(page & 7n);
+    return log;
   }
 
   private backingOf(address: bigint, size: bigint): bigint | undefined {
@@ -108,14 +148,18 @@ export class MemorySlots {
   }
 
   /** Calls `visit` for each piece inside one slot; false when a byte lies in no slot. */
-  private walk(gpa: bigint, size: number, visit: (physical: bigint, offset: number, bytes: number) => void): boolean {
+  private walk(
+    gpa: bigint,
+    size: number,
+    visit: (physical: bigint, offset: number, bytes: number, slot: MemorySlot) => void,
+  ): boolean {
     for (let offset = 0; offset < size; ) {
       const at = gpa + BigInt(offset);
       const slot = this.find(at);
       if (slot === undefined) return false;
       const left = slot.base + slot.size - at;
       const bytes = left < BigInt(size - offset) ? Number(left) : size - offset;
-      visit(slot.backing + (at - slot.base), offset, bytes);
+      visit(slot.backing + (at - slot.base), offset, bytes, slot);
       offset += bytes;
     }
     return true;
@@ -132,7 +176,10 @@ export class MemorySlots {
 
   /** False when a byte lies in no slot; the pieces before it are written. @kvm kvm_write_guest */
   write(gpa: bigint, bytes: Uint8Array): boolean {
-    return this.walk(gpa, bytes.length, (physical, offset, count) => {
+    return this.walk(gpa, bytes.length, (physical, offset, count, slot) => {
+      for (let page = 0; page <= (count + Number((gpa + BigInt(offset)) & 0xfffn) - 1) >> 12; page++) {
+        markPageDirty(slot, ((gpa + BigInt(offset)) & ~0xfffn) + BigInt(page) * PAGE);
+      }
       this.core.writePhysical(physical, bytes.subarray(offset, offset + count));
     });
   }

@@ -28,6 +28,9 @@ export const STORED_MSRS: readonly number[] = [...MTRR_VARIABLE, ...MTRR_FIXED, 
 /** Read as 0, writes ignored: MSRs that kernels probe. */
 const ZERO_MSRS: readonly number[] = [0x0, 0x1, 0x17, 0x2a, 0x79, 0x1d9, 0x1db, 0x1dc, 0x1dd, 0x1de, 0xc001_0010];
 
+/** MSRs that the functions below know, and the index list does not name. */
+export const COMMON_MSRS: readonly number[] = [MSR_IA32_APICBASE, MSR_MTRRCAP, MSR_IA32_MISC_ENABLE, ...ZERO_MSRS];
+
 /** kvm_supported_msr_misc_features_enables of the thread; inline in every kernel. */
 function miscFeaturesAllowed(vcpu: VcpuVmx, data: bigint): boolean {
   return (data & ~CPUID_FAULT) === 0n && ((data & CPUID_FAULT) === 0n || supportsCpuidFault(vcpu));

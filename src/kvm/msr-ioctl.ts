@@ -1,7 +1,7 @@
 import { MSR_MISC_FEATURES_ENABLES } from "../policy/index.ts";
 import { KvmError } from "./errors.ts";
 import { MSR_PLATFORM_INFO, PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
-import { MSR_EFER, MSR_IA32_TSC, MSR_IA32_UCODE_REV, STORED_MSRS } from "./msr-common.ts";
+import { COMMON_MSRS, MSR_EFER, MSR_IA32_TSC, MSR_IA32_UCODE_REV, STORED_MSRS } from "./msr-common.ts";
 import { VMX_MSRS, vmxGetMsr, vmxSetMsr } from "./msr-vmx.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import type { KernelRules } from "./version.ts";
@@ -68,6 +68,13 @@ export function msrIndexList(): number[] {
     ...STORED_MSRS,
   ];
 }
+
+/** False: KVM has no such MSR, whatever the value. @kvm KVM_MSR_RET_UNSUPPORTED */
+export function isKnownMsr(index: number): boolean {
+  return KNOWN_MSRS.has(index);
+}
+
+const KNOWN_MSRS: ReadonlySet<number> = new Set([...msrIndexList(), ...COMMON_MSRS]);
 
 /** KVM_GET_MSR_FEATURE_INDEX_LIST: 0xCE is one from 6.x on. */
 export function featureMsrIndexList(rules: KernelRules): number[] {

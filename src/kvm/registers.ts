@@ -1,7 +1,8 @@
-import { CR2, DR0, DR6 } from "../../assembly/abi/state.ts";
+import { CR2, DR6 } from "../../assembly/abi/state.ts";
 import { kvmReadCr0, kvmReadCr4, loadPdptrsForSregs, vmxSetCr0, vmxSetCr4, vmxSetEfer } from "./control-registers.ts";
 import { CR0_PE, CR0_PG, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME } from "./cr-bits.ts";
 import { KvmError } from "./errors.ts";
+import { guestDebugRegisters, kvmGetRflags, kvmSetRflags, readDr6, setGuestDebugRegisters } from "./guest-debug.ts";
 import {
   type DescriptorTable,
   type Segment,
@@ -69,7 +70,7 @@ export function getRegs(vcpu: VcpuVmx): Regs {
     regs[name] = vcpu.gpr(i);
   });
   regs.rip = vcpu.rip;
-  regs.rflags = vcpu.vmread(Field.GUEST_RFLAGS);
+  regs.rflags = kvmGetRflags(vcpu);
   return regs;
 }
 
@@ -79,7 +80,7 @@ export function setRegs(vcpu: VcpuVmx, regs: Regs): void {
     vcpu.setGpr(i, regs[name]);
   });
   vcpu.rip = regs.rip;
-  vcpu.vmwrite(Field.GUEST_RFLAGS, regs.rflags | 2n);
+  kvmSetRflags(vcpu, regs.rflags | 2n);
   vcpu.arch.exception.pending = false;
 }
 
@@ -136,7 +137,14 @@ export function setSregs(vcpu: VcpuVmx, sregs: Sregs): void {
 
 /** DR0-DR3 and DR6 are in the core, DR7 in the VMCS. @kvm kvm_vcpu_ioctl_x86_get_debugregs */
 export function getDebugRegs(vcpu: VcpuVmx): bigint[] {
-  const { core } = vcpu.host;
-  const addresses = [0, 1, 2, 3].map((i) => core.read64(DR0 + 8 * i));
-  return [...addresses, core.read64(DR6), vcpu.vmread(Field.GUEST_DR7)];
+  const { db, dr7 } = guestDebugRegisters(vcpu);
+  return [...db, readDr6(vcpu), dr7];
+}
+
+/** DR0-DR3, DR6, DR7. @kvm kvm_vcpu_ioctl_x86_set_debugregs */
+export function setDebugRegs(vcpu: VcpuVmx, regs: readonly bigint[]): void {
+  const [dr6 = 0n, dr7 = 0n] = regs.slice(4);
+  if (dr6 >> 32n || dr7 >> 32n) throw new KvmError("KVM_SET_DEBUGREGS", "EINVAL", "bits 63:32 of DR6 or DR7");
+  vcpu.host.core.write64(DR6, dr6);
+  setGuestDebugRegisters(vcpu, regs.slice(0, 4), dr7);
 }

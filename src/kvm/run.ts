@@ -1,16 +1,16 @@
 import { RunCode, VmxResult } from "../../assembly/abi/run.ts";
 import { EV_FAULTS, WORK } from "../../assembly/abi/state.ts";
 import { CPUID_FAULT } from "../policy/index.ts";
-import { vmxCompleteInterrupts } from "./complete-interrupts.ts";
+import { prepareEventVectoringExit } from "./emulate.ts";
+import { KvmError } from "./errors.ts";
 import { injectPendingEvent, vmxInterruptAllowed } from "./events.ts";
-import {
-  KVM_INTERNAL_ERROR_DELIVERY_EV,
-  KVM_INTERNAL_ERROR_EMULATION,
-  KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-} from "./exit.ts";
+import { KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON } from "./exit.ts";
+import { kvmGetRflags } from "./guest-debug.ts";
 import { EXIT_HANDLERS } from "./handlers.ts";
 import { RING3MWAIT } from "./host-cpu.ts";
+import { forceExit, LOCAL_TIMER_VECTOR, readExitFields, unimplemented } from "./leave-guest.ts";
 import { kvmOnUserReturn, vcpuLoad, vcpuPut, vmxPrepareSwitchToGuest } from "./switch.ts";
+import { KVM_SYNC_X86_VALID_FIELDS, storeRegs, syncRegs } from "./sync-regs.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { ENTRY_FAILURE, ExitReason, exitReasonName, INTR_VALID, Primary } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
@@ -51,8 +51,7 @@ interface Limits {
 export type RunSteps<T> = Generator<void, T, bigint | undefined>;
 
 const UNBOUNDED = 1n << 62n;
-/** Vector of the timer interrupt that ends a bounded run. */
-const LOCAL_TIMER_VECTOR = 0xec;
+const X86_EFLAGS_IF = 0x200n;
 
 function workDone(vcpu: VcpuVmx, limits: Limits): bigint {
   return vcpu.host.core.read64(WORK) + limits.exits;
@@ -113,13 +112,8 @@ function* vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
     return false;
   }
   if (!(yield* runGuest(vcpu, limits))) return false;
-  vcpu.exitReason = vcpu.vmread32(Field.VM_EXIT_REASON);
-  if (!(vcpu.exitReason & ENTRY_FAILURE)) vcpu.loadedVmcs.launched = true;
-  vcpu.exitIntrInfo = vcpu.vmread32(Field.VM_EXIT_INTR_INFO);
-  vcpu.idtVectoringInfo = vcpu.exitReason & ENTRY_FAILURE ? 0 : vcpu.vmread32(Field.IDT_VECTORING_INFO_FIELD);
-  vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, vcpu.host.vmcsConfig.primary & Primary.MOV_DR_EXITING);
   const injected = exception.injected && source === "kvm";
-  vmxCompleteInterrupts(vcpu);
+  readExitFields(vcpu);
   // an event whose delivery exited is delivered again and counted then
   const delivered = injected && !exception.injected ? 1 : 0;
   if (exception.injected) exception.source = source;
@@ -156,32 +150,6 @@ function* runGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   }
 }
 
-/** Gets the processor out of the guest, so that the VMCS holds its state; an interrupt shadow may take one instruction. */
-function forceExit(vcpu: VcpuVmx): boolean {
-  const { core } = vcpu.host;
-  core.exports.raiseInterrupt(LOCAL_TIMER_VECTOR);
-  let left = false;
-  for (let tries = 0n; tries < 3n && !left; tries++) left = core.run(tries, 1n + tries) === RunCode.VmExit;
-  core.exports.raiseInterrupt(-1);
-  if (!left) throw new Error("the guest does not leave for an external interrupt");
-  return true;
-}
-
-function unimplemented(vcpu: VcpuVmx): boolean {
-  const instruction = vcpu.host.core.unimplemented();
-  const { rip, bytes, mode } = instruction;
-  const text = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  const left = forceExit(vcpu);
-  vcpu.userExit = {
-    reason: "internalError",
-    suberror: KVM_INTERNAL_ERROR_EMULATION,
-    data: [rip, BigInt(mode), ...Array.from(bytes, BigInt)],
-    message: `the instruction at rip 0x${rip.toString(16)} is not implemented: ${text} (${mode}-bit code)`,
-    unimplemented: instruction,
-  };
-  return left;
-}
-
 /** @kvm vmx_handle_exit */
 function vmxHandleExit(vcpu: VcpuVmx): boolean {
   const reason = vcpu.exitReason & 0xffff;
@@ -193,20 +161,19 @@ function vmxHandleExit(vcpu: VcpuVmx): boolean {
   const vectoring = (vcpu.idtVectoringInfo & INTR_VALID) !== 0;
   const mayVector = [ExitReason.EXCEPTION_NMI, ExitReason.EPT_VIOLATION, ExitReason.TASK_SWITCH] as readonly number[];
   if (vectoring && !mayVector.includes(reason)) {
-    vcpu.userExit = {
-      reason: "internalError",
-      suberror: KVM_INTERNAL_ERROR_DELIVERY_EV,
-      data: [BigInt(vcpu.idtVectoringInfo >>> 0), BigInt(reason)],
-      message: `exit ${exitReasonName(reason)} while an event was being delivered`,
-    };
-    return false;
+    const invalidGpa = 0xffff_ffff_ffff_ffffn;
+    return prepareEventVectoringExit(
+      vcpu,
+      invalidGpa,
+      `exit ${exitReasonName(reason)} while an event was being delivered`,
+    );
   }
   const handler = EXIT_HANDLERS.get(reason);
   if (handler === undefined) {
     vcpu.userExit = {
       reason: "internalError",
       suberror: KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-      data: [BigInt(reason)],
+      data: [BigInt(vcpu.exitReason >>> 0), 0n],
       message: `no handler for exit ${exitReasonName(reason)}`,
     };
     return false;
@@ -220,13 +187,17 @@ function vmxHandleExit(vcpu: VcpuVmx): boolean {
 /** @kvm vcpu_enter_guest */
 function* vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   const { host } = vcpu;
+  if (vcpu.exitPending) {
+    vcpu.exitPending = false;
+    return vmxHandleExit(vcpu);
+  }
   if (vcpu.arch.tripleFault) {
     vcpu.arch.tripleFault = false;
     vcpu.userExit = { reason: "shutdown" };
     return false;
   }
   injectPendingEvent(vcpu);
-  if (vcpu.requestInterruptWindow) {
+  if (vcpu.run.requestInterruptWindow) {
     host.vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_INTR_PENDING);
   }
   host.schedulePoint("vcpu_enter_guest", vcpu);
@@ -270,13 +241,34 @@ function atLimit(vcpu: VcpuVmx, limits: Limits): boolean {
 /** @kvm vcpu_run */
 function* vcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
   while (!atLimit(vcpu, limits) && (yield* vcpuEnterGuest(vcpu, limits))) {
-    if (vcpu.requestInterruptWindow && readyForInterruptInjection(vcpu)) {
+    if (vcpu.run.requestInterruptWindow && readyForInterruptInjection(vcpu)) {
       vcpu.userExit = { reason: "irqWindowOpen" };
       return;
     }
     yield* preempted(vcpu, limits);
     yield* pause(vcpu, limits, false);
   }
+}
+
+/** What user space put into struct kvm_run. @kvm kvm_arch_vcpu_ioctl_run */
+function acceptRunPage(vcpu: VcpuVmx): void {
+  const { run, arch } = vcpu;
+  if ((run.validRegs | run.dirtyRegs) & ~KVM_SYNC_X86_VALID_FIELDS) {
+    throw new KvmError("KVM_RUN", "EINVAL", "unknown bits in kvm_valid_regs or kvm_dirty_regs");
+  }
+  syncRegs(vcpu);
+  if (run.cr8 & ~0xfn) throw new KvmError("KVM_RUN", "EINVAL", `kvm_run.cr8 is 0x${run.cr8.toString(16)}`);
+  arch.cr8 = run.cr8;
+}
+
+/** @kvm post_kvm_run_save */
+function postKvmRunSave(vcpu: VcpuVmx): void {
+  vcpu.run.save({
+    ready: readyForInterruptInjection(vcpu),
+    ifFlag: (kvmGetRflags(vcpu) & X86_EFLAGS_IF) !== 0n,
+    cr8: vcpu.arch.cr8,
+    apicBase: vcpu.arch.apicBase,
+  });
 }
 
 /** KVM_RUN: `userExit` of the vCPU says how it ended. @kvm kvm_arch_vcpu_ioctl_run */
@@ -289,11 +281,12 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
   const workBefore = core.read64(WORK);
   vcpuLoad(vcpu);
   try {
+    acceptRunPage(vcpu);
     vcpu.arch.hasRun = true;
     const complete = vcpu.arch.completeUserspaceIo;
     vcpu.arch.completeUserspaceIo = undefined;
-    complete?.();
-    if (bounds.immediateExit) {
+    if (complete !== undefined && !complete()) return;
+    if (bounds.immediateExit || vcpu.run.immediateExit) {
       vcpu.userExit = { reason: "intr" };
       ledger.count("signal_exits");
       return;
@@ -314,6 +307,8 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
     };
     yield* vcpuRun(vcpu, limits);
   } finally {
+    storeRegs(vcpu);
+    postKvmRunSave(vcpu);
     vcpuPut(vcpu);
     kvmOnUserReturn(vcpu);
     const own = core.count - before - (limits?.foreign ?? 0n);

@@ -1,10 +1,9 @@
-import { kvmQueueDebug } from "./events.ts";
+import { kvmVcpuDoSinglestep } from "./guest-debug.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { GUEST_INTR_STATE_MOV_SS, GUEST_INTR_STATE_STI } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
 
 const X86_EFLAGS_TF = 0x100n;
-const DR6_BS = 0x4000n;
 const CR0_PE = 1n;
 const CS_L = 1 << 13;
 const CS_DB = 1 << 14;
@@ -20,9 +19,9 @@ function nextRip(vcpu: VcpuVmx, length: bigint): bigint {
 
 /**
  * RIP past the instruction, blocking by STI and MOV SS ended, a #DB when it was single-stepped; and one instruction
- * completed, as the count has it. Always true: the guest goes on. @kvm kvm_skip_emulated_instruction
+ * completed, as the count has it. False: user space steps, and gets its debug exit. @kvm kvm_skip_emulated_instruction
  */
-export function kvmSkipEmulatedInstruction(vcpu: VcpuVmx): true {
+export function kvmSkipEmulatedInstruction(vcpu: VcpuVmx): boolean {
   const rflags = vcpu.vmread(Field.GUEST_RFLAGS);
   vcpu.rip = nextRip(vcpu, vcpu.vmread(Field.VM_EXIT_INSTRUCTION_LEN));
   vcpu.host.core.exports.retire(1);
@@ -30,6 +29,5 @@ export function kvmSkipEmulatedInstruction(vcpu: VcpuVmx): true {
   if (blocking & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)) {
     vcpu.vmwrite(Field.GUEST_INTERRUPTIBILITY_INFO, blocking & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
   }
-  if (rflags & X86_EFLAGS_TF) kvmQueueDebug(vcpu, DR6_BS);
-  return true;
+  return rflags & X86_EFLAGS_TF ? kvmVcpuDoSinglestep(vcpu) : true;
 }

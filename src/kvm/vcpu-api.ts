@@ -5,15 +5,42 @@ import type { CpuidEntry } from "./cpuid-entries.ts";
 import { KvmError } from "./errors.ts";
 import { kvmQueueInterrupt } from "./events.ts";
 import type { KvmExit } from "./exit.ts";
+import { type GuestDebug, setGuestDebug } from "./guest-debug.ts";
 import { kvmGvaToGpa } from "./mmu.ts";
 import { MSR_IA32_TSC } from "./msr-common.ts";
 import { ioctlGetMsrs, ioctlSetMsrs, type MsrEntry } from "./msr-ioctl.ts";
 import { vmxSetMsr } from "./msr-vmx.ts";
-import { getDebugRegs, getRegs, getSregs, type Regs, type Sregs, setRegs, setSregs } from "./registers.ts";
+import {
+  getDebugRegs,
+  getRegs,
+  getSregs,
+  type Regs,
+  type Sregs,
+  setDebugRegs,
+  setRegs,
+  setSregs,
+} from "./registers.ts";
 import { ioctlRun, type RunBounds, type RunSteps, readyForInterruptInjection } from "./run.ts";
+import type { RunPage } from "./run-page.ts";
 import { vcpuLoad, vcpuPut } from "./switch.ts";
 import { VcpuVmx, type VmState } from "./vcpu.ts";
+import { getVcpuEvents, setVcpuEvents, type VcpuEvents } from "./vcpu-events.ts";
 import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts";
+
+/** KVM_MP_STATE_RUNNABLE */
+const KVM_MP_STATE_RUNNABLE = 0;
+/** Frequency that the emulated host reports: one tick a nanosecond. */
+export const TSC_KHZ = 1_000_000;
+
+/** struct kvm_translation. */
+export interface Translation {
+  readonly linearAddress: bigint;
+  /** All ones where there is no translation. */
+  readonly physicalAddress: bigint;
+  readonly valid: number;
+  readonly writeable: number;
+  readonly usermode: number;
+}
 
 /** A vCPU. Every call but the constructor is one vcpu_load and one vcpu_put, as an ioctl is. */
 export class Vcpu {
@@ -78,7 +105,12 @@ export class Vcpu {
     }
   }
 
-  /** KVM_RUN. An "io" exit of direction "in" wants its data filled before the next call. */
+  /** struct kvm_run and the data of port I/O, as user space maps them; run() returns a typed view of its exit. */
+  get runPage(): RunPage {
+    return this.vmx.run;
+  }
+
+  /** KVM_RUN. "io" of direction "in" and "mmio" reads want their data filled before the next call. */
   run(bounds: RunBounds = {}): KvmExit {
     const steps = this.runSteps(bounds);
     for (;;) {
@@ -101,6 +133,7 @@ export class Vcpu {
     }
     const exit = this.vmx.userExit;
     if (exit === undefined) throw new Error("KVM_RUN came back without an exit reason");
+    this.vmx.run.writeExit(exit);
     return exit;
   }
 
@@ -129,6 +162,47 @@ export class Vcpu {
     return this.#ioctl(() => getDebugRegs(this.vmx));
   }
 
+  /** KVM_SET_DEBUGREGS: DR0-DR3, DR6, DR7; KvmError EINVAL for bits 63:32 of the last two. */
+  setDebugRegs(regs: readonly bigint[]): void {
+    this.#ioctl(() => setDebugRegs(this.vmx, regs));
+  }
+
+  /** KVM_GET_VCPU_EVENTS */
+  getVcpuEvents(): VcpuEvents {
+    return this.#ioctl(() => getVcpuEvents(this.vmx));
+  }
+
+  /** KVM_SET_VCPU_EVENTS; `flags` says which parts are valid. KvmError EINVAL. */
+  setVcpuEvents(events: VcpuEvents): void {
+    this.#ioctl(() => setVcpuEvents(this.vmx, events));
+  }
+
+  /** KVM_SET_GUEST_DEBUG: single steps and breakpoints end run() with "debug". KvmError EBUSY. */
+  setGuestDebug(debug: GuestDebug): void {
+    this.#ioctl(() => setGuestDebug(this.vmx, debug));
+  }
+
+  /** KVM_GET_MP_STATE: KVM_MP_STATE_RUNNABLE, the only state without an in-kernel APIC. */
+  getMpState(): number {
+    return KVM_MP_STATE_RUNNABLE;
+  }
+
+  /** KVM_SET_MP_STATE; KvmError EINVAL for all but RUNNABLE. */
+  setMpState(state: number): void {
+    if (state === KVM_MP_STATE_RUNNABLE) return;
+    throw new KvmError("KVM_SET_MP_STATE", "EINVAL", `state ${state} needs an in-kernel APIC`);
+  }
+
+  /** KVM_GET_TSC_KHZ */
+  getTscKhz(): number {
+    return TSC_KHZ;
+  }
+
+  /** KVM_SET_TSC_KHZ: TSC scaling is not built, so only the host's own frequency (or 0, which stands for it). */
+  setTscKhz(khz: number): void {
+    if (khz !== 0 && khz !== TSC_KHZ) throw new KvmError("KVM_SET_TSC_KHZ", "EINVAL", "there is no TSC scaling");
+  }
+
   /** KVM_GET_MSRS: the entries before the first that cannot be read. */
   getMsrs(indices: readonly number[]): MsrEntry[] {
     return this.#ioctl(() => ioctlGetMsrs(this.vmx, indices));
@@ -142,6 +216,11 @@ export class Vcpu {
   /** KVM_SET_CPUID2 */
   setCpuid2(entries: readonly CpuidEntry[]): void {
     if (entries.length > 256) throw new KvmError("KVM_SET_CPUID2", "E2BIG", `${entries.length} entries`);
+    const { arch, vm } = this.vmx;
+    const changed = JSON.stringify(entries) !== JSON.stringify(arch.cpuid);
+    if (vm.rules.featureMsrs && arch.hasRun && changed) {
+      throw new KvmError("KVM_SET_CPUID2", "EINVAL", "CPUID is frozen by the first KVM_RUN");
+    }
     this.#ioctl(() => {
       this.vmx.arch.cpuid = entries.map((entry) => ({ ...entry }));
     });
@@ -152,10 +231,9 @@ export class Vcpu {
     return this.vmx.arch.cpuid;
   }
 
-  /** KVM_INTERRUPT: the vector goes in at the next entry; see readyForInterruptInjection. */
+  /** KVM_INTERRUPT: the vector goes in at the next entry; see readyForInterruptInjection of the run page. */
   interrupt(vector: number): void {
     if (vector < 0 || vector > 255) throw new KvmError("KVM_INTERRUPT", "EINVAL", `vector ${vector}`);
-    if (this.vmx.arch.interrupt.injected) throw new KvmError("KVM_INTERRUPT", "EEXIST", "one is queued already");
     this.#ioctl(() => kvmQueueInterrupt(this.vmx, vector, false));
   }
 
@@ -166,12 +244,19 @@ export class Vcpu {
 
   /** kvm_run.request_interrupt_window */
   set requestInterruptWindow(value: boolean) {
-    this.vmx.requestInterruptWindow = value;
+    this.vmx.run.requestInterruptWindow = value;
   }
 
   /** kvm_run.ready_for_interrupt_injection */
   get readyForInterruptInjection(): boolean {
     return this.#ioctl(() => readyForInterruptInjection(this.vmx));
+  }
+
+  /** KVM_TRANSLATE with all fields of struct kvm_translation. */
+  translateFull(linearAddress: bigint): Translation {
+    const physical = this.translate(linearAddress);
+    const physicalAddress = physical ?? 0xffff_ffff_ffff_ffffn;
+    return { linearAddress, physicalAddress, valid: physical === undefined ? 0 : 1, writeable: 1, usermode: 0 };
   }
 
   /** KVM_TRANSLATE: undefined where the guest's tables have no translation. */

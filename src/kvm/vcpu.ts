@@ -4,7 +4,9 @@ import type { EptTables } from "./ept.ts";
 import type { KvmExit } from "./exit.ts";
 import type { Host } from "./host.ts";
 import type { MemorySlots } from "./memory-slots.ts";
+import type { MsrFilter } from "./msr-filter.ts";
 import type { AtomicSwitch, ResidentVcpu, SavedRegisters } from "./resident.ts";
+import { RunPage } from "./run-page.ts";
 import type { KernelRules } from "./version.ts";
 import { Field } from "./vmcs-fields.ts";
 
@@ -18,6 +20,16 @@ export interface VmState {
   guestCanReadPlatformInfo: boolean;
   /** kvm->arch.disabled_quirks */
   disabledQuirks: number;
+  /** kvm->arch.user_space_msr_mask: refused accesses that exit to user space. */
+  userSpaceMsrMask: number;
+  /** kvm->arch.msr_filter */
+  msrFilter: MsrFilter | undefined;
+  /** kvm->manual_dirty_log_protect */
+  manualDirtyLogProtect: number;
+  /** kvm->arch.exception_payload_enabled */
+  exceptionPayload: boolean;
+  /** kvm->arch.triple_fault_event */
+  tripleFaultEvent: boolean;
 }
 
 export interface QueuedException {
@@ -61,13 +73,19 @@ export class VcpuArch {
   nmiInjected = false;
   /** Length of the instruction that raised a software event. */
   eventExitInstLen = 0;
+  /** vcpu->guest_debug: KVM_GUESTDBG_*. */
+  guestDebug = 0;
+  /** Linear RIP at which single stepping was turned on. */
+  singlestepRip = 0n;
+  /** The guest's own DR0-DR3 and DR7 while user space's breakpoints are in the hardware. */
+  hiddenDebugRegs: { db: bigint[]; dr7: bigint } | undefined;
   smm = false;
   cpuid: readonly CpuidEntry[] = [];
   tripleFault = false;
   /** Has KVM_RUN been called? Freezes feature MSRs from 6.x on. */
   hasRun = false;
-  /** Finishes the last exit to user space at the next KVM_RUN. */
-  completeUserspaceIo: (() => void) | undefined;
+  /** Finishes the last exit to user space at the next KVM_RUN. False: `userExit` holds another one. */
+  completeUserspaceIo: (() => boolean) | undefined;
 }
 
 /** struct vcpu_vmx. The paths around it are functions with the kernel's names. */
@@ -82,13 +100,18 @@ export class VcpuVmx implements ResidentVcpu {
   /** loaded_cpu_state is non-null: the host's state is saved and the guest's loaded. */
   loadedCpuState = false;
   readonly vpid: number;
+  /** Physical address of the MSR bitmap. */
+  msrBitmap = 0n;
   saved: SavedRegisters | undefined;
   exitReason = 0;
   exitIntrInfo = 0;
   idtVectoringInfo = 0;
   /** What the handler wants to tell user space. */
   userExit: KvmExit | undefined;
-  requestInterruptWindow = false;
+  /** struct kvm_run, shared with user space. */
+  readonly run = new RunPage();
+  /** Emulation of an instruction ended in a VM exit that is still to be handled. */
+  exitPending = false;
   policy!: VcpuPolicy;
   switchPoint: SwitchPoint = "prepare";
   /** The policy has switched to the guest and not back. */

@@ -9,6 +9,8 @@ export interface KernelRules {
   readonly platformInfoOrder: boolean;
   /** 0xCE is a feature MSR: readable on the /dev/kvm fd and frozen by the first KVM_RUN. */
   readonly featureMsrs: boolean;
+  /** User-space MSR exits, MSR filter, DISABLE_QUIRKS2 and the like exist. */
+  readonly userSpaceMsr: boolean;
   /** CPUID faulting does not act in SMM (690dc03859e7). */
   readonly smmExempt: boolean;
   /** OUT and IN advance RIP before the exit to user space; from 5.1 on when it is completed. */
@@ -22,6 +24,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     version: "5.0",
     platformInfoOrder: true,
     featureMsrs: false,
+    userSpaceMsr: false,
     smmExempt: false,
     pioSkipsFirst: true,
     cpuidVendorRule: false,
@@ -30,6 +33,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     version: "6.19",
     platformInfoOrder: false,
     featureMsrs: true,
+    userSpaceMsr: true,
     smmExempt: false,
     pioSkipsFirst: false,
     cpuidVendorRule: true,
@@ -38,6 +42,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     version: "7.1",
     platformInfoOrder: false,
     featureMsrs: true,
+    userSpaceMsr: true,
     smmExempt: true,
     pioSkipsFirst: false,
     cpuidVendorRule: true,

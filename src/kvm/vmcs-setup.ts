@@ -3,6 +3,7 @@ import { vmxSetCr0, vmxSetCr4, vmxSetEfer, writeGuestHostMasks } from "./control
 import { CR0_CD, CR0_ET, CR0_NW } from "./cr-bits.ts";
 import { AC_VECTOR, DB_VECTOR, MC_VECTOR, UD_VECTOR } from "./events.ts";
 import { PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
+import { msrBitmap } from "./msr-bitmap.ts";
 import { SEGMENT_NAMES, type Segment, vmxSetGdt, vmxSetIdt, vmxSetSegment } from "./segments.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { EntryControl, ExitControl, Primary, Secondary } from "./vmcs-controls.ts";
@@ -40,25 +41,6 @@ function vmxSetConstantHostState(vcpu: VcpuVmx): void {
   if (vcpu.host.vmcsConfig.exit & ExitControl.LOAD_IA32_EFER) vcpu.vmwrite(Field.HOST_IA32_EFER, core.read64(EFER));
 }
 
-/** MSRs that the guest reads and writes without an exit; TSC only reads. 0xCE and 0x140 always exit. */
-const PASSTHROUGH = [0xc000_0100, 0xc000_0101, 0xc000_0102, 0x174, 0x175, 0x176];
-const MSR_IA32_TSC = 0x10;
-
-/** @kvm vmx_disable_intercept_for_msr */
-function msrBitmap(): Uint8Array {
-  const bitmap = new Uint8Array(4096).fill(0xff);
-  const clear = (msr: number, write: boolean): void => {
-    const byte = (write ? 0x800 : 0) + (msr >= 0xc000_0000 ? 0x400 : 0) + ((msr & 0x1fff) >> 3);
-    bitmap[byte]! &= ~(1 << (msr & 7));
-  };
-  clear(MSR_IA32_TSC, false);
-  for (const msr of PASSTHROUGH) {
-    clear(msr, false);
-    clear(msr, true);
-  }
-  return bitmap;
-}
-
 /** With EPT, #PF stays in the guest. @kvm update_exception_bitmap */
 const EXCEPTION_BITMAP = (1 << UD_VECTOR) | (1 << MC_VECTOR) | (1 << DB_VECTOR) | (1 << AC_VECTOR);
 
@@ -66,7 +48,8 @@ const EXCEPTION_BITMAP = (1 << UD_VECTOR) | (1 << MC_VECTOR) | (1 << DB_VECTOR) 
 export function vmxVcpuSetup(vcpu: VcpuVmx): void {
   const { vmcsConfig, pages, core } = vcpu.host;
   const bitmap = pages.alloc();
-  core.writePhysical(bitmap, msrBitmap());
+  vcpu.msrBitmap = bitmap;
+  core.writePhysical(bitmap, msrBitmap(vcpu.vm.msrFilter));
   vcpu.vmwrite(Field.MSR_BITMAP, bitmap);
   vcpu.vmwrite(Field.VMCS_LINK_POINTER, 0xffff_ffff_ffff_ffffn);
   vcpu.vmwrite(Field.PIN_BASED_VM_EXEC_CONTROL, vmcsConfig.pin);

@@ -35,6 +35,13 @@ export type TraceEvent =
       readonly size: number;
       readonly count: number;
     }
+  | {
+      readonly name: "kvm_mmio";
+      readonly write: boolean;
+      readonly address: bigint;
+      readonly size: number;
+      readonly value: bigint;
+    }
   | { readonly name: "kvm_page_fault"; readonly address: bigint; readonly errorCode: bigint }
   /** Not a tracepoint of the kernel: a host access to 0x140. */
   | { readonly name: "host_msr"; readonly write: boolean; readonly value: bigint; readonly cause: string };

@@ -36,6 +36,8 @@ function fields(event: TraceEvent): string {
       return `${exceptionName(event.vector)} (0x${hex(event.errorCode ?? 0)})`;
     case "kvm_pio":
       return `pio_${event.write ? "write" : "read"} at 0x${hex(event.port)} size ${event.size} count ${event.count}`;
+    case "kvm_mmio":
+      return `mmio ${event.write ? "write" : "read"} len ${event.size} gpa 0x${hex(event.address)} val 0x${hex(event.value)}`;
     case "kvm_page_fault":
       return `address ${hex(event.address)} error_code ${hex(event.errorCode)}`;
     case "host_msr":

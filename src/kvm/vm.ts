@@ -1,0 +1,156 @@
+import type { Policy, PolicyOptions } from "../policy/index.ts";
+import {
+  checkExtension,
+  KVM_CAP_DISABLE_QUIRKS,
+  KVM_CAP_DISABLE_QUIRKS2,
+  KVM_CAP_EXCEPTION_PAYLOAD,
+  KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
+  KVM_CAP_MSR_PLATFORM_INFO,
+  KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+  KVM_CAP_X86_USER_SPACE_MSR,
+  KVM_MAX_VCPU_IDS,
+  KVM_MAX_VCPUS,
+  KVM_X86_VALID_QUIRKS,
+  memSlots,
+} from "./capabilities.ts";
+import {
+  type ClearDirtyLog,
+  clearDirtyLog,
+  getDirtyLog,
+  KVM_DIRTY_LOG_INITIALLY_SET,
+  KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE,
+} from "./dirty-log.ts";
+import { EptTables } from "./ept.ts";
+import { KvmError } from "./errors.ts";
+import type { Host } from "./host.ts";
+import { MemorySlots, type UserMemoryRegion } from "./memory-slots.ts";
+import { msrBitmap } from "./msr-bitmap.ts";
+import { KVM_MSR_EXIT_REASON_VALID_MASK } from "./msr-exits.ts";
+import { type MsrFilter, makeMsrFilter } from "./msr-filter.ts";
+import type { VmState } from "./vcpu.ts";
+import { Vcpu } from "./vcpu-api.ts";
+import type { KernelRules } from "./version.ts";
+
+const PAGE = 4096n;
+/** Three pages above this address hold what real mode without "unrestricted guest" would need. */
+const HIGHEST_TSS = 0xffff_ffffn - 3n * PAGE;
+
+/** A virtual machine: memory slots and vCPUs. */
+export class Vm {
+  readonly #state: VmState;
+  readonly #vcpus = new Map<number, Vcpu>();
+
+  constructor(
+    host: Host,
+    rules: KernelRules,
+    private readonly policy: Policy,
+    private readonly policyOptions: Partial<PolicyOptions>,
+  ) {
+    const initiallySet = (): boolean => (this.#state.manualDirtyLogProtect & KVM_DIRTY_LOG_INITIALLY_SET) !== 0;
+    this.#state = {
+      host,
+      rules,
+      slots: new MemorySlots(host.core, host.pages, memSlots(rules), initiallySet),
+      ept: new EptTables(host.core, host.pages),
+      guestCanReadPlatformInfo: true,
+      disabledQuirks: 0,
+      userSpaceMsrMask: 0,
+      msrFilter: undefined,
+      manualDirtyLogProtect: 0,
+      exceptionPayload: false,
+      tripleFaultEvent: false,
+    };
+  }
+
+  /** Zeroed memory of the VMM for userspaceAddr, as mmap gives it. */
+  allocMemory(bytes: bigint): bigint {
+    return this.#state.slots.allocMemory(bytes);
+  }
+
+  /** The VMM's own reads and writes of what allocMemory gave. */
+  readMemory(userspaceAddr: bigint, size: number): Uint8Array {
+    return this.#state.slots.readUser(userspaceAddr, size);
+  }
+
+  writeMemory(userspaceAddr: bigint, bytes: Uint8Array): void {
+    this.#state.slots.writeUser(userspaceAddr, bytes);
+  }
+
+  /** KVM_CHECK_EXTENSION on the VM. */
+  checkExtension(capability: number): number {
+    return checkExtension(this.#state.rules, capability);
+  }
+
+  /** KVM_SET_USER_MEMORY_REGION; KvmError EINVAL or EEXIST. Size 0 deletes the slot. */
+  setUserMemoryRegion(region: UserMemoryRegion): void {
+    if (!this.#state.slots.setUserMemoryRegion(region)) return;
+    this.#state.ept.zapAll();
+    this.#state.host.vmx.inveptSingle(this.#state.ept.eptp);
+  }
+
+  /** KVM_GET_DIRTY_LOG: a bit a page of the slot; KvmError ENOENT when it logs none. */
+  getDirtyLog(slot: number): Uint8Array {
+    return getDirtyLog(this.#state, slot);
+  }
+
+  /** KVM_CLEAR_DIRTY_LOG, for KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2. */
+  clearDirtyLog(log: ClearDirtyLog): void {
+    clearDirtyLog(this.#state, log);
+  }
+
+  /** KVM_CREATE_VCPU; KvmError EEXIST for an id in use, EINVAL for one too large. */
+  createVcpu(id: number): Vcpu {
+    const call = "KVM_CREATE_VCPU";
+    if (id < 0 || id >= KVM_MAX_VCPU_IDS) throw new KvmError(call, "EINVAL", `there is no vCPU id ${id}`);
+    if (this.#vcpus.size >= KVM_MAX_VCPUS)
+      throw new KvmError(call, "EINVAL", `${KVM_MAX_VCPUS} vCPUs are there already`);
+    if (this.#vcpus.has(id)) throw new KvmError(call, "EEXIST", `there is a vCPU ${id}`);
+    const vcpu = new Vcpu(this.#state, id, this.policy, this.policyOptions);
+    this.#vcpus.set(id, vcpu);
+    return vcpu;
+  }
+
+  /** KVM_ENABLE_CAP on the VM; KvmError EINVAL for what cannot be enabled or has no such bits. */
+  enableCap(cap: number, args: readonly number[] = []): void {
+    const state = this.#state;
+    const [first = 0] = args;
+    const bits = (mask: number): number => {
+      if (first & ~mask)
+        throw new KvmError("KVM_ENABLE_CAP", "EINVAL", `capability ${cap}: unknown bits in 0x${first.toString(16)}`);
+      return first;
+    };
+    const modern = state.rules.userSpaceMsr;
+    if (cap === KVM_CAP_MSR_PLATFORM_INFO) state.guestCanReadPlatformInfo = first !== 0;
+    else if (cap === KVM_CAP_EXCEPTION_PAYLOAD) state.exceptionPayload = first !== 0;
+    else if (cap === KVM_CAP_DISABLE_QUIRKS) state.disabledQuirks = first;
+    else if (modern && cap === KVM_CAP_DISABLE_QUIRKS2) state.disabledQuirks |= bits(KVM_X86_VALID_QUIRKS);
+    else if (modern && cap === KVM_CAP_X86_USER_SPACE_MSR)
+      state.userSpaceMsrMask = bits(KVM_MSR_EXIT_REASON_VALID_MASK);
+    else if (modern && cap === KVM_CAP_X86_TRIPLE_FAULT_EVENT) state.tripleFaultEvent = first !== 0;
+    else if (modern && cap === KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) {
+      // the second bit only together with the first
+      const manual = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
+      state.manualDirtyLogProtect = bits(first & manual ? manual | KVM_DIRTY_LOG_INITIALLY_SET : manual);
+    } else throw new KvmError("KVM_ENABLE_CAP", "EINVAL", `capability ${cap} cannot be enabled`);
+  }
+
+  /** KVM_X86_SET_MSR_FILTER; the last one set holds. KvmError EINVAL. */
+  setMsrFilter(filter: MsrFilter): void {
+    if (!this.#state.rules.userSpaceMsr) {
+      throw new KvmError("KVM_X86_SET_MSR_FILTER", "ENOTTY", `Linux ${this.#state.rules.version} has no MSR filter`);
+    }
+    this.#state.msrFilter = makeMsrFilter(filter);
+    const bitmap = msrBitmap(this.#state.msrFilter);
+    for (const { vmx } of this.#vcpus.values()) this.#state.host.core.writePhysical(vmx.msrBitmap, bitmap);
+  }
+
+  /** KVM_SET_TSS_ADDR: checked and otherwise without effect, since every guest is unrestricted. */
+  setTssAddr(address: bigint): void {
+    if (address > HIGHEST_TSS) throw new KvmError("KVM_SET_TSS_ADDR", "EINVAL", "the three pages end above 4 GiB");
+  }
+
+  /** KVM_SET_IDENTITY_MAP_ADDR: before the first vCPU; without effect, as KVM_SET_TSS_ADDR. */
+  setIdentityMapAddr(_address: bigint): void {
+    if (this.#vcpus.size > 0) throw new KvmError("KVM_SET_IDENTITY_MAP_ADDR", "EINVAL", "there are vCPUs already");
+  }
+}

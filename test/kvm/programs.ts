@@ -1,0 +1,292 @@
+// The TypeScript side of fixtures/kvm/recorder.c: the same commands on wasm-vmx, the same lines.
+import { Kvm, KvmError, type KvmExit, type Regs, type Segment, type Vcpu, type Vm } from "../../src/kvm/index.ts";
+
+const SLOT_BYTES = 0x20_0000n;
+const TABLES = 0x1_0000;
+const CODE = 0x1000;
+
+export interface Program {
+  readonly name: string;
+  readonly commands: readonly string[];
+}
+
+/** Programs of programs.txt in order. */
+export function parsePrograms(text: string): Program[] {
+  const programs: { name: string; commands: string[] }[] = [];
+  for (const line of text.split("\n").map((l) => l.trim())) {
+    if (line === "" || line.startsWith("#")) continue;
+    const [word, name = ""] = line.split(/\s+/);
+    if (word === "program") programs.push({ name, commands: [] });
+    else programs.at(-1)!.commands.push(line);
+  }
+  return programs;
+}
+
+const hex = (value: bigint | number): string => value.toString(16);
+const dump = (bytes: Uint8Array): string => Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+const unhex = (text = ""): Uint8Array => Uint8Array.from(text.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+
+function segment(selector: number, type: number, db: number, l: number, big: boolean): Segment {
+  const limit = big ? 0xffff_ffff : 0xffff;
+  return { base: 0n, limit, selector, type, present: 1, dpl: 0, db, s: 1, l, g: big ? 1 : 0, avl: 0, unusable: 0 };
+}
+
+/** One program's VM, with the lines it has said. */
+class Runner {
+  readonly lines: string[] = [];
+  readonly #kvm = new Kvm({ kernel: "6.19" });
+  readonly #vm: Vm = this.#kvm.createVm();
+  readonly #vcpu: Vcpu;
+  readonly #memory = new Map<number, bigint>();
+  readonly #base = new Map<number, bigint>();
+  readonly #regs: Regs;
+  #reply: Uint8Array = new Uint8Array(8);
+  #msrError = 0;
+
+  constructor() {
+    this.#region(0, 0, 0n, SLOT_BYTES, 0n);
+    this.#vcpu = this.#vm.createVcpu(0);
+    this.#vcpu.setCpuid2(this.#kvm.getSupportedCpuid());
+    this.#regs = this.#vcpu.getRegs();
+    for (const name of Object.keys(this.#regs) as (keyof Regs)[]) this.#regs[name] = 0n;
+    Object.assign(this.#regs, { rip: BigInt(CODE), rsp: 0x8000n, rflags: 2n });
+  }
+
+  #said(what: string, body: () => number | undefined): void {
+    try {
+      this.lines.push(`${what} ${body() ?? 0}`);
+    } catch (error) {
+      if (!(error instanceof KvmError)) throw error;
+      this.lines.push(`${what} ${error.code}`);
+    }
+  }
+
+  #region(id: number, flags: number, guestPhysAddr: bigint, memorySize: bigint, offset: bigint): void {
+    const slot = id & 0xffff;
+    if (slot < 8 && !this.#memory.has(slot)) this.#memory.set(slot, this.#vm.allocMemory(SLOT_BYTES));
+    const userspaceAddr = this.#memory.get(slot < 8 ? slot : 0)! + offset;
+    this.#vm.setUserMemoryRegion({ slot: id, flags, guestPhysAddr, memorySize, userspaceAddr });
+    if (slot < 8) this.#base.set(slot, guestPhysAddr);
+  }
+
+  #at(gpa: bigint): bigint {
+    for (const [slot, base] of this.#base) {
+      if (gpa >= base && gpa < base + SLOT_BYTES) return this.#memory.get(slot)! + (gpa - base);
+    }
+    throw new Error(`no slot at ${hex(gpa)}`);
+  }
+
+  #poke(gpa: number | bigint, bytes: Uint8Array): void {
+    this.#vm.writeMemory(this.#at(BigInt(gpa)), bytes);
+  }
+
+  #poke64(gpa: number, value: bigint): void {
+    this.#poke(gpa, new Uint8Array(BigUint64Array.of(value).buffer));
+  }
+
+  #mode(mode: string): void {
+    const real = mode === "real";
+    const long = mode === "long";
+    const data = segment(real ? 0 : 0x10, 3, real ? 0 : 1, 0, !real);
+    const s = this.#vcpu.getSregs();
+    s.cs = segment(real ? 0 : 8, 11, real || long ? 0 : 1, long ? 1 : 0, !real);
+    for (const name of ["ds", "es", "fs", "gs", "ss"] as const) s[name] = data;
+    s.cr0 = real ? 0x10n : 0x11n;
+    s.gdt = { base: 0x600n, limit: 0x1f };
+    s.idt = real ? { base: 0n, limit: 0x3ff } : { base: 0x800n, limit: 0x7ff };
+    this.#poke64(0x608, long ? 0x00af_9b00_0000_ffffn : 0x00cf_9b00_0000_ffffn);
+    this.#poke64(0x610, 0x00cf_9300_0000_ffffn);
+    if (long) {
+      this.#poke64(TABLES, BigInt(TABLES + 0x1003));
+      for (let i = 0; i < 4; i++) this.#poke64(TABLES + 0x1000 + 8 * i, BigInt(TABLES + 0x2003 + i * 0x1000));
+      for (let i = 0; i < 2048; i++) this.#poke64(TABLES + 0x2000 + 8 * i, (BigInt(i) << 21n) | 0x83n);
+      Object.assign(s, { cr3: BigInt(TABLES), cr4: 0x20n, efer: 0x500n, cr0: 0x8000_0011n });
+    }
+    try {
+      this.#vcpu.setSregs(s);
+    } catch (error) {
+      this.lines.push(`KVM_SET_SREGS ${(error as KvmError).code}`);
+    }
+  }
+
+  /** One KVM_RUN; false when the program goes no further by itself. */
+  #runOnce(): boolean {
+    const exit = this.#vcpu.run();
+    this.lines.push(this.#describe(exit));
+    switch (exit.reason) {
+      case "io":
+        if (exit.direction === "in") exit.data.set(exit.data.map((_, i) => this.#reply[i & 7]!));
+        return true;
+      case "mmio":
+        if (!exit.isWrite) exit.data.set(this.#reply.subarray(0, exit.length));
+        return true;
+      case "x86Rdmsr":
+      case "x86Wrmsr":
+        exit.reply({ error: this.#msrError, data: new DataView(this.#reply.buffer).getBigUint64(0, true) });
+        return true;
+      default:
+        return exit.reason === "debug" || exit.reason === "setTpr";
+    }
+  }
+
+  #describe(exit: KvmExit): string {
+    const page = this.#vcpu.runPage;
+    const now = (): Regs => this.#vcpu.getRegs();
+    switch (exit.reason) {
+      case "io": {
+        const what = `io ${exit.direction} port=${hex(exit.port)} size=${exit.size} count=${exit.count}`;
+        return exit.direction === "in" ? what : `${what} data=${dump(exit.data)}`;
+      }
+      case "mmio": {
+        const { rip, rcx, rsp } = now();
+        const where = `addr=${hex(exit.physAddr)} len=${exit.length}`;
+        const registers = `rcx=${hex(rcx)} rsp=${hex(rsp)}`;
+        if (exit.isWrite) return `mmio write ${where} data=${dump(exit.data)} ${registers}`;
+        return `mmio read ${where} rip=${hex(rip)} ${registers}`;
+      }
+      case "debug":
+        return `debug exception=${exit.exception} pc=${hex(exit.pc)} dr6=${hex(exit.dr6)} dr7=${hex(exit.dr7)}`;
+      case "x86Rdmsr":
+        return `rdmsr reason=${hex(exit.msrReason)} index=${hex(exit.index)}`;
+      case "x86Wrmsr":
+        return `wrmsr reason=${hex(exit.msrReason)} index=${hex(exit.index)} data=${hex(exit.data)}`;
+      case "irqWindowOpen":
+        return `irq window ready=${Number(page.readyForInterruptInjection)} if=${Number(page.ifFlag)}`;
+      case "setTpr":
+        return `set tpr cr8=${hex(page.cr8)}`;
+      case "internalError":
+        return `internal error suberror=${exit.suberror}`;
+      case "failEntry":
+        return "fail entry";
+      case "intr":
+        return "error EINTR";
+      default:
+        return exit.reason;
+    }
+  }
+
+  #dirtyPages(slot: number): string {
+    const pages: string[] = [];
+    this.#vm.getDirtyLog(slot).forEach((byte, i) => {
+      for (let bit = 0; bit < 8; bit++) if ((byte >> bit) & 1) pages.push(` ${hex(8 * i + bit)}`);
+    });
+    return pages.join("");
+  }
+
+  #events(): string {
+    const { exception: e, interrupt: i, nmi: n, flags } = this.#vcpu.getVcpuEvents();
+    return (
+      `events exception=${e.injected}.${e.pending} nr=${e.nr} error=${e.hasErrorCode}.${hex(e.errorCode)} ` +
+      `interrupt=${i.injected} nr=${i.nr} soft=${i.soft} shadow=${i.shadow} ` +
+      `nmi=${n.injected}.${n.pending}.${n.masked} flags=${hex(flags)}`
+    );
+  }
+
+  command(line: string): void {
+    const [word = "", ...words] = line.split(/\s+/);
+    const [a = "", b = "", c = "", d = "", e = ""] = words;
+    const n = (text: string): number => Number(text || 0);
+    const n64 = (text: string): bigint => BigInt(text || 0);
+    const vm = this.#vm;
+    const vcpu = this.#vcpu;
+    const commands: Record<string, () => void> = {
+      mode: () => this.#mode(a),
+      code: () => this.#poke(CODE, unhex(a)),
+      poke: () => this.#poke(n64(a), unhex(b)),
+      peek: () => void this.lines.push(`memory ${dump(vm.readMemory(this.#at(n64(a)), n(b)))}`),
+      reg: () => {
+        this.#regs[a as keyof Regs] = n64(b);
+      },
+      reply: () => {
+        const bytes = unhex(a);
+        this.#reply = new Uint8Array([...bytes, ...this.#reply.subarray(bytes.length)]);
+      },
+      error: () => {
+        this.#msrError = n(a);
+      },
+      start: () => this.#said("regs", () => void vcpu.setRegs(this.#regs)),
+      run: () => {
+        for (let i = n(a) || 1; i > 0 && this.#runOnce(); i--);
+      },
+      show: () => {
+        Object.assign(this.#regs, vcpu.getRegs());
+        const values = a.split(",").map((name) => ` ${name}=${hex(this.#regs[name as keyof Regs])}`);
+        this.lines.push(`regs${values.join("")}`);
+      },
+      slot: () => this.#said("slot", () => void this.#region(n(a), n(b), n64(c), n64(d), n64(e))),
+      cap: () => this.#said("cap", () => void vm.enableCap(n(a), [n(b)])),
+      msr: () => this.#said("set msr", () => vcpu.setMsrs([{ index: n(a), data: n64(b) }])),
+      getmsr: () => {
+        const [entry] = vcpu.getMsrs([n(a)]);
+        this.lines.push(entry ? `msr ${hex(entry.data)}` : "msr refused");
+      },
+      filter: () => {
+        const bitmap = new Uint8Array(0x600);
+        bitmap.set(unhex(e));
+        const ranges = b === "" ? [] : [{ flags: n(b), base: n(c), nmsrs: n(d), bitmap }];
+        this.#said("filter", () => void vm.setMsrFilter({ flags: n(a), ranges }));
+      },
+      debug: () => {
+        const debugreg = [n64(b), 0n, 0n, 0n, 0n, 0n, 0n, n64(c)];
+        this.#said("debug", () => void vcpu.setGuestDebug({ control: n(a), debugreg }));
+      },
+      dirty: () => {
+        try {
+          this.lines.push(`dirty${this.#dirtyPages(n(a))}`);
+        } catch (error) {
+          this.lines.push(`dirty ${(error as KvmError).code}`);
+        }
+      },
+      cleardirty: () => {
+        const bitmap = new Uint8Array(Number(SLOT_BYTES) / 4096 / 8).fill(0xff);
+        const log = { slot: n(a), firstPage: n(b), numPages: n(c), dirtyBitmap: bitmap };
+        this.#said("cleardirty", () => void vm.clearDirtyLog(log));
+      },
+      interrupt: () => this.#said("interrupt", () => void vcpu.interrupt(n(a))),
+      nmi: () => this.#said("nmi", () => void vcpu.nmi()),
+      window: () => {
+        vcpu.runPage.requestInterruptWindow = n(a) !== 0;
+      },
+      immediate: () => {
+        vcpu.runPage.immediateExit = n(a) !== 0;
+      },
+      page: () => {
+        const { readyForInterruptInjection: ready, ifFlag, cr8, apicBase } = vcpu.runPage;
+        this.lines.push(`page ready=${Number(ready)} if=${Number(ifFlag)} cr8=${hex(cr8)} apic_base=${hex(apicBase)}`);
+      },
+      events: () => void this.lines.push(this.#events()),
+      setexception: () => {
+        const exception = { injected: 1, nr: n(b), hasErrorCode: n(c), pending: 0, errorCode: n(d) };
+        this.#said("events", () => void vcpu.setVcpuEvents({ ...vcpu.getVcpuEvents(), flags: n(a), exception }));
+      },
+      mpstate: () => {
+        if (a === "") this.lines.push(`mpstate ${vcpu.getMpState()}`);
+        else this.#said("mpstate", () => void vcpu.setMpState(n(a)));
+      },
+      translate: () => {
+        const { physicalAddress, valid, writeable, usermode } = vcpu.translateFull(n64(a));
+        this.lines.push(`translate ${hex(physicalAddress)} valid=${valid} writeable=${writeable} usermode=${usermode}`);
+      },
+      debugregs: () => {
+        const regs = vcpu.getDebugRegs();
+        if (a !== "") {
+          this.#said("set debugregs", () => void vcpu.setDebugRegs([n64(a), ...regs.slice(1, 4), n64(b), n64(c)]));
+        }
+        const [dr0, , , , dr6, dr7] = vcpu.getDebugRegs() as [bigint, bigint, bigint, bigint, bigint, bigint];
+        this.lines.push(`debugregs ${hex(dr0)} dr6=${hex(dr6)} dr7=${hex(dr7)}`);
+      },
+      vcpu: () => this.#said("vcpu", () => void vm.createVcpu(n(a))),
+      check: () => void this.lines.push(`check ${vm.checkExtension(n(a)) > 0 ? "yes" : "no"}`),
+    };
+    const run = commands[word];
+    if (run === undefined) throw new Error(`unknown command ${word}`);
+    run();
+  }
+}
+
+/** What a program says on wasm-vmx. */
+export function runProgram(program: Program): string[] {
+  const runner = new Runner();
+  for (const line of program.commands) runner.command(line);
+  return runner.lines;
+}
