@@ -1,3 +1,4 @@
+import { KVM_GUESTDBG_VALID_MASK } from "./guest-debug.ts";
 import type { KernelRules } from "./version.ts";
 
 /** One row a capability that KVM_CHECK_EXTENSION affirms. */
@@ -66,7 +67,12 @@ export const CAPABILITIES: readonly Capability[] = [
   { number: 168, name: "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", value: modern(3), proof: "dirty-log-manual" },
   { number: 188, name: "KVM_CAP_X86_USER_SPACE_MSR", value: modern(1), proof: "msr-user-space" },
   { number: 189, name: "KVM_CAP_X86_MSR_FILTER", value: modern(1), proof: "msr-filter" },
-  { number: 195, name: "KVM_CAP_SET_GUEST_DEBUG2", value: modern(0xf_0003), proof: "hardware-breakpoint" },
+  {
+    number: 195,
+    name: "KVM_CAP_SET_GUEST_DEBUG2",
+    value: modern(KVM_GUESTDBG_VALID_MASK),
+    proof: "software-breakpoint",
+  },
   { number: 213, name: "KVM_CAP_DISABLE_QUIRKS2", value: modern(KVM_X86_VALID_QUIRKS), proof: "quirk record" },
   { number: 218, name: "KVM_CAP_X86_TRIPLE_FAULT_EVENT", value: modern(1), proof: "api.test.ts: triple fault event" },
 ];

@@ -11,6 +11,14 @@ export const KVM_GUESTDBG_USE_HW_BP = 0x2_0000;
 export const KVM_GUESTDBG_INJECT_DB = 0x4_0000;
 export const KVM_GUESTDBG_INJECT_BP = 0x8_0000;
 
+/** What is built: hardware breakpoints need debug registers that act, which the processor does not have yet. */
+export const KVM_GUESTDBG_VALID_MASK: number =
+  KVM_GUESTDBG_ENABLE |
+  KVM_GUESTDBG_SINGLESTEP |
+  KVM_GUESTDBG_USE_SW_BP |
+  KVM_GUESTDBG_INJECT_DB |
+  KVM_GUESTDBG_INJECT_BP;
+
 const X86_EFLAGS_TF = 0x100n;
 const CS_L = 1 << 13;
 /** Bits of DR6 that are 1 in a register of an idle processor. */
@@ -73,6 +81,9 @@ export function setGuestDebugRegisters(vcpu: VcpuVmx, db: readonly bigint[], dr7
 export function setGuestDebug(vcpu: VcpuVmx, debug: GuestDebug): void {
   const { arch } = vcpu;
   const { control } = debug;
+  if (control & ~KVM_GUESTDBG_VALID_MASK) {
+    throw new KvmError("KVM_SET_GUEST_DEBUG", "EINVAL", "hardware breakpoints are not built: DR7 does not act yet");
+  }
   if (control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
     if (arch.exception.pending) throw new KvmError("KVM_SET_GUEST_DEBUG", "EBUSY", "an exception is pending");
     if (control & KVM_GUESTDBG_INJECT_DB) kvmQueueDebug(vcpu, 0n);

@@ -130,7 +130,8 @@ export class MemorySlots {
     if (old?.dirty !== undefined) return old.dirty;
     const bytes = Number((size / PAGE + 63n) / 64n) * 8;
     const log = new Uint8Array(bytes);
-    if (this.initiallySet()) for (let page = 0n; page < size / PAGE; page++) log[Number(page >> 3n)]! |= 1 << Number(page & 7n);
+    if (this.initiallySet())
+      for (let page = 0n; page < size / PAGE; page++) log[Number(page >> 3n)]! |= 1 << Number(page & 7n);
     return log;
   }
 
