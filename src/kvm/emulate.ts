@@ -2,7 +2,14 @@ import { RunCode, VmxResult } from "../../assembly/abi/run.ts";
 import { EMULATE, EV_FAULTS } from "../../assembly/abi/state.ts";
 import { DB_VECTOR, kvmQueueException, UD_VECTOR, vmxGetCpl } from "./events.ts";
 import { KVM_INTERNAL_ERROR_DELIVERY_EV, KVM_INTERNAL_ERROR_EMULATION } from "./exit.ts";
-import { emulationFailureData, exitInfo, forceExit, readExitFields, unimplemented } from "./leave-guest.ts";
+import {
+  emulationFailureData,
+  exitInfo,
+  forceExit,
+  LAST_VMENTRY_CPU,
+  readExitFields,
+  unimplemented,
+} from "./leave-guest.ts";
 import { KVM_MEM_READONLY } from "./memory-slots.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { ExitReason, INTR_VECTOR, Primary } from "./vmcs-controls.ts";
@@ -148,15 +155,13 @@ export function handleEmulationFailure(vcpu: VcpuVmx, message: string): boolean 
   return false;
 }
 
-const LAST_VMENTRY_CPU = 0n;
-
 /** An exit that cannot be handled while an event is being delivered. @kvm kvm_prepare_event_vectoring_exit */
 export function prepareEventVectoringExit(vcpu: VcpuVmx, gpa: bigint, message: string): false {
   const [reason, qualification, vectoring] = exitInfo(vcpu);
   vcpu.userExit = {
     reason: "internalError",
     suberror: KVM_INTERNAL_ERROR_DELIVERY_EV,
-    data: [vectoring, reason, qualification, gpa, LAST_VMENTRY_CPU],
+    data: [vectoring, reason, qualification, ...(vcpu.vm.rules.internalErrorData ? [gpa, LAST_VMENTRY_CPU] : [])],
     message,
   };
   return false;

@@ -16,6 +16,7 @@ import { KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_SIMUL_EX } from "./exi
 import { exitDebug, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvmGetLinearRip } from "./guest-debug.ts";
 import { handleCr, handleDr } from "./handle-cr.ts";
 import { handleIo } from "./io.ts";
+import { LAST_VMENTRY_CPU } from "./leave-guest.ts";
 import { handleRdmsr, handleWrmsr } from "./msr-exits.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
@@ -48,7 +49,9 @@ function handleException(vcpu: VcpuVmx): boolean {
     return true;
   }
   if (vcpu.idtVectoringInfo & INTR_VALID && ![DB_VECTOR, AC_VECTOR].includes(vector)) {
-    return internalError(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, [BigInt(vcpu.idtVectoringInfo >>> 0), BigInt(info >>> 0)]);
+    const words = [vcpu.idtVectoringInfo, info, errorCode ?? 0].map((word) => BigInt(word >>> 0));
+    if (vcpu.vm.rules.internalErrorData) words.push(LAST_VMENTRY_CPU);
+    return internalError(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, words);
   }
   switch (vector) {
     case DB_VECTOR: {

@@ -38,6 +38,7 @@ export {
 export type { MsrEntry } from "./msr-ioctl.ts";
 export { REGISTER_NAMES, type Regs, type Sregs } from "./registers.ts";
 export type { RunBounds } from "./run.ts";
+export type { RunAsyncOptions } from "./run-async.ts";
 export { KVM_EXIT, RunPage } from "./run-page.ts";
 export { SCHEDULE_POINTS, type SchedulePoint } from "./schedule.ts";
 export type { DescriptorTable, Segment } from "./segments.ts";

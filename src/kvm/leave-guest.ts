@@ -5,6 +5,8 @@ import type { VcpuVmx } from "./vcpu.ts";
 import { ENTRY_FAILURE, Primary } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
 
+/** vcpu->arch.last_vmentry_cpu */
+export const LAST_VMENTRY_CPU = 0n;
 /** Vector of the timer interrupt that ends a bounded run. */
 export const LOCAL_TIMER_VECTOR = 0xec;
 
@@ -51,6 +53,7 @@ const NOP = 0x90;
 
 /** Words of kvm_run.internal.data: flags, size and bytes of the instruction, the last exit. @kvm prepare_emulation_failure_exit */
 export function emulationFailureData(vcpu: VcpuVmx, instruction: Uint8Array): bigint[] {
+  if (!vcpu.vm.rules.internalErrorData) return [];
   const data = [instruction.length > 0 ? KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES : 0n];
   if (instruction.length > 0) {
     const packed = new Uint8Array(16).fill(NOP);

@@ -8,7 +8,7 @@ import { KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON } from "./exit.ts";
 import { kvmGetRflags } from "./guest-debug.ts";
 import { EXIT_HANDLERS } from "./handlers.ts";
 import { RING3MWAIT } from "./host-cpu.ts";
-import { forceExit, LOCAL_TIMER_VECTOR, readExitFields, unimplemented } from "./leave-guest.ts";
+import { forceExit, LAST_VMENTRY_CPU, LOCAL_TIMER_VECTOR, readExitFields, unimplemented } from "./leave-guest.ts";
 import { kvmOnUserReturn, vcpuLoad, vcpuPut, vmxPrepareSwitchToGuest } from "./switch.ts";
 import { KVM_SYNC_X86_VALID_FIELDS, storeRegs, syncRegs } from "./sync-regs.ts";
 import type { VcpuVmx } from "./vcpu.ts";
@@ -173,7 +173,7 @@ function vmxHandleExit(vcpu: VcpuVmx): boolean {
     vcpu.userExit = {
       reason: "internalError",
       suberror: KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-      data: [BigInt(vcpu.exitReason >>> 0), 0n],
+      data: [BigInt(vcpu.exitReason >>> 0), ...(vcpu.vm.rules.internalErrorData ? [LAST_VMENTRY_CPU] : [])],
       message: `no handler for exit ${exitReasonName(reason)}`,
     };
     return false;

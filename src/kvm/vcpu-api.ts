@@ -2,6 +2,7 @@ import type { Policy, PolicyOptions } from "../policy/index.ts";
 import { upstream } from "../policy/index.ts";
 import { addAtomicSwitchMsr, clearAtomicSwitchMsr } from "./atomic-switch.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
+import { dumpVmcs } from "./dump-vmcs.ts";
 import { KvmError } from "./errors.ts";
 import { kvmQueueInterrupt } from "./events.ts";
 import type { KvmExit } from "./exit.ts";
@@ -21,6 +22,7 @@ import {
   setSregs,
 } from "./registers.ts";
 import { ioctlRun, type RunBounds, type RunSteps, readyForInterruptInjection } from "./run.ts";
+import { type RunAsyncOptions, runInSlices } from "./run-async.ts";
 import type { RunPage } from "./run-page.ts";
 import { vcpuLoad, vcpuPut } from "./switch.ts";
 import { VcpuVmx, type VmState } from "./vcpu.ts";
@@ -135,6 +137,16 @@ export class Vcpu {
     if (exit === undefined) throw new Error("KVM_RUN came back without an exit reason");
     this.vmx.run.writeExit(exit);
     return exit;
+  }
+
+  /** KVM_RUN that leaves the event loop alive; see run(). Until it resolves the vCPU takes no other call. */
+  runAsync(options: RunAsyncOptions = {}): Promise<KvmExit> {
+    return runInSlices((bounds) => this.runSteps(bounds), options);
+  }
+
+  /** The VMCS as text, as the kernel prints it when an entry fails. */
+  dumpVmcs(): string {
+    return this.#ioctl(() => dumpVmcs(this.vmx));
   }
 
   /** KVM_GET_REGS */

@@ -11,6 +11,8 @@ export interface KernelRules {
   readonly featureMsrs: boolean;
   /** User-space MSR exits, MSR filter, DISABLE_QUIRKS2 and the like exist. */
   readonly userSpaceMsr: boolean;
+  /** KVM_EXIT_INTERNAL_ERROR carries the instruction, the exit's fields and the CPU. */
+  readonly internalErrorData: boolean;
   /** CPUID faulting does not act in SMM (690dc03859e7). */
   readonly smmExempt: boolean;
   /** OUT and IN advance RIP before the exit to user space; from 5.1 on when it is completed. */
@@ -25,6 +27,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     platformInfoOrder: true,
     featureMsrs: false,
     userSpaceMsr: false,
+    internalErrorData: false,
     smmExempt: false,
     pioSkipsFirst: true,
     cpuidVendorRule: false,
@@ -34,6 +37,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     platformInfoOrder: false,
     featureMsrs: true,
     userSpaceMsr: true,
+    internalErrorData: true,
     smmExempt: false,
     pioSkipsFirst: false,
     cpuidVendorRule: true,
@@ -43,6 +47,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     platformInfoOrder: false,
     featureMsrs: true,
     userSpaceMsr: true,
+    internalErrorData: true,
     smmExempt: true,
     pioSkipsFirst: false,
     cpuidVendorRule: true,

@@ -1,0 +1,262 @@
+// The API's own rules: capabilities, the run page, sync regs, slices, errors. Offsets are those of the kernel's headers.
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import {
+  CAPABILITIES,
+  KVM_CAP_DISABLE_QUIRKS,
+  KVM_CAP_EXCEPTION_PAYLOAD,
+  KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+  KVM_CAP_X86_USER_SPACE_MSR,
+  KVM_GUESTDBG_ENABLE,
+  KVM_GUESTDBG_INJECT_DB,
+  Kvm,
+  KvmError,
+} from "../../src/kvm/index.ts";
+import { CODE, Guest, type GuestOptions, HALT } from "./guest-builder.ts";
+
+const guest = (code: readonly number[], options: Partial<GuestOptions> = {}): Guest =>
+  new Guest({ mode: "protected", cpl: 0, kernel: "6.19", code, ...options });
+
+function errno(body: () => unknown): string {
+  try {
+    body();
+  } catch (error) {
+    if (error instanceof KvmError) return error.code;
+    throw error;
+  }
+  return "ok";
+}
+
+describe("capabilities", () => {
+  const fixtures = new URL("../../fixtures/", import.meta.url);
+  const programs = readFileSync(new URL("kvm/programs.txt", fixtures), "utf8");
+  const own = readFileSync(new URL(import.meta.url), "utf8");
+  const exits = readFileSync(new URL("exits.test.ts", import.meta.url), "utf8");
+
+  test.each(CAPABILITIES.map((row) => [row.name, row] as const))("%s is affirmed and has a proof", (_name, row) => {
+    expect(new Kvm().checkExtension(row.number)).toBeGreaterThan(0);
+    const [file, title = ""] = row.proof.split(": ");
+    const proved =
+      programs.includes(`program ${row.proof}\n`) ||
+      row.proof.includes("record") ||
+      (file === "api.test.ts" && own.includes(`"${title}`)) ||
+      (file === "exits.test.ts" && exits.includes(`"${title}`));
+    expect(proved, row.proof).toBe(true);
+  });
+
+  test.each(["KVM_CAP_IRQCHIP 0", "KVM_CAP_PIT2 33", "KVM_CAP_XSAVE 55", "KVM_CAP_NESTED_STATE 157", "none 99999"])(
+    "%s is denied",
+    (row) => expect(new Kvm().createVm().checkExtension(Number(row.split(" ")[1]))).toBe(0),
+  );
+
+  test("what Linux 5.0 did not have is denied under its rules", () => {
+    const kvm = new Kvm({ kernel: "5.0" });
+    const vm = kvm.createVm();
+    expect([188, 189, 213].map((cap) => kvm.checkExtension(cap))).toEqual([0, 0, 0]);
+    expect(errno(() => vm.enableCap(KVM_CAP_X86_USER_SPACE_MSR, [1]))).toBe("EINVAL");
+    expect(errno(() => vm.setMsrFilter({ ranges: [] }))).toBe("ENOTTY");
+  });
+
+  test("quirks", () => {
+    const vm = new Kvm({ kernel: "5.0" }).createVm();
+    expect(errno(() => vm.enableCap(KVM_CAP_DISABLE_QUIRKS, [7]))).toBe("ok");
+  });
+});
+
+describe("VM ioctls", () => {
+  const vm = () => new Kvm().createVm();
+
+  test("vCPU ids", () => {
+    const one = vm();
+    expect([4095, 4096, -1].map((id) => errno(() => one.createVcpu(id)))).toEqual(["ok", "EINVAL", "EINVAL"]);
+  });
+
+  test("slot ids end at KVM_CAP_NR_MEMSLOTS", () => {
+    const one = vm();
+    const userspaceAddr = one.allocMemory(0x1000n);
+    const max = one.checkExtension(10);
+    const at = (slot: number) => () =>
+      one.setUserMemoryRegion({ slot, guestPhysAddr: 0n, memorySize: 0x1000n, userspaceAddr });
+    expect([errno(at(max)), errno(at(max - 1))]).toEqual(["EINVAL", "ok"]);
+  });
+
+  test("KVM_SET_TSS_ADDR takes three pages below 4 GiB", () => {
+    const one = vm();
+    expect([0xffff_c000n, 0xffff_f000n].map((address) => errno(() => one.setTssAddr(address)))).toEqual([
+      "ok",
+      "EINVAL",
+    ]);
+  });
+
+  test("KVM_SET_IDENTITY_MAP_ADDR comes before the vCPUs", () => {
+    const one = vm();
+    expect(errno(() => one.setIdentityMapAddr(0xfffb_c000n))).toBe("ok");
+    one.createVcpu(0);
+    expect(errno(() => one.setIdentityMapAddr(0xfffb_c000n))).toBe("EINVAL");
+  });
+
+  test("the VMM's writes are the guest's", () => {
+    const made = guest([0xa1, 0, 0, 0x10, 0, ...HALT, 0xa1, 0, 0, 0x10, 0, ...HALT]); // MOV EAX, [100000h]
+    made.vcpu.run();
+    made.write(0x10_0000, [0x78, 0x56, 0x34, 0x12]);
+    made.vcpu.run();
+    expect(made.vcpu.getRegs().rax).toBe(0x1234_5678n);
+  });
+});
+
+describe("struct kvm_run", () => {
+  test("KVM_GET_VCPU_MMAP_SIZE is the size of the page", () => {
+    const kvm = new Kvm();
+    expect(kvm.createVm().createVcpu(0).runPage.bytes).toHaveLength(kvm.getVcpuMmapSize());
+  });
+
+  test("a port exit lies at the kernel's offsets, and the reply is taken from the page", () => {
+    const { vcpu } = guest([0x66, 0xe5, 0x60, ...HALT]); // IN AX, 60h
+    const exit = vcpu.run();
+    const { view, bytes } = vcpu.runPage;
+    expect(view.getUint32(8, true)).toBe(2); // KVM_EXIT_IO
+    expect([view.getUint8(32), view.getUint8(33), view.getUint16(34, true), view.getUint32(36, true)]).toEqual([
+      0, 2, 0x60, 1,
+    ]);
+    const at = Number(view.getBigUint64(40, true));
+    bytes.set([0x34, 0x12], at);
+    if (exit.reason === "io") expect([...exit.data]).toEqual([0x34, 0x12]);
+    vcpu.run();
+    expect(vcpu.getRegs().rax).toBe(0x1234n);
+  });
+
+  test("an MMIO exit lies at the kernel's offsets", () => {
+    const { vcpu } = guest([0x66, 0xa3, 2, 0, 0, 0xd0, ...HALT], { regs: { rax: 0xbeefn } }); // MOV [D0000002h], AX
+    vcpu.run();
+    const { view } = vcpu.runPage;
+    expect([view.getUint32(8, true), view.getBigUint64(32, true), view.getUint16(40, true)]).toEqual([
+      6,
+      0xd000_0002n,
+      0xbeef,
+    ]);
+    expect([view.getUint32(48, true), view.getUint8(52)]).toEqual([2, 1]);
+  });
+
+  test("an internal error lies at the kernel's offsets", () => {
+    const { vcpu } = guest([0xb8, 0, 0, 0, 0xd0, 0xff, 0xe0]); // MOV EAX, D0000000h; JMP EAX
+    vcpu.run();
+    const { view } = vcpu.runPage;
+    expect([view.getUint32(8, true), view.getUint32(32, true)]).toEqual([17, 1]);
+    expect([view.getUint32(36, true), view.getBigUint64(40, true)]).toEqual([6, 0n]); // flags and five words of the exit
+    expect(view.getBigUint64(48, true)).toBe(48n); // EPT violation
+  });
+
+  test("sync regs", () => {
+    const { vcpu } = guest([0x40, ...HALT], { regs: { rax: 5n } }); // INC EAX
+    const { runPage: page } = vcpu;
+    page.validRegs = 3n;
+    vcpu.run();
+    expect([page.syncRegs.getBigUint64(0, true), page.syncRegs.getBigUint64(128, true)]).toEqual([
+      6n,
+      BigInt(CODE + 2),
+    ]);
+    const sregs = vcpu.getSregs();
+    expect(page.syncRegs.getBigUint64(144 + 224, true)).toBe(sregs.cr0);
+    expect(page.syncRegs.getUint16(144 + 12, true)).toBe(sregs.cs.selector);
+    page.syncRegs.setBigUint64(0, 0x41n, true);
+    page.syncRegs.setBigUint64(128, BigInt(CODE), true);
+    page.dirtyRegs = 1n;
+    vcpu.run();
+    expect([vcpu.getRegs().rax, page.dirtyRegs]).toEqual([0x42n, 0n]);
+  });
+
+  test("sync regs go around: what was stored can be set again", () => {
+    const { vcpu } = guest(HALT);
+    const { runPage: page } = vcpu;
+    page.validRegs = 7n;
+    vcpu.run();
+    const [regs, sregs, events] = [vcpu.getRegs(), vcpu.getSregs(), vcpu.getVcpuEvents()];
+    page.dirtyRegs = 7n;
+    vcpu.run({ immediateExit: true });
+    expect([vcpu.getRegs(), vcpu.getSregs(), vcpu.getVcpuEvents()]).toEqual([regs, sregs, events]);
+  });
+
+  test("unknown sync bits and a bad CR8 are EINVAL", () => {
+    const { vcpu } = guest(HALT);
+    vcpu.runPage.validRegs = 8n;
+    expect(errno(() => vcpu.run())).toBe("EINVAL");
+    vcpu.runPage.validRegs = 0n;
+    vcpu.runPage.cr8 = 16n;
+    expect(errno(() => vcpu.run())).toBe("EINVAL");
+  });
+});
+
+describe("vCPU ioctls", () => {
+  test("TSC frequency: only the host's own can be set", () => {
+    const { vcpu } = guest(HALT);
+    const khz = vcpu.getTscKhz();
+    expect([0, khz, khz + 1].map((value) => errno(() => vcpu.setTscKhz(value)))).toEqual(["ok", "ok", "EINVAL"]);
+  });
+
+  test("CPUID is frozen by the first run, but for the same table", () => {
+    const { vcpu, kvm } = guest(HALT);
+    const table = kvm.getSupportedCpuid();
+    vcpu.setCpuid2(table);
+    vcpu.run();
+    expect([errno(() => vcpu.setCpuid2(table)), errno(() => vcpu.setCpuid2([]))]).toEqual(["ok", "EINVAL"]);
+  });
+
+  test("supported CPUID shows no VMX", () => {
+    const leaf1 = new Kvm().getSupportedCpuid().find((entry) => entry.function === 1)!;
+    expect(leaf1.ecx & (1 << 5)).toBe(0);
+  });
+
+  test("exception payload: with the capability pending and injected are told apart", () => {
+    const { vm, vcpu } = guest(HALT);
+    const control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_INJECT_DB;
+    vm.enableCap(KVM_CAP_EXCEPTION_PAYLOAD, [1]);
+    vcpu.setGuestDebug({ control });
+    expect(vcpu.getVcpuEvents()).toMatchObject({ exception: { injected: 0, pending: 1, nr: 1 }, flags: 0x1d });
+    expect(errno(() => vcpu.setGuestDebug({ control }))).toBe("EBUSY");
+  });
+
+  test("triple fault event: reported and set with its capability only", () => {
+    const { vm, vcpu } = guest(HALT);
+    const events = { ...vcpu.getVcpuEvents(), flags: 0x20, tripleFault: 1 };
+    expect(errno(() => vcpu.setVcpuEvents(events))).toBe("EINVAL");
+    vm.enableCap(KVM_CAP_X86_TRIPLE_FAULT_EVENT, [1]);
+    vcpu.setVcpuEvents(events);
+    expect(vcpu.run()).toEqual({ reason: "shutdown" });
+  });
+
+  test("the VMCS can be dumped after a failed entry", () => {
+    const { vcpu } = guest(HALT);
+    vcpu.setRegs({ ...vcpu.getRegs(), rflags: 0x2_0002n }); // VM with 32-bit segments
+    expect(vcpu.run()).toMatchObject({ reason: "failEntry" });
+    expect(vcpu.dumpVmcs()).toContain("GUEST_RFLAGS = 0x0000000000020002");
+  });
+
+  test("MMIO during the delivery of an event is internal error 3 with the address", () => {
+    const { vcpu } = guest([0x0f, 0x0b], { regs: { rsp: 0xd000_0100n } }); // UD2 with its stack outside memory
+    const exit = vcpu.run();
+    expect(exit).toMatchObject({ reason: "internalError", suberror: 3 });
+    if (exit.reason === "internalError")
+      expect(exit.data).toEqual([0x8000_0306n, 48n, expect.any(BigInt), 0xd000_00fcn, 0n]);
+  });
+});
+
+describe("runAsync", () => {
+  test("gives the same exits as run", async () => {
+    const { vcpu } = guest([0xb9, 0, 0, 1, 0, 0xe2, 0xfe, 0xe6, 0x80, ...HALT]); // MOV ECX, 65536; LOOP; OUT 80h, AL
+    expect(await vcpu.runAsync()).toMatchObject({ reason: "io", port: 0x80 });
+    expect(await vcpu.runAsync()).toEqual({ reason: "hlt" });
+  });
+
+  test("an abort ends an endless guest with EINTR, and it can go on", async () => {
+    const { vcpu } = guest([0xeb, 0xfe]); // JMP $
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 20);
+    expect(await vcpu.runAsync({ signal: controller.signal })).toEqual({ reason: "intr" });
+    expect(vcpu.run({ maxInstructions: 5n })).toEqual({ reason: "intr" });
+  });
+
+  test("an aborted signal stops the guest at once", async () => {
+    const { vcpu } = guest([0xeb, 0xfe]);
+    expect(await vcpu.runAsync({ signal: AbortSignal.abort() })).toEqual({ reason: "intr" });
+  });
+});
