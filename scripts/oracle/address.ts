@@ -89,7 +89,7 @@ export function address(
   prefix: number,
   bias: bigint,
 ): Address {
-  let target = pointer(random, bits);
+  let target = state.aim?.(random) ?? pointer(random, bits);
   if (bits === 16) target = (target & 0xffffn) + BigInt(BASE);
   target -= segmentBase(bits, state, prefix) + bias;
   if (size === 16) return address16(random, state, target);

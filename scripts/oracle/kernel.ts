@@ -122,6 +122,8 @@ function allFeatures(): CpuModel {
 
 export interface Kernel {
   readonly machine: Machine;
+  /** Physical address of the page-table entry of a page of the window. */
+  readonly entryOf: (offset: number) => number;
   /** Where to set RIP to enter a case; only the first loads the FS and GS bases. */
   readonly enter64: bigint;
   readonly enter: bigint;
@@ -204,5 +206,6 @@ export function makeKernel(): Kernel {
     rsp: KERNEL + BigInt(AREA + OUT_SIZE),
     rflags: 2,
   });
-  return { machine, enter64: KERNEL + BigInt(ENTER_64), enter: KERNEL + BigInt(ENTER) };
+  const entryOf = (offset: number): number => table(3) + (offset >> 12) * 8;
+  return { machine, entryOf, enter64: KERNEL + BigInt(ENTER_64), enter: KERNEL + BigInt(ENTER) };
 }

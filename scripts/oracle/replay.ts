@@ -39,7 +39,9 @@ const PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 
 export class NotBuilt extends Error {}
 
 export class Replayer {
-  readonly #kernel = makeKernel();
+  /** The machine a case runs on, for tests that change its page tables. */
+  readonly kernel = makeKernel();
+  readonly #kernel = this.kernel;
   readonly #initial = initialImage();
   readonly #initialWords = new Int32Array(this.#initial.buffer);
   readonly #area = new DataView(new ArrayBuffer(IN_SIZE));
@@ -52,7 +54,8 @@ export class Replayer {
     machine.writeMemory(WINDOW_AT + READ_ONLY, this.#initial);
   }
 
-  run(c: Case): Result {
+  /** `keep` leaves the data pages as the case left them, for the next one to go on with. */
+  run(c: Case, keep = false): Result {
     const { machine, enter, enter64 } = this.#kernel;
     this.#writeCode(c);
     if (c.patch.length) machine.writeMemory(WINDOW_AT + c.patchAt, c.patch);
@@ -60,11 +63,16 @@ export class Replayer {
     machine.registers.rip = c.bits === 64 ? enter64 : enter;
     const exit = machine.run({ maxWork: MAX_WORK });
     if (exit.reason === "unimplemented") {
-      this.#changes();
+      this.#changes(false);
       throw new NotBuilt(Buffer.from(exit.bytes).toString("hex"));
     }
     if (exit.reason !== "halt") throw new Error(`a case ended with ${exit.reason}`);
-    return this.#result(c);
+    return this.#result(c, keep);
+  }
+
+  /** Puts the data pages back after a run that kept them. */
+  reset(): void {
+    this.#changes(false);
   }
 
   #writeCode(c: Case): void {
@@ -104,7 +112,7 @@ export class Replayer {
   }
 
   /** The words of the data pages that changed; puts them back. */
-  #changes(): Result["words"] {
+  #changes(keep: boolean): Result["words"] {
     const { machine } = this.#kernel;
     const at = DATA - READ_ONLY;
     const now = machine.readMemory(WINDOW_AT + DATA, IMAGE_SIZE - at);
@@ -118,11 +126,11 @@ export class Replayer {
       view ??= new DataView(now.buffer);
       words.push({ index: (first + i) >> 1, value: view.getBigUint64(4 * i, true) });
     }
-    if (words.length) machine.writeMemory(WINDOW_AT + DATA, this.#initial.subarray(at));
+    if (words.length && !keep) machine.writeMemory(WINDOW_AT + DATA, this.#initial.subarray(at));
     return words;
   }
 
-  #result(c: Case): Result {
+  #result(c: Case, keep: boolean): Result {
     const bytes = this.#kernel.machine.readMemory(AREA, OUT_SIZE);
     const view = new DataView(bytes.buffer);
     const frame = (i: number): bigint => view.getBigUint64(OUT_FRAME + 8 * i, true);
@@ -145,7 +153,7 @@ export class Replayer {
       cr2 = 0n;
       selectors[1] = 0;
     }
-    return { vector, error, cr2, rip, gpr, rflags: Number(frame(4)), selectors, words: this.#changes() };
+    return { vector, error, cr2, rip, gpr, rflags: Number(frame(4)), selectors, words: this.#changes(keep) };
   }
 }
 

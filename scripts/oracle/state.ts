@@ -7,6 +7,8 @@ export interface State {
   readonly rflags: number;
   readonly fsBase: bigint;
   readonly gsBase: bigint;
+  /** Where memory operands go; anywhere in the data pages when absent. */
+  readonly aim?: (random: Random) => bigint;
 }
 
 const MASK64 = (1n << 64n) - 1n;
