@@ -130,9 +130,9 @@ describe("page faults", () => {
 
   it("were made on every row that touches memory, at the edge of two pages too", () => {
     const all = [...done.values()];
-    expect(all.reduce((sum, one) => sum + one.crossing, 0)).toBeGreaterThan(5000);
-    expect(all.reduce((sum, one) => sum + one.readOnly, 0)).toBeGreaterThan(5000);
-    expect(all.reduce((sum, one) => sum + one.absent, 0)).toBeGreaterThan(10000);
+    expect(all.reduce((sum, one) => sum + one.crossing, 0)).toBeGreaterThan(1000);
+    expect(all.reduce((sum, one) => sum + one.readOnly, 0)).toBeGreaterThan(1000);
+    expect(all.reduce((sum, one) => sum + one.absent, 0)).toBeGreaterThan(3000);
     const untouched = rows.filter(
       (row) => touches(row) && !NO_ACCESS.test(row.mnemonic) && !done.get(place(row))?.absent,
     );
