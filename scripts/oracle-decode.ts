@@ -1,6 +1,6 @@
 /** `npm run oracle:decode [-- every [seed]]`: one in `every` encodings (default 3) against iced-x86; says what differs. */
-import { Oracle } from "./oracle/compare.ts";
-import { encodings, total } from "./oracle/encodings.ts";
+import { Oracle } from "./decode-oracle/compare.ts";
+import { encodings, total } from "./decode-oracle/encodings.ts";
 
 const every = Number(process.argv[2] ?? 3);
 const seed = Number(process.argv[3] ?? 1);

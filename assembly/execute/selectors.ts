@@ -67,14 +67,14 @@ function typeIn(attr: u32, types: u32): bool {
   return (attr & SA_S) != 0 || ((types >> (attr & 15)) & 1) != 0;
 }
 
-/** @sdm 2A "LAR-Load Access Rights Byte" */
+/** Bits 19:16 of the result are undefined; processors give those of the limit. @sdm 2A "LAR-Load Access Rights Byte" */
 export function lar(rec: usize): void {
   const selector = query(rec);
   if (aborted()) return;
   const types = longMode() ? LSL_TYPES_LONG | GATES_LONG : LSL_TYPES | GATES;
   const ok = look(selector) && typeIn(descriptorAttr(found), types) && visible(selector, descriptorAttr(found));
   if (aborted()) return;
-  if (ok) setDstSized(rec, (found >> 32) & (load<u8>(rec, R_SIZE) == 2 ? 0xff00 : 0xf0ff00));
+  if (ok) setDstSized(rec, (found >> 32) & (load<u8>(rec, R_SIZE) == 2 ? 0xff00 : 0xffff00));
   setZeroFlag(ok);
 }
 

@@ -52,7 +52,7 @@ row("6f", "outs", "DX,Xv", "outs", "noq ends");
 for (const [k, c] of cc.entries()) {
   row(hex(0x70 + k), `j${c}`, "Jb", `jcc:${k}`, "f64 ends");
   row(`0f ${hex(0x80 + k)}`, `j${c}`, "Jz", `jcc:${k}`, "f64 ends");
-  row(`0f ${hex(0x40 + k)}`, `cmov${c}`, "Gv,Ev", `cmov<T>:${k}`);
+  row(`0f ${hex(0x40 + k)}`, `cmov${c}`, "Gv,Ev", `cmov<T>:${k}`, "cmov");
   row(`0f ${hex(0x90 + k)}`, `set${c}`, "Eb", `set:${k}`);
 }
 row("84", "test", "Eb,Gb", "alu:test");
@@ -75,8 +75,13 @@ row("9a", "call far", "Ap", "callFarPtr", "no64 noq ends");
 row("9b", "fwait", "", "wait");
 row("9c", "pushf|pushfd|pushfq", "", "pushf", "d64 ends");
 row("9d", "popf|popfd|popfq", "", "popf", "d64 ends");
-row("9e", "sahf", "", "sahf");
-row("9f", "lahf", "", "lahf");
+for (const [op, name] of [
+  ["9e", "sahf"],
+  ["9f", "lahf"],
+] as const) {
+  row(op, name, "", name, "no64");
+  row(op, name, "", name, "only64 lahf64");
+}
 row("a0", "mov", "AL,Ob", "movLoadOffset<T>");
 row("a1", "mov", "rAX,Ov", "movLoadOffset<T>");
 row("a2", "mov", "Ob,AL", "movStoreOffset<T>");

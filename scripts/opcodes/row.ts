@@ -27,6 +27,8 @@ export interface OpcodeRow {
 
 /** CPUID leaf, register and bit. */
 export const FEATURES = {
+  tsc: [1, "EDX", 4],
+  msr: [1, "EDX", 5],
   cx8: [1, "EDX", 8],
   clfsh: [1, "EDX", 19],
   sse: [1, "EDX", 25],
@@ -47,10 +49,10 @@ export const FEATURES = {
   clflushopt: [7, "EBX", 23],
   clwb: [7, "EBX", 24],
   rdpid: [7, "ECX", 22],
+  lahf64: [0x80000001, "ECX", 0],
   lzcnt: [0x80000001, "ECX", 5],
   rdtscp: [0x80000001, "EDX", 27],
   cmov: [1, "EDX", 15],
-  lm: [0x80000001, "EDX", 29],
 } as const satisfies Record<string, readonly [number, string, number]>;
 export type Feature = keyof typeof FEATURES;
 

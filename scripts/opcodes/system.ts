@@ -42,9 +42,9 @@ for (const k of [0, 2, 3, 4]) {
 }
 row("0f 21", "mov", "Rn,Dn", "movFromDr", "natural ends");
 row("0f 23", "mov", "Dn,Rn", "movToDr", "natural ends");
-row("0f 30", "wrmsr", "", "wrmsr", "ends");
-row("0f 31", "rdtsc", "", "rdtsc", "ends");
-row("0f 32", "rdmsr", "", "rdmsr", "ends");
+row("0f 30", "wrmsr", "", "wrmsr", "msr ends");
+row("0f 31", "rdtsc", "", "rdtsc", "tsc ends");
+row("0f 32", "rdmsr", "", "rdmsr", "msr ends");
 row("0f 33", "rdpmc", "", "rdpmc", "ends");
 row("0f 34", "sysenter", "", "sysenter", "ends");
 row("0f 35", "sysexit|sysexit|sysexitq", "", "sysexit", "ends");

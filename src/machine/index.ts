@@ -11,7 +11,18 @@ export type {
 export * from "./loaders/index.ts";
 export { type Access, Machine, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./machine.ts";
 export type { MappedRegion, MmioRead, MmioWrite, Region } from "./memoryMap.ts";
-export { applyModel, type CpuidLeaf, type CpuModel, genericModel, loadCpuid } from "./models.ts";
+export { CPU_FEATURES, type CpuFeature } from "./cpuFeatures.ts";
+export {
+  applyModel,
+  type CpuidLeaf,
+  type CpuModel,
+  genericModel,
+  loadCpuid,
+  type ModelOptions,
+  minimalModel,
+  nehalemModel,
+  skylakeModel,
+} from "./models.ts";
 export {
   CONTROL_NAMES,
   type ControlName,

@@ -15,6 +15,7 @@ import {
 import { MISC_FEATURES_MASK, MSR_PLATFORM_INFO } from "../../assembly/abi/state.ts";
 import { LINEAR_WIDTH, PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
 import type { Core } from "../core/index.ts";
+import { CPU_FEATURES, type CpuFeature, type FeatureRegister } from "./cpuFeatures.ts";
 
 /** One row of CPUID. Rows with a `subleaf` answer for that ECX only, rows without for every ECX. */
 export interface CpuidLeaf {
@@ -34,28 +35,6 @@ export interface CpuModel {
   /** Bits of MSR_MISC_FEATURES_ENABLES (0x140) that exist; bit 0 is CPUID faulting. */
   readonly miscFeaturesMask: bigint;
 }
-
-/** CPUID.1:EDX of what is built. @sdm 2A "CPUID" table "Feature Information Returned in the EDX Register" */
-const EDX_1 =
-  (1 << 3) | // PSE
-  (1 << 4) | // TSC
-  (1 << 5) | // MSR
-  (1 << 6) | // PAE
-  (1 << 11) | // SYSENTER and SYSEXIT
-  (1 << 13) | // PGE
-  (1 << 15); // CMOV
-
-/** CPUID.1:ECX bit 5. */
-const ECX_1_VMX = 1 << 5;
-
-/** CPUID.80000001H:EDX */
-const EDX_80000001 =
-  (1 << 11) | // SYSCALL and SYSRET in 64-bit mode
-  (1 << 20) | // execute disable
-  (1 << 29); // Intel 64
-
-/** CPUID.80000001H:ECX bit 0: LAHF and SAHF in 64-bit mode. */
-const ECX_80000001 = 1;
 
 function text(value: string, offset: number): number {
   let word = 0;
@@ -77,22 +56,123 @@ function brandLeaves(brand: string): CpuidLeaf[] {
   }));
 }
 
-/** The default processor: advertises what is built and nothing else. */
-export function genericModel(options: { readonly vmx?: boolean } = {}): CpuModel {
-  return {
-    name: "generic",
-    cpuid: [
-      vendorLeaf(0, 1, "GenuineIntel"),
-      // family 6, model 0x9E, stepping 9; one logical processor, APIC ID 0
-      { leaf: 1, eax: 0x000906e9, ebx: 0x00010000, ecx: options.vmx ? ECX_1_VMX : 0, edx: EDX_1 },
-      { leaf: 0x80000000, eax: 0x80000008, ebx: 0, ecx: 0, edx: 0 },
-      { leaf: 0x80000001, eax: 0, ebx: 0, ecx: ECX_80000001, edx: EDX_80000001 },
-      ...brandLeaves("wasm-vmx processor"),
-      { leaf: 0x80000008, eax: (LINEAR_WIDTH << 8) | PHYSICAL_WIDTH, ebx: 0, ecx: 0, edx: 0 },
-    ],
-    platformInfo: 1n << 31n,
-    miscFeaturesMask: 1n,
+/** Bytes CLFLUSH flushes, in units of 8, as leaf 1 EBX says them. */
+const LINE_QUADWORDS = 8;
+
+interface ModelSpec {
+  readonly name: string;
+  readonly brand: string;
+  /** Family, model and stepping as leaf 1 EAX holds them. */
+  readonly signature: number;
+  readonly features: readonly CpuFeature[];
+  readonly platformInfo: bigint;
+  readonly miscFeaturesMask: bigint;
+}
+
+export interface ModelOptions {
+  /** VMX beside the model's own features; default false. */
+  readonly vmx?: boolean;
+}
+
+/** Leaves from a list of features: what is listed is advertised, and nothing else. */
+function modelOf(spec: ModelSpec, options: ModelOptions): CpuModel {
+  const features = new Set<CpuFeature>([...spec.features, ...(options.vmx ? ["vmx" as const] : [])]);
+  const word = (leaf: number, register: FeatureRegister): number => {
+    let bits = 0;
+    for (const name of features) {
+      const [l, r, bit] = CPU_FEATURES[name];
+      if (l === leaf && r === register) bits |= 1 << bit;
+    }
+    return bits >>> 0;
   };
+  const words = (leaf: number) => ({ ebx: word(leaf, "ebx"), ecx: word(leaf, "ecx"), edx: word(leaf, "edx") });
+  const has = (leaf: number): boolean => [...features].some((name) => CPU_FEATURES[name][0] === leaf);
+  const extended = has(0x80000001);
+  const highest = has(7) ? 7 : features.has("monitor") ? 5 : 1;
+  const line = features.has("clfsh") ? LINE_QUADWORDS << 8 : 0;
+  const rows: CpuidLeaf[] = [vendorLeaf(0, highest, "GenuineIntel")];
+  // one logical processor, APIC ID 0
+  rows.push({ leaf: 1, eax: spec.signature, ...words(1), ebx: 0x00010000 | line });
+  // monitored lines of 64 bytes; no extensions, no hints
+  if (features.has("monitor")) rows.push({ leaf: 5, eax: 64, ebx: 64, ecx: 0, edx: 0 });
+  if (highest >= 7) rows.push({ leaf: 7, subleaf: 0, eax: 0, ...words(7) });
+  rows.push({ leaf: 0x80000000, eax: extended ? 0x80000008 : 0x80000004, ebx: 0, ecx: 0, edx: 0 });
+  rows.push({ leaf: 0x80000001, eax: 0, ...words(0x80000001) });
+  rows.push(...brandLeaves(spec.brand));
+  if (extended) rows.push({ leaf: 0x80000008, eax: (LINEAR_WIDTH << 8) | PHYSICAL_WIDTH, ebx: 0, ecx: 0, edx: 0 });
+  const { name, platformInfo, miscFeaturesMask } = spec;
+  return { name, cpuid: rows, platformInfo, miscFeaturesMask };
+}
+
+const CPUID_FAULTING = 1n << 31n;
+
+const P5: readonly CpuFeature[] = ["pse", "tsc", "msr", "cx8"];
+const P6_64: readonly CpuFeature[] = [...P5, "pae", "sep", "pge", "cmov", "clfsh", "syscall", "nx", "lm", "lahf64"];
+const NEHALEM: readonly CpuFeature[] = [...P6_64, "mce", "mtrr", "mca", "pat", "monitor", "cx16", "popcnt", "rdtscp"];
+const INTEGER: readonly CpuFeature[] = ["cx16", "movbe", "popcnt", "rdrand", "bmi1", "bmi2", "rdseed", "adx", "lzcnt"];
+
+/** The default processor: every instruction that is built and needs no support by an operating system, with VMX on request. */
+export function genericModel(options: ModelOptions = {}): CpuModel {
+  return modelOf(
+    {
+      name: "generic",
+      brand: "wasm-vmx processor",
+      signature: 0x000906e9, // family 6, model 0x9E, stepping 9
+      features: [...P6_64, ...INTEGER, "clflushopt", "clwb", "erms"],
+      platformInfo: CPUID_FAULTING,
+      miscFeaturesMask: 1n,
+    },
+    options,
+  );
+}
+
+/** A 32-bit processor of the Pentium's kind: no PAE, no CMOV, no SYSENTER, no CPUID faulting. */
+export function minimalModel(): CpuModel {
+  return modelOf(
+    {
+      name: "minimal",
+      brand: "wasm-vmx minimal",
+      signature: 0x00000543,
+      features: P5,
+      platformInfo: 0n,
+      miscFeaturesMask: 0n,
+    },
+    {},
+  );
+}
+
+/** The integer side of a Nehalem: 64 bits, POPCNT, RDTSCP, MONITOR; CPUID faulting came later. */
+export function nehalemModel(options: ModelOptions = {}): CpuModel {
+  return modelOf(
+    {
+      name: "nehalem",
+      brand: "wasm-vmx Nehalem-like",
+      signature: 0x000106a5,
+      features: NEHALEM,
+      platformInfo: 0n,
+      miscFeaturesMask: 0n,
+    },
+    options,
+  );
+}
+
+/** The integer side of a Skylake, with CPUID faulting. */
+export function skylakeModel(options: ModelOptions = {}): CpuModel {
+  return modelOf(
+    {
+      name: "skylake",
+      brand: "wasm-vmx Skylake-like",
+      signature: 0x000506e3,
+      features: [
+        ...NEHALEM,
+        ...INTEGER,
+        ...(["pcid", "fsgsbase", "tscAdjust", "smep", "erms", "invpcid", "smap", "clflushopt", "prefetchw"] as const),
+      ],
+      platformInfo: CPUID_FAULTING,
+      miscFeaturesMask: 1n,
+    },
+    options,
+  );
 }
 
 /** Fills the processor's CPUID table. Rows past the last never match a leaf that software asks for. */

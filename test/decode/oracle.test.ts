@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { Oracle } from "../../scripts/oracle/compare.ts";
-import { encodings } from "../../scripts/oracle/encodings.ts";
+import { Oracle } from "../../scripts/decode-oracle/compare.ts";
+import { encodings } from "../../scripts/decode-oracle/encodings.ts";
 
 // `npm run oracle:decode` compares them all
 describe("decoder and disassembler against iced-x86", () => {

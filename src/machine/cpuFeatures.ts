@@ -1,0 +1,50 @@
+// CPUID feature bits of what a model may have. @sdm 2A "CPUID-CPU Identification"
+
+export type FeatureRegister = "ebx" | "ecx" | "edx";
+
+/** Leaf, register, bit. */
+export const CPU_FEATURES = {
+  pse: [1, "edx", 3],
+  tsc: [1, "edx", 4],
+  msr: [1, "edx", 5],
+  pae: [1, "edx", 6],
+  mce: [1, "edx", 7],
+  cx8: [1, "edx", 8],
+  sep: [1, "edx", 11],
+  mtrr: [1, "edx", 12],
+  pge: [1, "edx", 13],
+  mca: [1, "edx", 14],
+  cmov: [1, "edx", 15],
+  pat: [1, "edx", 16],
+  clfsh: [1, "edx", 19],
+  monitor: [1, "ecx", 3],
+  vmx: [1, "ecx", 5],
+  cx16: [1, "ecx", 13],
+  pcid: [1, "ecx", 17],
+  movbe: [1, "ecx", 22],
+  popcnt: [1, "ecx", 23],
+  rdrand: [1, "ecx", 30],
+  fsgsbase: [7, "ebx", 0],
+  tscAdjust: [7, "ebx", 1],
+  bmi1: [7, "ebx", 3],
+  smep: [7, "ebx", 7],
+  bmi2: [7, "ebx", 8],
+  erms: [7, "ebx", 9],
+  invpcid: [7, "ebx", 10],
+  rdseed: [7, "ebx", 18],
+  adx: [7, "ebx", 19],
+  smap: [7, "ebx", 20],
+  clflushopt: [7, "ebx", 23],
+  clwb: [7, "ebx", 24],
+  umip: [7, "ecx", 2],
+  rdpid: [7, "ecx", 22],
+  lahf64: [0x80000001, "ecx", 0],
+  lzcnt: [0x80000001, "ecx", 5],
+  prefetchw: [0x80000001, "ecx", 8],
+  syscall: [0x80000001, "edx", 11],
+  nx: [0x80000001, "edx", 20],
+  rdtscp: [0x80000001, "edx", 27],
+  lm: [0x80000001, "edx", 29],
+} as const satisfies Record<string, readonly [number, FeatureRegister, number]>;
+
+export type CpuFeature = keyof typeof CPU_FEATURES;
