@@ -105,10 +105,11 @@ export function xchgAccumulator<T>(rec: usize): void {
   setDst<T>(rec, a);
 }
 
-/** 90: NOP, PAUSE with F3, XCHG R8,rAX with REX.B. */
+/** 90: NOP, PAUSE with F3 whatever REX.B says (as processors do), XCHG R8,rAX with REX.B. */
 export function nop90<T>(rec: usize): void {
-  if (load<u8>(rec, R_DST)) xchgAccumulator<T>(rec);
-  else if (load<u8>(rec, R_FLAGS) & RecordFlag.Rep && nonRoot()) exitPause(rec);
+  if (load<u8>(rec, R_FLAGS) & RecordFlag.Rep) {
+    if (nonRoot()) exitPause(rec);
+  } else if (load<u8>(rec, R_DST)) xchgAccumulator<T>(rec);
 }
 
 export function nop(_rec: usize): void {}

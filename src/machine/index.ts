@@ -1,3 +1,4 @@
+export { CPU_FEATURES, type CpuFeature } from "./cpuFeatures.ts";
 export type { Exit, ExitReason } from "./exits.ts";
 export type {
   CpuidHook,
@@ -11,7 +12,6 @@ export type {
 export * from "./loaders/index.ts";
 export { type Access, Machine, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./machine.ts";
 export type { MappedRegion, MmioRead, MmioWrite, Region } from "./memoryMap.ts";
-export { CPU_FEATURES, type CpuFeature } from "./cpuFeatures.ts";
 export {
   applyModel,
   type CpuidLeaf,
