@@ -4,7 +4,7 @@ import { COMM_BYTES } from "./abi/run";
 import { EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { initBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
-import { initJit, setJit } from "./jit/manage";
+import { dropRegions, initJit, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
 import { initTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
@@ -53,12 +53,14 @@ export function init(maxFrames: u32): u32 {
 
 export function mapRegion(base: u64, pages: u32, host: u32, flags: u32): u32 {
   const result = mapFrames(base, pages, host, flags);
+  dropRegions();
   remapVmcs();
   return result;
 }
 
 export function unmapRegion(base: u64): u32 {
   const result = unmapFrames(base);
+  dropRegions();
   remapVmcs();
   return result;
 }

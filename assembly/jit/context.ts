@@ -1,6 +1,7 @@
 // State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
 import { R_FLAGS, R_INDEX, R_LEN, R_OFF, RecordFlag } from "../abi/record";
-import { ModeBit } from "../abi/state";
+import { ModeBit, TR_MODE, TransBit } from "../abi/state";
+import { findLowRam, lowRamBytes } from "../memory/physical";
 import { get, I32_WRAP, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
 import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 
@@ -8,6 +9,8 @@ import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 export let wide: bool = false;
 /** The mode word bits the region was built for. */
 export let regionMode: u32 = 0;
+/** No paging, no EPT: addresses are physical, and RAM starts at 0. */
+export let direct: bool = false;
 /** Bit n: guest register n is read or written / written. */
 export let used: u32 = 0;
 export let written: u32 = 0;
@@ -32,6 +35,8 @@ export let knownSize: u32 = 0;
 export function beginRegion(mode: u32): void {
   regionMode = mode;
   wide = (mode & ModeBit.Code64) != 0;
+  findLowRam();
+  direct = !(load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept)) && lowRamBytes != 0;
   used = 0;
   written = 0;
   flagsUsed = false;

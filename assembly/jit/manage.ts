@@ -3,8 +3,8 @@
 // A region is entered from run/ when its block comes up. It assumes that its pages are mapped as they were, and the mode
 // word; both are checked at entry, the pages only when the context or the state of the TLB changed since.
 import { JIT_CODE, JIT_REGION_MAX, JIT_REGIONS, JIT_TARGETS, JIT_TARGETS_END } from "../abi/layout";
-import { JIT_WHY, MODE, TR_TAG } from "../abi/state";
-import { BK_HOST, BK_REGION, blockGeneration, findBlock } from "../blocks/cache";
+import { JIT_WHY, MODE, TR_MODE, TR_TAG, TransBit } from "../abi/state";
+import { BK_BYTES, BK_HOST, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
 import { fetchQuiet } from "../memory/access";
 import { flushCount } from "../memory/context";
@@ -12,6 +12,7 @@ import { lineMask } from "../memory/frames";
 import { entryCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion } from "./region";
+import { initRewritten, noteRewritten, oftenRewritten } from "./rewritten";
 
 // region: 160 bytes
 const RG_SLOT: u32 = 0; // u32 table slot, 0: dead
@@ -24,6 +25,7 @@ const RG_PAGES: u32 = 28; // u32
 const RG_TAG: u32 = 32; // u64 context the mapping was checked in
 const RG_FLUSH: u32 = 40; // u32 flushCount at that time
 const RG_OK: u32 = 44; // u32 the check's answer
+const RG_TRANSLATED: u32 = 144; // u32 TransBit.Paging and Ept it was built for
 const RG_LIST: u32 = 48; // PAGES x 24
 const REGION: u32 = 160;
 
@@ -37,19 +39,11 @@ let generation: u32 = 0;
 let baseSlot: u32 = 0;
 let off: bool = false;
 
-/** How often the code at a place was thrown away because it was written to; such places stay in the interpreter. */
-const rewritten: usize = memory.data(1024);
-const REWRITTEN_MAX: u32 = 3;
-
 export let compiledModules: u32 = 0;
 export let compiledRegions: u32 = 0;
 
 function region(i: u32): u32 {
   return JIT_REGIONS + i * REGION;
-}
-
-function rewriteSlot(host: u32): usize {
-  return rewritten + (((host * 0x9e3779b1) >>> 22) & 1023);
 }
 
 /** Blocks are hot after this many runs; 0 turns generation off. */
@@ -61,7 +55,7 @@ export function setJit(threshold: u32): void {
 }
 
 export function initJit(): void {
-  memory.fill(rewritten, 0, 1024);
+  initRewritten();
   off = false;
   dropRegions();
 }
@@ -78,7 +72,7 @@ export function dropRegions(): void {
 /** A block became hot. */
 export function request(block: u32, rip: u64): void {
   if (off || queued == QUEUE_MAX) return;
-  if (load<u8>(rewriteSlot(load<u32>(block, BK_HOST))) >= REWRITTEN_MAX) return;
+  if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return;
   store<u64>(queue + (queued << 4), rip);
   store<u32>(queue + (queued << 4), block, 8);
   queued++;
@@ -139,6 +133,7 @@ function note(index: u32, table: u32): void {
   const r = region(index);
   memory.fill(r, 0, REGION);
   store<u32>(r, load<u32>(MODE), RG_MODE);
+  store<u32>(r, translated(), RG_TRANSLATED);
   store<u32>(r, total, RG_TOTAL);
   store<u32>(r, span, RG_SPAN);
   store<u64>(r, firstRip, RG_FIRST);
@@ -150,6 +145,10 @@ function note(index: u32, table: u32): void {
     // the first region of a block keeps it
     if (load<u32>(b, BK_REGION) == 0) store<u32>(b, r, BK_REGION);
   }
+}
+
+function translated(): u32 {
+  return load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept);
 }
 
 /** Are the pages still where they were? */
@@ -182,7 +181,7 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
     store<u32>(block, 0, BK_REGION);
     return false;
   }
-  if (load<u32>(r, RG_MODE) != load<u32>(MODE)) return false;
+  if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated()) return false;
   const room = min<u64>(allowed, 0x40000000);
   const longest = u64(load<u32>(r, RG_TOTAL));
   if (room < longest) return false;
@@ -212,13 +211,7 @@ export function dropWritten(host: u32, bytes: u32): void {
       const e = r + RG_LIST + p * 24;
       if (load<u32>(e, 8) != page || !(load<u64>(e, 16) & lines)) continue;
       store<u32>(r, 0, RG_SLOT);
-      noteRewritten(load<u64>(r, RG_FIRST), page);
+      noteRewritten(host, bytes);
     }
   }
-}
-
-function noteRewritten(rip: u64, page: u32): void {
-  const b = findBlock(page | (u32(rip) & 0xfff), load<u32>(MODE));
-  const s = rewriteSlot(b ? load<u32>(b, BK_HOST) : page);
-  if (load<u8>(s) < 255) store<u8>(s, load<u8>(s) + 1);
 }

@@ -1,15 +1,19 @@
 // Operands of a record as Wasm: sub-registers, addresses, translated memory. An access that misses the TLB leaves the
 // region before the instruction has changed anything.
-import { TE_ADDEND, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
+
+import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SCALE, R_SEG, R_SRC, RecordFlag } from "../abi/record";
 import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
-import { blockRip, constR, get32, getR, place, regionMode, set32, setR, wide } from "./context";
+import { flagsAddress } from "../memory/frames";
+import { lowRamBytes, lowRamHost } from "../memory/physical";
+import { blockRip, constR, direct, get32, getR, place, regionMode, set32, setR, wide } from "./context";
 import {
   get,
   I32_ADD,
   I32_AND,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
+  I32_GT_U,
   I32_LOAD,
   I32_LOAD8_S,
   I32_LOAD8_U,
@@ -166,6 +170,37 @@ function table(): u32 {
   return regionMode & ModeBit.User ? TLB + TLB_TABLE : TLB;
 }
 
+/** Pops a physical address, leaves the region unless the bytes are RAM, and for a write unless their frames have no flag. */
+function checkRam(size: u32, write: bool): void {
+  place();
+  tee(L_EA);
+  i32c(i32(lowRamBytes - size));
+  op(I32_GT_U);
+  if (write) {
+    pageFlagsOf(0);
+    if (size > 1) {
+      pageFlagsOf(size - 1);
+      op(I32_OR);
+    }
+    i32c(PAGE_NO_WRITE_ENTRY);
+    op(I32_AND);
+    // out of range and flagged both leave; the flags of an address out of range are some byte of linear memory
+    op(I32_OR);
+  }
+  branchExit();
+}
+
+function pageFlagsOf(offset: u32): void {
+  get(L_EA);
+  if (offset) {
+    i32c(offset);
+    op(I32_ADD);
+  }
+  i32c(12);
+  op(I32_SHR_U);
+  mem(I32_LOAD8_U, flagsAddress(lowRamHost));
+}
+
 /** Pops an address (R), pushes its place in linear memory (i32); leaves the region when the TLB has no entry. */
 function translateTop(size: u32, tag: u32): void {
   place();
@@ -198,20 +233,38 @@ function translateTop(size: u32, tag: u32): void {
 }
 
 function loadAt(size: u32, sign: bool): void {
-  if (size == 8) mem(I64_LOAD, 0);
-  else if (size == 4) mem(I32_LOAD, 0);
-  else if (size == 2) mem(sign ? I32_LOAD16_S : I32_LOAD16_U, 0);
-  else mem(sign ? I32_LOAD8_S : I32_LOAD8_U, 0);
+  loadFrom(size, sign, 0);
+}
+
+function loadFrom(size: u32, sign: bool, offset: u32): void {
+  if (size == 8) mem(I64_LOAD, offset);
+  else if (size == 4) mem(I32_LOAD, offset);
+  else if (size == 2) mem(sign ? I32_LOAD16_S : I32_LOAD16_U, offset);
+  else mem(sign ? I32_LOAD8_S : I32_LOAD8_U, offset);
 }
 
 /** Pops an address (R), pushes the value there. */
 export function readTop(size: u32, sign: bool): void {
+  if (direct && !wide) {
+    checkRam(size, false);
+    get(L_EA);
+    loadFrom(size, sign, lowRamHost);
+    return;
+  }
   translateTop(size, TE_READ);
   loadAt(size, sign);
 }
 
 /** Pops an address (R); L_HOST takes the place to write. */
 export function probeTop(size: u32): void {
+  if (direct && !wide) {
+    checkRam(size, true);
+    get(L_EA);
+    i32c(i32(lowRamHost));
+    op(I32_ADD);
+    set(L_HOST);
+    return;
+  }
   translateTop(size, TE_WRITE);
   set(L_HOST);
 }

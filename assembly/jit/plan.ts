@@ -39,6 +39,8 @@ import {
 import { clearLabels, LABEL_EXIT, openBlock } from "./labels";
 import { addressable, isMemory } from "./operand";
 
+import { oftenRewritten } from "./rewritten";
+
 const INSTRUCTIONS_MAX: u32 = 1200;
 /** Bytes between the first and the last block. */
 const SPAN_MAX: u64 = 0x8000;
@@ -90,7 +92,7 @@ function reach(rip: u64): u32 {
   const low = rip < firstRip ? rip : firstRip;
   const high = rip > firstRip + span ? rip : firstRip + span;
   if (high - low >= SPAN_MAX) return NONE;
-  if (!startsGenerated(b, rip)) return NONE;
+  if (oftenRewritten(host, load<u16>(b, BK_BYTES)) || !startsGenerated(b, rip)) return NONE;
   if (!cover(rip, host, load<u16>(b, BK_BYTES))) return NONE;
   total += count;
   firstRip = low;

@@ -30,7 +30,9 @@ export function initFrames(frames: u32): bool {
   const lines = (u64(FRAME_META) + u64(frames) + 7) & ~(7 as u64);
   const heads = lines + u64(frames) * 8;
   const first = (heads + u64(frames) * 4 + 4095) & ~(4095 as u64);
-  if (!growTo(first)) return false;
+  // generated code looks at the flags of any 32-bit address before it knows that it is RAM
+  const flagsEnd = u64(FRAME_META) + frames + 0x100010;
+  if (!growTo(max<u64>(first, flagsEnd))) return false;
   linesBase = u32(lines);
   headsBase = u32(heads);
   frameFirst = u32(first);
@@ -57,6 +59,11 @@ export function frameRangeValid(host: u32, bytes: u64): bool {
 
 function frameOf(host: u32): u32 {
   return (host - frameFirst) >> 12;
+}
+
+/** Address of a frame's flags byte; those of neighbouring frames are neighbours. */
+export function flagsAddress(host: u32): u32 {
+  return FRAME_META + frameOf(host);
 }
 
 export function pageFlags(host: u32): u32 {

@@ -137,3 +137,15 @@ export function physWrite32(pa: u64, value: u32): void {
 export function toPageEnd(offset: u32): u32 {
   return PAGE - (offset & 0xfff);
 }
+
+/** The plain RAM that starts at physical address 0: its place in linear memory and its length; 0 bytes when there is none. */
+export let lowRamHost: u32 = 0;
+export let lowRamBytes: u32 = 0;
+
+export function findLowRam(): void {
+  lowRamBytes = 0;
+  const r = findRegion(0);
+  if (r == 0 || load<u64>(r, RG_BASE) != 0 || load<u32>(r, RG_FLAGS) != <u32>RegionFlag.Ram) return;
+  lowRamHost = load<u32>(r, RG_HOST);
+  lowRamBytes = u32(min<u64>(load<u64>(r, RG_BYTES), 0xfffff000));
+}
