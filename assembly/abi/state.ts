@@ -88,7 +88,7 @@ export const COUNT = 0x1380; // u64 completed instructions and deliveries (archi
 export const TSC_BASE = 0x1388; // u64; TSC = TSC_BASE + COUNT * TSC_RATIO
 export const TSC_RATIO = 0x1390; // u32 ticks an instruction, default 1
 export const COUNT_LIMIT = 0x1398; // u64 run() stops when COUNT reaches it
-export const WORK = 0x13a0; // u64 instructions, deliveries and every 64 KiB of a REP
+export const WORK = 0x13a0; // u64 instructions, deliveries and pieces of a REP (64 iterations, or 4 KiB moved at once)
 export const WORK_LIMIT = 0x13a8; // u64
 export const EV_DELIVERED = 0x13b0; // u64 exceptions and interrupts delivered to the guest (by hardware or injected)
 export const EV_FAULTS = 0x13b8; // u64 hardware exceptions among them

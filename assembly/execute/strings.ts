@@ -22,8 +22,9 @@ import { aborted, stop } from "../state/stop";
 import { flagsOfSub } from "./alu";
 import { segmentOf, setRegister } from "./operands";
 
-/** Bytes a REP may move before it uses one unit of work. */
-const WORK_BYTES: u32 = 0x10000;
+/** Bytes a REP may move page by page before it uses one unit of work; an iteration of its own counts as 64. */
+const WORK_BYTES: u32 = 0x1000;
+const ITERATION: u32 = 64;
 
 let bytesDone: u32 = 0;
 
@@ -129,7 +130,7 @@ export function movs<T>(rec: usize): void {
       }
     }
     if (!moveOne<T>(rec, seg, by)) return;
-    if (!goOn(rec, 1, sizeof<T>())) return;
+    if (!goOn(rec, 1, ITERATION)) return;
   }
 }
 
@@ -168,7 +169,7 @@ export function stos<T>(rec: usize): void {
       }
     }
     if (!storeOne<T>(rec, v, by)) return;
-    if (!goOn(rec, 1, sizeof<T>())) return;
+    if (!goOn(rec, 1, ITERATION)) return;
   }
 }
 
@@ -191,7 +192,7 @@ export function lods<T>(rec: usize): void {
     if (aborted()) return;
     setRegister<T>(0, v);
     advance(rec, RSI, by);
-    if (!rep || !goOn(rec, 1, sizeof<T>())) return;
+    if (!rep || !goOn(rec, 1, ITERATION)) return;
   }
 }
 
@@ -228,7 +229,7 @@ export function cmps<T>(rec: usize): void {
       advance(rec, RCX, ~(0 as u64));
       return;
     }
-    if (!goOn(rec, 1, sizeof<T>())) return;
+    if (!goOn(rec, 1, ITERATION)) return;
   }
 }
 
@@ -250,6 +251,6 @@ export function scas<T>(rec: usize): void {
       advance(rec, RCX, ~(0 as u64));
       return;
     }
-    if (!goOn(rec, 1, sizeof<T>())) return;
+    if (!goOn(rec, 1, ITERATION)) return;
   }
 }

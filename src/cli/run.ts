@@ -1,3 +1,4 @@
+import { setDefaultJit } from "../core/index.ts";
 import { type CpuModel, checkImage, genericModel } from "../machine/index.ts";
 import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
 import type { Command } from "./command.ts";
@@ -21,6 +22,7 @@ summary to stderr.
                      host-nonzero, clear-all
 ${GUEST_OPTIONS_HELP}
   --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
+  --no-jit           interpreter only; the results are the same
   --max-instructions N
                      stop after exactly N instructions
   --trace            a line on stderr for each port access, CPUID and MSR access
@@ -76,6 +78,7 @@ export const runCommand: Command = {
     "max-instructions": { type: "string" },
     trace: { type: "boolean" },
     json: { type: "boolean" },
+    "no-jit": { type: "boolean" },
   },
   async run(args) {
     const { image, memory } = guestFrom(args, "run");
@@ -83,6 +86,7 @@ export const runCommand: Command = {
     const limit = args.strings.get("max-instructions");
     const maxInstructions = limit === undefined ? undefined : parseNumber("--max-instructions", limit);
     const json = args.flags.has("json");
+    if (args.flags.has("no-jit")) setDefaultJit(0);
     const guestConsole = json ? new ConsoleWriter() : new ConsoleWriter(process.stdout);
     const trace = args.flags.has("trace") ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
 

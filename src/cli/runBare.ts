@@ -13,8 +13,8 @@ export interface GuestRunOptions {
   readonly trace?: ((line: string) => void) | undefined;
 }
 
-/** Units of 64 KiB that the REP instructions of a run with --max-instructions may move: seconds, and 30 GiB. */
-const REP_ALLOWANCE = 500_000;
+/** Units of work that the REP instructions of a run with --max-instructions may use beyond its instructions: seconds. */
+const REP_ALLOWANCE = 4_000_000;
 
 function toEnding(exit: Exit, status: number | undefined): Ending {
   if (status !== undefined) return { kind: "exit", status };

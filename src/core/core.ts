@@ -77,6 +77,13 @@ interface Extent {
  * `u8`, `u32` and `u64` are views of the whole Wasm memory and are remade when it grows: never hold them across
  * `allocFrames` or `mapRam`.
  */
+let defaultJit: number | undefined;
+
+/** Threshold of processors made from now on, in runs of a block; 0: interpreter only, undefined: the core's own. For tests. */
+export function setDefaultJit(threshold: number | undefined): void {
+  defaultJit = threshold;
+}
+
 export class Core implements CallbackOwner {
   readonly exports: CoreExports;
   readonly handlers: CoreHandlers = {};
@@ -92,6 +99,7 @@ export class Core implements CallbackOwner {
     this.exports = instantiateCore(wrapCallbacks(this));
     const failed = this.exports.init(maxFrames);
     this.#refreshViews();
+    if (defaultJit !== undefined) this.exports.setJit(defaultJit);
     if (failed !== 0) {
       const bytes = maxFrames * PAGE;
       throw new MemoryMapError(
@@ -222,7 +230,7 @@ export class Core implements CallbackOwner {
     return this.read64(COUNT);
   }
 
-  /** Units of work so far: instructions, deliveries and every 64 KiB of a REP. */
+  /** Units of work so far: instructions, deliveries and pieces of a REP (64 iterations, or 4 KiB moved at once). */
   get work(): bigint {
     return this.read64(WORK);
   }

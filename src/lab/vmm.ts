@@ -18,8 +18,8 @@ const CR0_PG = 1n << 31n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 const DEFAULT_MEMORY = 16 << 20;
-/** Units of 64 KiB that the REP instructions of a run with maxInstructions may move. */
-const REP_ALLOWANCE = 500_000n;
+/** Units of work that the REP instructions of a run with maxInstructions may use beyond its instructions. */
+const REP_ALLOWANCE = 4_000_000n;
 
 /** How a guest's run ended. */
 export type GuestEnding =

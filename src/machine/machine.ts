@@ -1,4 +1,4 @@
-import { PAGE } from "../../assembly/abi/layout.ts";
+import { FRAME_META, PAGE } from "../../assembly/abi/layout.ts";
 import { RunCode } from "../../assembly/abi/run.ts";
 import {
   type CodeMode,
@@ -35,12 +35,17 @@ export interface MachineOptions {
   /** Bytes that later map() calls may add in all. Default 64 MiB; 13 bytes of metadata are reserved for each 4096. */
   readonly extraMemory?: number;
   readonly cpu?: CpuModel;
+  /**
+   * Generated code for hot blocks. Results are the same without it. false: interpreter only; a number: after how many runs
+   * a block is hot. Default true. Where WebAssembly modules cannot be compiled the interpreter goes on alone.
+   */
+  readonly jit?: boolean | number;
 }
 
 export interface RunOptions {
   /** Stop after exactly this many instructions and deliveries. Default: no limit. */
   readonly maxInstructions?: number;
-  /** Bound on instructions, deliveries and every 64 KiB of a REP; run() then returns "slice". */
+  /** Bound on instructions, deliveries and pieces of a REP (64 iterations, or 4 KiB moved at once); run() then returns "slice". */
   readonly maxWork?: number;
 }
 
@@ -58,7 +63,7 @@ const DEFAULT_EXTRA = 64 << 20;
 /** Wasm pages are 64 KiB and the last one cannot be used. */
 const WASM_LIMIT = 2 ** 32 - 2 ** 16;
 const FRAME_OVERHEAD = 13;
-const FIXED_OVERHEAD = 0x860000;
+const FIXED_OVERHEAD = FRAME_META;
 const DEFAULT_WORK = 10_000_000;
 /** Between two looks at the clock: 20,000 instructions, or as many pieces of a REP, which may take 0.1 s. */
 const CHUNK_WORK = 20_000;
@@ -104,6 +109,9 @@ export class Machine {
       );
     }
     this.#core = new Core((memory + extra) / PAGE);
+    const { jit } = options;
+    if (typeof jit === "number") checkInteger("jit", jit, 0, 2 ** 31 - 1);
+    if (jit !== undefined && jit !== true) this.#core.exports.setJit(Number(jit));
     this.#map = new MemoryMap(this.#core);
     this.#hooks = new Hooks(this.#core);
     this.registers = new Registers(this.#core);
