@@ -25,6 +25,7 @@ ${POLICY_OPTIONS_HELP}
 ${GUEST_OPTIONS_HELP}
   --max-instructions N
                      stop each run after exactly N instructions
+  --trace            kvm tracepoints of every run on stderr, as trace-cmd prints them
   --json             one JSON object
   --help             this text
 
@@ -48,6 +49,7 @@ export const compareCommand: Command = {
     ...POLICY_OPTIONS,
     "max-instructions": { type: "string" },
     json: { type: "boolean" },
+    trace: { type: "boolean" },
   },
   async run(args: ParsedArgs) {
     const { path, image, memory } = guestFrom(args, "compare");
@@ -60,6 +62,10 @@ export const compareCommand: Command = {
       cost: readCostModel(args.strings.get("cost") ?? "thread-trip"),
       hosts: hostsFrom(args, [0, 1]),
       policies: (await policiesFrom(args)).run,
+      ...(args.flags.has("trace") ? { trace: (line: string) => void process.stderr.write(`${line}\n`) } : {}),
+      ...(args.flags.has("trace")
+        ? { progress: (policy: string, host: number) => void process.stderr.write(`# ${policy}, host ${host}\n`) }
+        : {}),
       ...(limit === undefined ? {} : { maxInstructions: parseNumber("--max-instructions", limit) }),
     });
     if (args.flags.has("json")) {

@@ -1,9 +1,11 @@
 import { COST_MODELS, type CostModel } from "../cost/index.ts";
-import { expand, type SweepResults, shardOf, sweepCsv, sweepText } from "../lab/index.ts";
+import type { Host } from "../kvm/index.ts";
+import { expand, labTrace, type SweepResults, shardOf, sweepCsv, sweepText } from "../lab/index.ts";
 import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
 import { type Command, ExitStatus } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP } from "./guestFile.ts";
 import { runCheck } from "./labCheck.ts";
+import { writeHtml } from "./labHtml.ts";
 import { mergeFiles } from "./labMerge.ts";
 import { AXIS_HELP, AXIS_OPTIONS, axesFrom, shardFrom, sourceFrom } from "./labOptions.ts";
 import { runSweep } from "./labRun.ts";
@@ -42,6 +44,10 @@ ${GUEST_OPTIONS_HELP}
   --shard I/N        run the I-th of N parts only; prints JSON for lab merge
   --json             all counts as one JSON object, which lab merge reads too
   --csv              one line a run
+  --trace            kvm tracepoints of every run on stderr, as trace-cmd prints
+                     them; runs in one thread
+  --html FILE        a page with plots, in one file: cycles by cause, break-even
+                     surface, the steps of one round trip under each policy
   --help             this text
 
 lab check tries every short schedule of a vCPU thread (entries, guest WRMSRs,
@@ -74,6 +80,11 @@ function print(results: SweepResults, args: ParsedArgs, path: { readonly partial
   }
 }
 
+/** Every run's events on stderr, its scenario before them. */
+function traceTo(model: CostModel) {
+  return (host: Host) => labTrace(host, model, (line) => process.stderr.write(`${line}\n`));
+}
+
 async function sweep(args: ParsedArgs): Promise<number> {
   models(args);
   const { run, known } = await policiesFrom(args);
@@ -99,7 +110,8 @@ async function sweep(args: ParsedArgs): Promise<number> {
       policyFile: args.strings.get("policy-file"),
       workers: workers === undefined ? 0 : parseNumber("--workers", workers, 256),
       signal,
-      progress: progress.show,
+      progress: args.flags.has("trace") ? () => {} : progress.show,
+      ...(args.flags.has("trace") ? { trace: traceTo(models(args)[0]!) } : {}),
     }),
     interrupted: signal.aborted,
   }));
@@ -109,6 +121,8 @@ async function sweep(args: ParsedArgs): Promise<number> {
     return ExitStatus.Interrupted;
   }
   print(results, args, { partial: shard.count > 1 });
+  const html = args.strings.get("html");
+  if (html !== undefined && shard.count === 1) writeHtml(html, results, models(args), source, known);
   return ExitStatus.Ok;
 }
 
@@ -126,11 +140,16 @@ export const labCommand: Command = {
     seed: { type: "string" },
     json: { type: "boolean" },
     csv: { type: "boolean" },
+    html: { type: "string" },
+    trace: { type: "boolean" },
   },
   async run(args: ParsedArgs) {
     const [first, ...rest] = args.positionals;
     if (first === "merge") {
-      print(mergeFiles(rest), args, { partial: false });
+      const merged = mergeFiles(rest);
+      print(merged, args, { partial: false });
+      const html = args.strings.get("html");
+      if (html !== undefined) writeHtml(html, merged, models(args), undefined, []);
       return ExitStatus.Ok;
     }
     if (first === "check" && rest.length === 0) return runCheck(args);

@@ -2,6 +2,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import {
   type GuestSource,
+  type RunScenarioOptions,
   type Scenario,
   type ScenarioResult,
   ScenarioRunner,
@@ -23,6 +24,8 @@ export interface SweepJob {
   readonly workers: number;
   readonly signal: AbortSignal;
   readonly progress: (done: number) => void;
+  /** Only in this thread. */
+  readonly trace?: RunScenarioOptions["trace"];
 }
 
 type Cells = Map<number, ScenarioResult>;
@@ -30,7 +33,10 @@ type Cells = Map<number, ScenarioResult>;
 const RUNS_A_WORKER = 16;
 
 async function runHere(job: SweepJob, cells: Cells): Promise<void> {
-  const runner = new ScenarioRunner(job.source, { policies: job.policies });
+  const runner = new ScenarioRunner(job.source, {
+    policies: job.policies,
+    ...(job.trace === undefined ? {} : { trace: job.trace }),
+  });
   for (const index of job.places) {
     if (job.signal.aborted) return;
     cells.set(index, runner.run(job.scenarios[index]!));
@@ -81,7 +87,7 @@ export async function runSweep(job: SweepJob): Promise<SweepResults> {
   const cells: Cells = new Map();
   const useful = Math.max(1, Math.floor(job.places.length / RUNS_A_WORKER));
   const count = job.workers > 0 ? Math.min(job.workers, job.places.length) : Math.min(availableParallelism(), useful);
-  await (count <= 1 ? runHere(job, cells) : runInWorkers(job, cells, count));
+  await (count <= 1 || job.trace !== undefined ? runHere(job, cells) : runInWorkers(job, cells, count));
   return {
     format: "wasm-vmx lab 1",
     guest: job.guest,

@@ -3,6 +3,7 @@ import type { GuestImage } from "../machine/index.ts";
 import { POLICIES, type Policy } from "../policy/index.ts";
 import { type BreakEven, breakEven } from "./break-even.ts";
 import { type GuestRunResult, runGuestUnderVmx } from "./guest-run.ts";
+import { labTrace } from "./lab-trace.ts";
 import type { GuestEnding } from "./vmm.ts";
 
 export interface CompareOptions {
@@ -16,6 +17,8 @@ export interface CompareOptions {
   readonly maxInstructions?: number;
   /** Called before each run. */
   readonly progress?: (policy: string, host: number) => void;
+  /** One line a trace event, as trace-cmd prints it. */
+  readonly trace?: (line: string, policy: string, host: number) => void;
 }
 
 const CPUID = "CPUID";
@@ -157,7 +160,14 @@ export function compare(options: CompareOptions): CompareReport {
     for (const policy of policies) {
       options.progress?.(policy.name, host);
       const output = new Output();
-      const run = runGuestUnderVmx({ ...common, console: output.put, policy, hostOptions: { hostValue: host } });
+      const { trace } = options;
+      const run = runGuestUnderVmx({
+        ...common,
+        console: output.put,
+        policy,
+        hostOptions: { hostValue: host },
+        ...(trace && { sink: (machine) => labTrace(machine, model, (line) => trace(line, policy.name, host)) }),
+      });
       rows.push(toRow(run, output.text, host, model, reference));
     }
   }

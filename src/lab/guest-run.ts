@@ -1,12 +1,14 @@
 import type { Counters, Ledger } from "../cost/index.ts";
-import { exitReasonName, type Regs, type Sregs } from "../kvm/index.ts";
+import { exitReasonName, type Host, type Regs, type Sregs } from "../kvm/index.ts";
 import { yieldToHost } from "../machine/index.ts";
-import { formatTraceEvent } from "../trace/index.ts";
+import { formatTraceEvent, type TraceSink } from "../trace/index.ts";
 import { type GuestEnding, Vmm, type VmmOptions } from "./vmm.ts";
 
 export interface GuestRunOptions extends VmmOptions {
   /** One line a trace event. */
   readonly trace?: (line: string) => void;
+  /** Takes the events themselves, in place of `trace`. */
+  readonly sink?: (host: Host) => TraceSink;
 }
 
 export interface AsyncGuestRunOptions extends GuestRunOptions {
@@ -41,7 +43,8 @@ function start(options: GuestRunOptions): { vmm: Vmm; hostBefore: bigint } {
   const vmm = new Vmm(options);
   vmm.kvm.host.ledger.restart();
   const { trace } = options;
-  if (trace) vmm.kvm.host.trace = (event) => trace(formatTraceEvent(event));
+  if (options.sink) vmm.kvm.host.trace = options.sink(vmm.kvm.host);
+  else if (trace) vmm.kvm.host.trace = (event) => trace(formatTraceEvent(event));
   return { vmm, hostBefore: vmm.kvm.host.cpu.peekMiscFeatures() };
 }
 

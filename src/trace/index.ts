@@ -1,2 +1,3 @@
 export type { TraceEvent, TraceSink } from "./events.ts";
 export { formatTraceEvent } from "./text.ts";
+export { TRACE_HZ, type TraceContext, traceCmdLine } from "./trace-cmd.ts";

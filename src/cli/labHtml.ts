@@ -1,0 +1,35 @@
+import { writeFileSync } from "node:fs";
+import type { CostModel } from "../cost/index.ts";
+import { type GuestSource, htmlReport, roundTrip, type Scenario, type SweepResults, type Trip } from "../lab/index.ts";
+import type { Policy } from "../policy/index.ts";
+import { UsageError } from "./args.ts";
+
+/** Rounds that are enough to have a trip in the middle of a run. */
+const ROUNDS = 12;
+
+/** A round trip under every policy and host value of the sweep, with a CPUID in it. */
+function trips(results: SweepResults, source: GuestSource, policies: readonly Policy[]): Trip[] {
+  const seen = new Map<string, Scenario>();
+  for (const { result } of results.cells) {
+    const { policy, host, feature } = result.scenario;
+    const key = `${policy}, host value ${host}${feature ? "" : ", no feature"}`;
+    if (!seen.has(key)) seen.set(key, { ...result.scenario, rounds: ROUNDS, cpuids: 1 });
+  }
+  return [...seen].map(([title, scenario]) => ({ title, events: roundTrip(source, scenario, policies) }));
+}
+
+export function writeHtml(
+  file: string,
+  results: SweepResults,
+  models: readonly CostModel[],
+  source: GuestSource | undefined,
+  policies: readonly Policy[],
+): void {
+  const html = htmlReport(results, models, source === undefined ? [] : trips(results, source, policies));
+  try {
+    writeFileSync(file, html);
+  } catch (error) {
+    throw new UsageError(`cannot write ${file}: ${(error as Error).message}`);
+  }
+  process.stderr.write(`wasm-vmx: wrote ${file}\n`);
+}

@@ -1,0 +1,75 @@
+import type { CostModel } from "../../cost/index.ts";
+import { varying } from "../scenario.ts";
+import { groups, measuredBreakEvens, type SweepResults } from "../sweep.ts";
+import { describeScenario, sweepText } from "../sweep-text.ts";
+import { heatMap } from "./heat-map.ts";
+import { legend, stackedCycles } from "./stacked.ts";
+import { escapeText } from "./svg.ts";
+import { type TimelineEvent, timeline } from "./timeline.ts";
+
+/** One round trip of a policy, for the timeline. */
+export interface Trip {
+  readonly title: string;
+  readonly events: readonly TimelineEvent[];
+}
+
+/** Bars of more groups than this make no page that is read. */
+const MAX_GROUPS = 24;
+
+const STYLE = `
+body { font: 15px/1.5 system-ui, sans-serif; color: #212121; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2.5rem } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
+svg { max-width: 100%; height: auto; display: block } svg text { font: 12px system-ui, sans-serif }
+pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; font-size: 13px; line-height: 1.35 }
+.legend { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: 13px }
+.legend i { display: inline-block; width: 12px; height: 12px; margin-right: .4rem }
+.legend .whisker { height: 2px; background: #212121; vertical-align: middle; width: 18px }`;
+
+function section(title: string, text: string, body: string): string {
+  return `<section><h2>${escapeText(title)}</h2><p>${escapeText(text)}</p>${body}</section>`;
+}
+
+/** A page that needs no other file and no network. Bars and surface are under the first model. */
+export function htmlReport(results: SweepResults, models: readonly CostModel[], trips: readonly Trip[] = []): string {
+  const [model] = models;
+  if (model === undefined) throw new RangeError("no cost model");
+  const list = groups(results, model);
+  const keys = varying(list.map(({ scenario }) => scenario));
+  const bars = list
+    .slice(0, MAX_GROUPS)
+    .map((group) => `<h3>${escapeText(describeScenario(group.scenario, keys))}</h3>${stackedCycles(group)}`);
+  const more = list.length > MAX_GROUPS ? `<p>${list.length - MAX_GROUPS} more groups are in the table.</p>` : "";
+  const surfaces = measuredBreakEvens(results, model).filter(({ points }) => points.length > 1);
+  const surface = surfaces.map(({ scenario, points }) => {
+    const where = varying(surfaces.map((one) => one.scenario)).filter((key) => key !== "cpuids");
+    return `<h3>${escapeText(describeScenario(scenario, where))}</h3>${heatMap(points, model)}`;
+  });
+  const sections = [
+    section(
+      "Cycles by cause",
+      `Cost model ${model.name}: ${model.summary}. Pale bars belong to policies that are not right there.`,
+      legend(list) + bars.join("") + more,
+    ),
+    surfaces.length === 0
+      ? ""
+      : section(
+          "Break-even surface",
+          "Cycles a load that hardware faulting saves (blue) or costs (red) on a host with value 0, from the counts of " +
+            "the runs. The black line is the break-even.",
+          surface.join(""),
+        ),
+    trips.length === 0
+      ? ""
+      : section(
+          "One round trip",
+          "What happens between two visits of user space: each access to 0x140, each entry, each exit.",
+          trips.map(({ title, events }) => timeline(title, events)).join(""),
+        ),
+    `<section><h2>Table</h2><pre>${escapeText(sweepText(results, models).join("\n"))}</pre></section>`,
+  ];
+  return (
+    `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>wasm-vmx lab: ${escapeText(results.guest)}</title>` +
+    `<meta name="viewport" content="width=device-width"><style>${STYLE}</style></head><body>` +
+    `<h1>Policies for MSR 0x140: ${escapeText(results.guest)}</h1>${sections.join("\n")}</body></html>\n`
+  );
+}
