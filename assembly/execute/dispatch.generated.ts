@@ -27,7 +27,7 @@ import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdra
 import { cli, cpuid, hlt, invd, rdmsr, rdpmc, rdtsc, sti, wbinvd, wrmsr } from "./system";
 import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
-import { invept, invvpid, vmcall, vmlaunch, vmptrldGroup, vmptrstGroup, vmread, vmresume, vmwrite, vmxoff } from "./vmx";
+import { invept, invvpid, vmcall, vmclear, vmlaunch, vmptrld, vmptrst, vmread, vmresume, vmwrite, vmxoff, vmxon } from "./vmx";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
 import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt, rorx, sarx, shlx, shrx, tzcnt } from "./bmi";
 
@@ -1706,67 +1706,71 @@ export function dispatch(rec: usize): usize {
         fence(rec); rec += RECORD_SIZE; continue;
       case 833: // cmpxchg8b
         cmpxchg8b(rec); break;
-      case 834: // vmptrldGroup
-        store<u64>(RIP, nextRip(rec)); vmptrldGroup(rec); return rec;
-      case 835: // vmptrstGroup
-        store<u64>(RIP, nextRip(rec)); vmptrstGroup(rec); return rec;
-      case 836: // rdrand
+      case 834: // vmptrld
+        store<u64>(RIP, nextRip(rec)); vmptrld(rec); return rec;
+      case 835: // vmclear
+        store<u64>(RIP, nextRip(rec)); vmclear(rec); return rec;
+      case 836: // vmxon
+        store<u64>(RIP, nextRip(rec)); vmxon(rec); return rec;
+      case 837: // vmptrst
+        store<u64>(RIP, nextRip(rec)); vmptrst(rec); return rec;
+      case 838: // rdrand
         store<u64>(RIP, nextRip(rec)); rdrand(rec); return rec;
-      case 837: // rdseed
+      case 839: // rdseed
         store<u64>(RIP, nextRip(rec)); rdseed(rec); return rec;
-      case 838: // rdpid
+      case 840: // rdpid
         rdpid(rec); break;
-      case 839: // nop
+      case 841: // nop
         nop(rec); rec += RECORD_SIZE; continue;
-      case 840: // popcnt
+      case 842: // popcnt
         popcnt(rec); break;
-      case 841: // tzcnt
+      case 843: // tzcnt
         tzcnt(rec); break;
-      case 842: // lzcnt
+      case 844: // lzcnt
         lzcnt(rec); break;
-      case 843: // movbeLoad
+      case 845: // movbeLoad
         movbeLoad(rec); break;
-      case 844: // movbeStore
+      case 846: // movbeStore
         movbeStore(rec); break;
-      case 845: // crc32Eb
+      case 847: // crc32Eb
         crc32Eb(rec); break;
-      case 846: // crc32Ev
+      case 848: // crc32Ev
         crc32Ev(rec); break;
-      case 847: // adcx
+      case 849: // adcx
         adcx(rec); break;
-      case 848: // adox
+      case 850: // adox
         adox(rec); break;
-      case 849: // invept
+      case 851: // invept
         store<u64>(RIP, nextRip(rec)); invept(rec); return rec;
-      case 850: // invvpid
+      case 852: // invvpid
         store<u64>(RIP, nextRip(rec)); invvpid(rec); return rec;
-      case 851: // invpcid
+      case 853: // invpcid
         store<u64>(RIP, nextRip(rec)); invpcid(rec); return rec;
-      case 852: // andn
+      case 854: // andn
         andn(rec); break;
-      case 853: // blsr
+      case 855: // blsr
         blsr(rec); break;
-      case 854: // blsmsk
+      case 856: // blsmsk
         blsmsk(rec); break;
-      case 855: // blsi
+      case 857: // blsi
         blsi(rec); break;
-      case 856: // bzhi
+      case 858: // bzhi
         bzhi(rec); break;
-      case 857: // pext
+      case 859: // pext
         pext(rec); break;
-      case 858: // pdep
+      case 860: // pdep
         pdep(rec); break;
-      case 859: // mulx
+      case 861: // mulx
         mulx(rec); break;
-      case 860: // bextr
+      case 862: // bextr
         bextr(rec); break;
-      case 861: // shlx
+      case 863: // shlx
         shlx(rec); break;
-      case 862: // sarx
+      case 864: // sarx
         sarx(rec); break;
-      case 863: // shrx
+      case 865: // shrx
         shrx(rec); break;
-      case 864: // rorx
+      case 866: // rorx
         rorx(rec); break;
       default:
         return rec;

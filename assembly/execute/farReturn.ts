@@ -19,6 +19,7 @@ import {
 } from "../abi/state";
 import {
   BLOCK_NMI,
+  FLAG_IF,
   FLAG_IOPL,
   FLAG_NT,
   FLAG_RF,
@@ -34,6 +35,7 @@ import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system
 import { code64, cpl, longMode, protectedMode, recomputeMode, vm86 } from "../system/mode";
 import { setRealSegment, setVm86Segment } from "../system/segments";
 import { iopl } from "../system/tss";
+import { setVif, virtualFlags, virtualImageFaults } from "../system/virtualInterrupt";
 import { mergeSp } from "../system/width";
 import { iretUnblocksNmi } from "../vmx/boundary";
 import {
@@ -116,6 +118,7 @@ export function iret(rec: usize): void {
 function iretAny(size: u32, rec: usize): void {
   if (vm86()) {
     if (iopl() == 3) iretReal(size, true);
+    else if (virtualFlags(size)) iretVirtual();
     else fault(VEC_GP, 0);
     return;
   }
@@ -145,6 +148,25 @@ function iretReal(size: u32, virtual: bool): void {
   if (!realTarget(selector, rip)) return;
   store<u64>(RSP, sp);
   if (replaceFlags(flags, mask)) recomputeMode();
+}
+
+/** vm86 under VME with IOPL below 3: the popped IF goes to VIF. */
+function iretVirtual(): void {
+  const ip = stackOperand(2, 0);
+  if (aborted()) return;
+  const selector = <u32>stackOperand(2, 2);
+  if (aborted()) return;
+  const flags = stackOperand(2, 4);
+  if (aborted()) return;
+  if (virtualImageFaults(flags)) {
+    fault(VEC_GP, 0);
+    return;
+  }
+  const sp = mergeSp(load<u64>(RSP) + 6);
+  if (!realTarget(selector, ip)) return;
+  store<u64>(RSP, sp);
+  replaceFlags(flags, FLAGS_FREE);
+  setVif((flags & FLAG_IF) != 0);
 }
 
 function iretProtected(size: u32): void {

@@ -9,24 +9,28 @@ import { aborted, raiseError } from "../state/stop";
 import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system/flagControl";
 import { recomputeMode, vm86 } from "../system/mode";
 import { iopl } from "../system/tss";
+import { setVif, virtualFlags, virtualImage, virtualImageFaults } from "../system/virtualInterrupt";
 import { mergeSp, stackMask } from "../system/width";
 import { stackOperand } from "./farTarget";
 
-/** vm86 needs IOPL 3. */
+/** vm86 with IOPL below 3. */
 function sensitive(): bool {
-  if (!vm86() || iopl() == 3) return false;
-  raiseError(VEC_GP, 0);
-  return true;
+  return vm86() && iopl() < 3;
 }
 
 /** The image has RF and VM clear. */
 export function pushf(rec: usize): void {
-  if (sensitive()) return;
   const size: u32 = load<u8>(rec, R_SIZE);
+  const virtual = sensitive();
+  if (virtual && !virtualFlags(size)) {
+    raiseError(VEC_GP, 0);
+    return;
+  }
   const sp = load<u64>(RSP) - <u64>size;
   const host = probeWrite(SEG_SS, sp & stackMask(), size);
   if (aborted()) return;
-  const image = getRflags() & ~(<u64>(FLAG_VM | FLAG_RF));
+  let image = getRflags() & ~(<u64>(FLAG_VM | FLAG_RF));
+  if (virtual) image = virtualImage(image);
   if (size == 8) store<u64>(host, image);
   else if (size == 4) store<u32>(host, <u32>image);
   else store<u16>(host, <u16>image);
@@ -34,10 +38,24 @@ export function pushf(rec: usize): void {
 }
 
 export function popf(rec: usize): void {
-  if (sensitive()) return;
   const size: u32 = load<u8>(rec, R_SIZE);
+  const virtual = sensitive();
+  if (virtual && !virtualFlags(size)) {
+    raiseError(VEC_GP, 0);
+    return;
+  }
   const image = stackOperand(size, 0);
   if (aborted()) return;
+  if (virtual) {
+    if (virtualImageFaults(image)) {
+      raiseError(VEC_GP, 0);
+      return;
+    }
+    store<u64>(RSP, mergeSp(load<u64>(RSP) + <u64>size));
+    replaceFlags(image, FLAGS_FREE);
+    setVif((image & FLAG_IF) != 0);
+    return;
+  }
   let mask = changeableFlags(size, load<u32>(CPL), false);
   if (vm86()) mask = FLAGS_FREE | FLAG_IF | (size > 2 ? FLAGS_WIDE : 0);
   // POPF clears RF

@@ -5,7 +5,7 @@ import { REASON_CPUID, REASON_INVD, REASON_RDTSC } from "../abi/exits";
 import { R_INDEX } from "../abi/record";
 import { COMM_CPUID, COMM_VALUE } from "../abi/run";
 import { ACTIVITY, CPL, CR4, EFLAGS_REST, EXTRA, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit } from "../abi/state";
-import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, Msr, VEC_GP } from "../abi/x86";
+import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, FLAG_VIP, Msr, VEC_GP } from "../abi/x86";
 import { cpuidHook, rdmsrHook, wrmsrHook } from "../imports";
 import { raiseError, stop } from "../state/stop";
 import { answerCpuid } from "../system/cpuid";
@@ -13,7 +13,7 @@ import { protectionEnabled, vm86 } from "../system/mode";
 import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
 import { setShadow } from "../system/shadow";
 import { readTsc } from "../system/time";
-import { iopl } from "../system/tss";
+import { IF_FAULT, IF_VIRTUAL, interruptFlag, setVif } from "../system/virtualInterrupt";
 import {
   exitHlt,
   exitInstruction,
@@ -122,27 +122,26 @@ export function hlt(rec: usize): void {
   stop(StopBit.Leave);
 }
 
-function mayChangeIf(): bool {
-  if (!protectionEnabled()) return true;
-  return vm86() ? iopl() == 3 : load<u32>(CPL) <= iopl();
-}
-
 /** @sdm 2A "CLI-Clear Interrupt Flag" */
 export function cli(_rec: usize): void {
-  if (!mayChangeIf()) {
-    gp0();
-    return;
-  }
-  store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_IF);
+  const flag = interruptFlag();
+  if (flag == IF_FAULT) gp0();
+  else if (flag == IF_VIRTUAL) setVif(false);
+  else store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_IF);
 }
 
 /** Interrupts stay blocked for one instruction when IF was 0. @sdm 2B "STI-Set Interrupt Flag" */
 export function sti(rec: usize): void {
-  if (!mayChangeIf()) {
+  const flag = interruptFlag();
+  const flags = load<u32>(EFLAGS_REST);
+  if (flag == IF_FAULT || (flag == IF_VIRTUAL && flags & FLAG_VIP)) {
     gp0();
     return;
   }
-  const flags = load<u32>(EFLAGS_REST);
+  if (flag == IF_VIRTUAL) {
+    setVif(true);
+    return;
+  }
   if (flags & FLAG_IF) return;
   store<u32>(EFLAGS_REST, flags | FLAG_IF);
   setShadow(BLOCK_STI, <u32>load<u8>(rec, R_INDEX) + 1);

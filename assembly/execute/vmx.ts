@@ -15,9 +15,9 @@ import {
   REASON_VMXOFF,
   REASON_VMXON,
 } from "../abi/exits";
-import { R_FLAGS, R_INDEX, R_SIZE, RecordFlag } from "../abi/record";
+import { R_INDEX } from "../abi/record";
 import { COMM_VALUE, VmxResult } from "../abi/run";
-import { CPL, GPR, MODE, ModeBit, XR_INFO } from "../abi/state";
+import { CPL, GPR, XR_INFO } from "../abi/state";
 import { VEC_UD } from "../abi/x86";
 import { readMem } from "../memory/access";
 import { aborted, raise } from "../state/stop";
@@ -76,27 +76,6 @@ export function vmxoff(rec: usize): void {
 
 // --- VMCS pointers ---
 
-/** The operand-size prefix chooses the other size of the mode. */
-function has66(rec: usize): bool {
-  const big = (load<u32>(MODE) & (ModeBit.Code32 | ModeBit.Code64)) != 0;
-  return big == (load<u8>(rec, R_SIZE) == 2);
-}
-
-/** 0F C7 /6: VMPTRLD, 66 VMCLEAR, F3 VMXON; RDRAND with a register, which the model does not have. */
-export function vmptrldGroup(rec: usize): void {
-  const flags = load<u8>(rec, R_FLAGS);
-  if (!isMem(rec) || flags & RecordFlag.Repne) raise(VEC_UD);
-  else if (flags & RecordFlag.Rep) vmxon(rec);
-  else if (has66(rec)) vmclear(rec);
-  else vmptrld(rec);
-}
-
-/** 0F C7 /7: VMPTRST; RDSEED with a register, which the model does not have. */
-export function vmptrstGroup(rec: usize): void {
-  if (!isMem(rec) || load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne) || has66(rec)) raise(VEC_UD);
-  else vmptrst(rec);
-}
-
 /** The state of CR0, CR4 and IA32_FEATURE_CONTROL matters outside VMX operation only. */
 export function vmxon(rec: usize): void {
   if (!withOperand(rec, REASON_VMXON, semantics.vmxonUndefined(), vmxMemoryInfo(rec))) return;
@@ -133,13 +112,8 @@ function register(index: u32): u64 {
   return code64() ? gpr(index) : gpr(index) & 0xffffffff;
 }
 
-/** 66, F2 and F3 make 0F 78 and 0F 79 other opcodes. */
-function fieldUndefined(rec: usize): bool {
-  return semantics.vmxUndefined() || (load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne)) != 0;
-}
-
 export function vmread(rec: usize): void {
-  if (!withOperand(rec, REASON_VMREAD, fieldUndefined(rec), vmxFieldInfo(rec))) return;
+  if (!withOperand(rec, REASON_VMREAD, semantics.vmxUndefined(), vmxFieldInfo(rec))) return;
   const encoding = register(regField(rec));
   const wide = code64();
   let host: u32 = 0;
@@ -157,7 +131,7 @@ export function vmread(rec: usize): void {
 
 /** Without a current VMCS it fails before the source operand is read. */
 export function vmwrite(rec: usize): void {
-  if (!withOperand(rec, REASON_VMWRITE, fieldUndefined(rec), vmxFieldInfo(rec))) return;
+  if (!withOperand(rec, REASON_VMWRITE, semantics.vmxUndefined(), vmxFieldInfo(rec))) return;
   if (!hasVmcs()) {
     vmFailInvalid();
     return;
@@ -183,14 +157,14 @@ function readDescriptor(rec: usize): bool {
 }
 
 export function invept(rec: usize): void {
-  if (!withOperand(rec, REASON_INVEPT, !isMem(rec) || semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
+  if (!withOperand(rec, REASON_INVEPT, semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
   const type = register(regField(rec));
   if (semantics.inveptTypeExists(type) && !readDescriptor(rec)) return;
   semantics.invept(type, descriptorLow);
 }
 
 export function invvpid(rec: usize): void {
-  if (!withOperand(rec, REASON_INVVPID, !isMem(rec) || semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
+  if (!withOperand(rec, REASON_INVVPID, semantics.vmxUndefined(), vmxMemoryInfo(rec))) return;
   const type = register(regField(rec));
   if (semantics.invvpidTypeExists(type) && !readDescriptor(rec)) return;
   semantics.invvpid(type, descriptorLow, descriptorHigh);

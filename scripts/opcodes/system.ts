@@ -74,10 +74,10 @@ row("0f c7 /1 mem", "cmpxchg8b|cmpxchg8b|cmpxchg16b", "Mx", "cmpxchg8b", "lock c
 row("n0 0f c7 /3 mem", "xrstors", "M", "ud", "ends");
 row("n0 0f c7 /4 mem", "xsavec", "M", "ud", "ends");
 row("n0 0f c7 /5 mem", "xsaves", "M", "ud", "ends");
-row("n0 0f c7 /6 mem", "vmptrld", "Mq", "vmptrldGroup", "ends");
-row("66 0f c7 /6 mem", "vmclear", "Mq", "vmptrldGroup", "ends");
-row("f3 0f c7 /6 mem", "vmxon", "Mq", "vmptrldGroup", "ends");
-row("n0 0f c7 /7 mem", "vmptrst", "Mq", "vmptrstGroup", "ends");
+row("n0 0f c7 /6 mem", "vmptrld", "Mq", "vmptrld", "ends");
+row("66 0f c7 /6 mem", "vmclear", "Mq", "vmclear", "ends");
+row("f3 0f c7 /6 mem", "vmxon", "Mq", "vmxon", "ends");
+row("n0 0f c7 /7 mem", "vmptrst", "Mq", "vmptrst", "ends");
 row("np 0f c7 /6 reg", "rdrand", "Rv", "rdrand", "rdrand ends");
 row("np 0f c7 /7 reg", "rdseed", "Rv", "rdseed", "rdseed ends");
 row("f3 0f c7 /7 reg", "rdpid", "Rn", "rdpid", "natural rdpid");

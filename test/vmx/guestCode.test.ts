@@ -15,6 +15,8 @@ const MEMORY = {
   vmptrld: [0x0f, 0xc7, 0x36],
   vmclear: [0x66, 0x0f, 0xc7, 0x36],
   vmptrst: [0x0f, 0xc7, 0x3e],
+  invept: [0x66, 0x0f, 0x38, 0x80, 0x06],
+  invvpid: [0x66, 0x0f, 0x38, 0x81, 0x06],
 };
 const BARE = {
   vmcall: [0x0f, 0x01, 0xc1],
@@ -234,6 +236,72 @@ describe("operands", () => {
     w.write64(DATA, -1n & 0xffffffffffffffffn);
     run(w, [0x0f, 0x78, 0x0e]);
     expect([w.read32(DATA), w.read32(DATA + 4)]).toEqual([0x55667788, 0xffffffff]);
+  });
+});
+
+it("66 REX.W 0F C7 /6 is VMCLEAR all the same", () => {
+  const w = world("long", 0, true);
+  select(w);
+  w.write64(DATA, BigInt(VMCS));
+  run(w, [0x66, 0x48, 0x0f, 0xc7, 0x36]);
+  run(w, MEMORY.vmptrst);
+  expect([w.read32(DATA), w.read32(DATA + 4)]).toEqual([0xffffffff, 0xffffffff]);
+});
+
+// RAX holds the type, [RSI] the descriptor
+describe("INVEPT and INVVPID", () => {
+  const EPTP = 0x30_001en;
+
+  function invalidate(code: number[], type: bigint, low: bigint, high = 0n): bigint | number {
+    const w = world("long", 0, true);
+    select(w);
+    w.write64(DATA, low);
+    w.write64(DATA + 8, high);
+    w.machine.registers.rax = type;
+    expect(run(w, code).vector).toBe("none");
+    const failed = w.machine.registers.rflags & (CF | ZF);
+    if (!failed) return 0;
+    w.machine.registers.rcx = 0x4400n;
+    run(w, FIELD["vmread rax, rcx"]);
+    return w.machine.registers.rax;
+  }
+
+  it.each<[string, number[], bigint, bigint, bigint]>([
+    ["INVEPT single context", MEMORY.invept, 1n, EPTP, 0n],
+    ["INVEPT all contexts", MEMORY.invept, 2n, 0n, 0n],
+    ["INVVPID address", MEMORY.invvpid, 0n, 1n, 0x1000n],
+    ["INVVPID single context", MEMORY.invvpid, 1n, 1n, 0n],
+    ["INVVPID all contexts", MEMORY.invvpid, 2n, 0n, 0n],
+    ["INVVPID single context but globals", MEMORY.invvpid, 3n, 1n, 0n],
+  ])("%s succeeds", (_name, code, type, low, high) => {
+    expect(invalidate(code, type, low, high)).toBe(0);
+  });
+
+  it.each<[string, number[], bigint, bigint, bigint]>([
+    ["INVEPT type 0", MEMORY.invept, 0n, EPTP, 0n],
+    ["INVEPT type 3", MEMORY.invept, 3n, EPTP, 0n],
+    ["64 bits of type", MEMORY.invept, (1n << 32n) | 1n, EPTP, 0n],
+    ["a bad EPTP", MEMORY.invept, 1n, EPTP | 1n, 0n],
+    ["INVVPID type 4", MEMORY.invvpid, 4n, 1n, 0n],
+    ["VPID 0", MEMORY.invvpid, 1n, 0n, 0n],
+    ["reserved bits", MEMORY.invvpid, 1n, 0x10001n, 0n],
+    ["an address that is not canonical", MEMORY.invvpid, 0n, 1n, 1n << 47n],
+  ])("%s is error 28", (_name, code, type, low, high) => {
+    expect(invalidate(code, type, low, high)).toBe(28n);
+  });
+
+  it("read their descriptor for each legal type, and not for another", () => {
+    for (const [code, type] of [
+      [MEMORY.invept, 2n],
+      [MEMORY.invvpid, 2n],
+    ] as const) {
+      const w = world("long", 0, true);
+      w.machine.registers.write({ rsi: 0x800000, rax: type });
+      expect(run(w, code)).toMatchObject({ vector: 14, rip: CODE });
+      w.machine.registers.write({ rsi: 0x800000, rax: 9 });
+      w.machine.registers.rsp = 0x50000n;
+      expect(run(w, code).vector).toBe("none");
+    }
   });
 });
 
