@@ -76,7 +76,7 @@ function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
   const have =
     access == READ ? load<u64>(e, TE_READ) : access == WRITE ? load<u64>(e, TE_WRITE) : load<u64>(e, TE_EXEC);
   if (have == ((linear >> 12) | tag)) return u32(linear) + load<u32>(e, TE_ADDEND);
-  if (!walk(linear, access, table != TLB, false)) {
+  if (!walk(linear, access, table != TLB, tag != load<u64>(TAG_REAL), false)) {
     const emulated = access == EXECUTE ? 0 : emulatedAddress();
     if (!emulated) return 0;
     lastPhys = emulated;
@@ -303,12 +303,12 @@ export function fetchAt(linear: u64): u32 {
 
 /** Physical address for the host, all ones when the access would fault; changes nothing. access: READ, WRITE or EXECUTE. */
 export function translateQuiet(linear: u64, access: u32): u64 {
-  if (!walk(linear, access, load<u32>(CPL) == 3, true)) return ~(0 as u64);
+  if (!walk(linear, access, load<u32>(CPL) == 3, false, true)) return ~(0 as u64);
   return walkPhys | (linear & 0xfff);
 }
 
 /** As fetchAt, but without a fault record or accessed bits; 0 when it would fault or there is no RAM. */
 export function fetchQuiet(linear: u64): u32 {
-  if (!walk(linear, EXECUTE, load<u32>(CPL) == 3, true)) return 0;
+  if (!walk(linear, EXECUTE, load<u32>(CPL) == 3, false, true)) return 0;
   return physToHost(walkPhys | (linear & 0xfff));
 }

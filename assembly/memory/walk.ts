@@ -33,6 +33,7 @@ let e1: u64 = 0;
 let e2: u64 = 0;
 let e3: u64 = 0;
 let levels: u32 = 0;
+let ignoresAc: bool = false; // an implicit supervisor access: RFLAGS.AC does not lift SMAP
 let silent: bool = false; // no side effects: no A/D bits, no fault record
 
 function quietBit(): u32 {
@@ -112,7 +113,7 @@ function finish(
     if (!noExecute) perm |= EXECUTE;
     if (userPage) {
       if (mode & TransBit.Smep) perm &= ~EXECUTE;
-      if (mode & TransBit.Smap && !(mode & TransBit.Ac)) perm &= EXECUTE;
+      if (mode & TransBit.Smap && (ignoresAc || !(mode & TransBit.Ac))) perm &= EXECUTE;
     }
   }
   if ((perm & access) != access) return fault(linear, access, user, true, false);
@@ -221,7 +222,8 @@ function walkWide(linear: u64, access: u32, user: bool): bool {
  * Translates one linear address for one kind of access. True: walkPhys and walkPerm are set.
  * False: the stop word holds #PF or an EPT exit (nothing when `quiet`, which also leaves A/D bits alone).
  */
-export function walk(linear: u64, access: u32, user: bool, quiet: bool): bool {
+export function walk(linear: u64, access: u32, user: bool, implicit: bool, quiet: bool): bool {
+  ignoresAc = implicit;
   silent = quiet;
   levels = 0;
   const mode = load<u32>(TR_MODE);

@@ -1,7 +1,10 @@
 // UMIP, SMEP, SMAP, NX, PCID and INVPCID: each fault. @sdm 3A "Determination of Access Rights", "Process-Context Identifiers"
 import { describe, expect, it } from "vitest";
 import { type CpuModel, genericModel } from "../../src/index.ts";
-import { CODE, DATA, SEL, TABLES, World } from "./world.ts";
+import { CODE, DATA, GDT, HANDLERS, IDT, SEL, STACK0, TABLES, TSS, TSS_STACK0, World } from "./world.ts";
+
+const STACK_PAGE = STACK0 - 0x1000;
+const TSS_STACK_PAGE = TSS_STACK0 - 0x1000;
 
 const UMIP = 0x800;
 const PCIDE = 0x20000;
@@ -35,7 +38,15 @@ function world(level: 0 | 3, cr4 = 0, rights: Record<number, bigint> = {}): Worl
 }
 
 /** GDT, IDT, TSS, handlers, stack and code of CPL 0 as supervisor pages; DATA is a user page. */
-const SUPERVISOR = { 65536: 3n, 73728: 3n, 81920: 3n, 131072: 3n, 323584: 3n, [CODE]: 3n };
+const SUPERVISOR = {
+  [GDT]: 3n,
+  [IDT]: 3n,
+  [TSS]: 3n,
+  [HANDLERS]: 3n,
+  [STACK_PAGE]: 3n,
+  [TSS_STACK_PAGE]: 3n,
+  [CODE]: 3n,
+};
 /** mov al, [DATA] and mov [DATA], al with RSI = DATA. */
 const LOAD = [0x8a, 0x06];
 const STORE = [0x88, 0x06];
@@ -61,13 +72,13 @@ describe("UMIP", () => {
 
 describe("SMEP", () => {
   it("CPL 0 does not fetch from a user page: error code 11H", () => {
-    expect(at(world(0, SMEP, { 131072: 3n, 323584: 3n }), [0x90])).toMatchObject({
+    expect(at(world(0, SMEP, { [HANDLERS]: 3n, [STACK_PAGE]: 3n }), [0x90])).toMatchObject({
       vector: 14,
       error: 0x11,
       rip: CODE,
     });
     expect(at(world(0, SMEP, SUPERVISOR), [0x90]).vector).toBe("none");
-    expect(at(world(3, SMEP, { 131072: 3n }), [0x90]).vector).toBe("none");
+    expect(at(world(3, SMEP, { [HANDLERS]: 3n }), [0x90]).vector).toBe("none");
   });
 });
 
@@ -85,7 +96,10 @@ describe("SMAP", () => {
     expect(at(world(0, SMAP, SUPERVISOR), [0x0f, 0x01, 0xcb, ...LOAD], 2).vector).toBe("none");
     const clac = at(world(0, SMAP, SUPERVISOR), [0x0f, 0x01, 0xcb, ...LOAD, 0x0f, 0x01, 0xca, ...LOAD], 4);
     expect(clac).toMatchObject({ vector: 14, error: 1, rip: CODE + 8 });
-    expect(at(world(3, SMAP), [0x0f, 0x01, 0xcb])).toMatchObject({ vector: 6, rip: CODE });
+    expect(at(world(3, SMAP, { ...SUPERVISOR, [CODE]: 7n }), [0x0f, 0x01, 0xcb])).toMatchObject({
+      vector: 6,
+      rip: CODE,
+    });
   });
 
   it("implicit supervisor accesses ignore AC: an LDT on a user page", () => {
@@ -97,7 +111,7 @@ describe("SMAP", () => {
   });
 
   it("does not concern fetches", () => {
-    expect(at(world(0, SMAP, { 131072: 3n, 323584: 3n }), [0x90]).vector).toBe("none");
+    expect(at(world(0, SMAP, { [HANDLERS]: 3n, [STACK_PAGE]: 3n }), [0x90]).vector).toBe("none");
   });
 });
 
