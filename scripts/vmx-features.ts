@@ -3,12 +3,13 @@
  * set of VMCS fields follow from this list: a control is added here in the change that builds it.
  */
 export const advertised: Record<string, readonly string[]> = {
-  "pin-based": ["external-interrupt exiting", "NMI exiting", "virtual NMIs"],
+  "pin-based": ["external-interrupt exiting", "NMI exiting", "virtual NMIs", "activate VMX-preemption timer"],
   "primary-proc-based": [
     "interrupt-window exiting",
     "use TSC offsetting",
     "HLT exiting",
     "INVLPG exiting",
+    "MWAIT exiting",
     "RDPMC exiting",
     "RDTSC exiting",
     "CR3-load exiting",
@@ -19,16 +20,23 @@ export const advertised: Record<string, readonly string[]> = {
     "MOV-DR exiting",
     "unconditional I/O exiting",
     "use I/O bitmaps",
+    "monitor trap flag",
     "use MSR bitmaps",
+    "MONITOR exiting",
     "PAUSE exiting",
     "activate secondary controls",
   ],
   "secondary-proc-based": [
     "enable EPT",
     "descriptor-table exiting",
+    "enable RDTSCP",
     "enable VPID",
     "WBINVD exiting",
     "unrestricted guest",
+    "RDRAND exiting",
+    "enable INVPCID",
+    "RDSEED exiting",
+    "use TSC scaling",
   ],
   "primary-exit": [
     "save debug controls",
@@ -38,6 +46,7 @@ export const advertised: Record<string, readonly string[]> = {
     "load IA32_PAT",
     "save IA32_EFER",
     "load IA32_EFER",
+    "save VMX-preemption timer value",
   ],
   entry: ["load debug controls", "IA-32e mode guest", "load IA32_PAT", "load IA32_EFER"],
 };

@@ -11,7 +11,7 @@ export const PIN_ACTIVATE_VMX_PREEMPTION_TIMER = 1 << 6;
 export const PIN_PROCESS_POSTED_INTERRUPTS = 1 << 7;
 export const PIN_DEFAULT1 = 0x16;
 export const PIN_REQUIRED = 0x16; // must be 1 (TRUE capability MSR)
-export const PIN_ALLOWED = 0x3f; // may be 1
+export const PIN_ALLOWED = 0x7f; // may be 1
 
 // --- primary-proc-based ---
 export const PRIMARY_INTERRUPT_WINDOW_EXITING = 1 << 2;
@@ -38,7 +38,7 @@ export const PRIMARY_PAUSE_EXITING = 1 << 30;
 export const PRIMARY_ACTIVATE_SECONDARY_CONTROLS = 1 << 31;
 export const PRIMARY_DEFAULT1 = 0x401e172;
 export const PRIMARY_REQUIRED = 0x4006172; // must be 1 (TRUE capability MSR)
-export const PRIMARY_ALLOWED = -673580034; // may be 1
+export const PRIMARY_ALLOWED = -2490370; // may be 1
 
 // --- secondary-proc-based ---
 export const SECONDARY_VIRTUALIZE_APIC_ACCESSES = 1 << 0;
@@ -74,7 +74,7 @@ export const SECONDARY_VMM_BUS_LOCK_DETECTION = 1 << 30;
 export const SECONDARY_INSTRUCTION_TIMEOUT = 1 << 31;
 export const SECONDARY_DEFAULT1 = 0x0;
 export const SECONDARY_REQUIRED = 0x0; // must be 1 (TRUE capability MSR)
-export const SECONDARY_ALLOWED = 0xe6; // may be 1
+export const SECONDARY_ALLOWED = 0x20118ee; // may be 1
 
 // --- tertiary-proc-based ---
 export const TERTIARY_LOADIWKEY_EXITING = 1 << 0;
@@ -128,7 +128,7 @@ export const EXIT_SAVE_IA32_PERF_GLOBAL_CTRL = 1 << 30;
 export const EXIT_ACTIVATE_SECONDARY_EXIT_CONTROLS = 1 << 31;
 export const EXIT_DEFAULT1 = 0x36dff;
 export const EXIT_REQUIRED = 0x36dfb; // must be 1 (TRUE capability MSR)
-export const EXIT_ALLOWED = 0x3fefff; // may be 1
+export const EXIT_ALLOWED = 0x7fefff; // may be 1
 
 // --- secondary-exit ---
 export const SECONDARY_EXIT_SAVE_GUEST_FRED = 1 << 0;
@@ -139,4 +139,4 @@ export const SECONDARY_EXIT_PREMATURELY_BUSY_SHADOW_STACK = 1 << 3;
 // --- vm-function ---
 export const VMFUNC_EPTP_SWITCHING = 1 << 0;
 
-export const VMCS_HIGHEST_INDEX = 21;
+export const VMCS_HIGHEST_INDEX = 25;

@@ -145,9 +145,10 @@ export const VMXON_POINTER = 0x14c8; // u64
 export const CURRENT_VMCS = 0x14d0; // u64 physical address, all ones: none
 export const VMCS_HOST = 0x14d8; // u32 address of the current VMCS in linear memory, 0: none
 export const VMX_ABORT = 0x14dc; // u32 abort code, 0: none
-export const PREEMPTION_DEADLINE = 0x14e0; // u64 TSC
+export const PREEMPTION_DEADLINE = 0x14e0; // u64 TSC at which the VMX-preemption timer runs out
 export const EXITS = 0x14e8; // u64 VM exits taken
 export const ENTRIES = 0x14f0; // u64 VM entries that reached the guest
+export const MTF = 0x14f8; // u32 1: a monitor-trap-flag exit comes after the next instruction, 2: at the next boundary
 
 // --- hooks: one bit a kind; the imports are called only where a bit is set ---
 export const HOOKS = 0x1500; // u32 HookBit
@@ -165,7 +166,11 @@ export const DEBUG_WATCH = 0x151c; // u32 WatchBit: what the breakpoints that DR
 export const DEBUG_HITS = 0x1520; // u32 breakpoints that the running instruction has met
 export const DEBUG_DR7 = 0x1524; // u32 DR7 that DEBUG_WATCH came from, 0 when it is 0
 
-export const STATE_END = 0x1528;
+// --- deadlines ---
+export const DEADLINE = 0x1528; // u64 COUNT at which the VMX-preemption timer runs out, all ones: none
+export const RUN_LIMIT = 0x1530; // u64 COUNT that the caller of run() asked for; COUNT_LIMIT is the nearer of it and DEADLINE
+
+export const STATE_END = 0x1538;
 
 export const enum ModeBit {
   Code32 = 1, // CS.D, outside 64-bit mode

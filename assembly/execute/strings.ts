@@ -5,6 +5,7 @@ import {
   EFLAGS_REST,
   FLAG_CARRIES,
   FLAG_RESULT,
+  MTF,
   RAX,
   RCX,
   RDI,
@@ -56,7 +57,7 @@ function clearUpper(rec: usize, pointers: u32): void {
 }
 
 function stepping(): bool {
-  return (load<u32>(EFLAGS_REST) & FLAG_TF) != 0;
+  return (load<u32>(EFLAGS_REST) & FLAG_TF) != 0 || load<u32>(MTF) != 0;
 }
 
 function repeats(rec: usize): bool {
@@ -71,7 +72,7 @@ function goOn(rec: usize, n: u64, bytes: u32): bool {
   const s = load<u32>(STOP);
   if (s & StopBit.Commit) commit();
   if (stepping()) {
-    // a single-step trap after each iteration
+    // a single-step trap or monitor-trap-flag exit after each iteration
     stop(StopBit.Repeat);
     return false;
   }

@@ -24,6 +24,7 @@ import {
   EXTRA,
   INTERRUPTIBILITY,
   LINEAR_MASK,
+  MTF,
   PENDING_DEBUG,
   PENDING_INTR,
   PENDING_NMI,
@@ -57,6 +58,7 @@ import { interruptShadow } from "../system/shadow";
 import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
 import { pendingInjection } from "../vmx/entry";
 import { takeExit } from "../vmx/exit";
+import { disarmTrap, idleToDeadline, trapExits } from "../vmx/timer";
 
 /** No RunCode: go on. */
 export const GO_ON: i32 = -1;
@@ -169,6 +171,7 @@ function leaveGuest(): i32 {
 function hostStop(): i32 {
   discard();
   store<u32>(DEBUG_HITS, 0);
+  disarmTrap();
   store<u32>(STOP, 0);
   return load<u32>(STOP_CODE);
 }
@@ -215,8 +218,9 @@ export function boundary(): i32 {
     stop(StopBit.Event);
     return settle();
   }
+  if (trapExits()) return leaveGuest();
   const shadow = interruptShadow();
-  let again: u32 = shadow ? LOOK_AFTER_ONE : 0;
+  let again: u32 = shadow || load<u32>(MTF) ? LOOK_AFTER_ONE : 0;
   if (load<u64>(PENDING_DEBUG) && !(shadow & 2)) {
     const bits = load<u64>(PENDING_DEBUG);
     store<u64>(PENDING_DEBUG, 0);
@@ -245,6 +249,7 @@ export function boundary(): i32 {
     }
   }
   const activity = load<u32>(ACTIVITY);
+  if (activity != 0 && idleToDeadline()) return leaveGuest();
   if (activity == 1) return RunCode.Halt;
   if (activity != 0) return RunCode.Shutdown;
   if (load<u32>(DEBUG_WATCH) & WatchBit.Code) {

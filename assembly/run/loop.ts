@@ -8,12 +8,14 @@ import {
   CODE_END,
   COUNT,
   COUNT_LIMIT,
+  DEADLINE,
   EFLAGS_REST,
   EXTRA,
   LINEAR_MASK,
   MODE,
   PENDING_DEBUG,
   RIP,
+  RUN_LIMIT,
   SEG_CS,
   SEGS,
   SG_EFFECTIVE,
@@ -187,9 +189,15 @@ function saturatingAdd(a: u64, b: u64): u64 {
   return s < a ? ~(0 as u64) : s;
 }
 
+/** COUNT_LIMIT: what the caller asked for, or the nearest deadline. */
+function boundCount(): void {
+  store<u64>(COUNT_LIMIT, min<u64>(load<u64>(DEADLINE), load<u64>(RUN_LIMIT)));
+}
+
 /** See CoreExports.run. */
 export function run(maxInstructions: u64, work: u64): u32 {
-  store<u64>(COUNT_LIMIT, saturatingAdd(load<u64>(COUNT), maxInstructions));
+  store<u64>(RUN_LIMIT, saturatingAdd(load<u64>(COUNT), maxInstructions));
+  boundCount();
   store<u64>(WORK_LIMIT, saturatingAdd(load<u64>(WORK), work));
   store<u32>(EXTRA, 1);
   let length = STRETCH_FIRST;
@@ -199,11 +207,17 @@ export function run(maxInstructions: u64, work: u64): u32 {
       if (code != GO_ON) return code;
       continue;
     }
-    if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) return RunCode.Instructions;
+    const limit = load<u64>(COUNT_LIMIT);
+    if (load<u64>(COUNT) >= limit) {
+      // a callback's stop has set the limit to 0
+      if (limit != load<u64>(DEADLINE) || load<u64>(COUNT) >= load<u64>(RUN_LIMIT)) return RunCode.Instructions;
+      store<u32>(EXTRA, 1);
+    }
     if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
     if (load<u32>(EXTRA)) {
       const code = boundary();
       if (code != GO_ON) return code;
+      boundCount();
       if (load<u32>(STOP) || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
     }
     if (load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA) & LOOK_AFTER_ONE) {

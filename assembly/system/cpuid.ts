@@ -78,9 +78,12 @@ function fillWords(): void {
   wordsValid = true;
 }
 
-/** Does the model have this feature bit of leaf 1, 7 or 80000001H? An empty table has every feature. */
+/** Does the model have this feature bit? An empty table has every feature. */
 export function feature(leaf: u32, register: u32, bit: u32): bool {
   if (!wordsValid) fillWords();
+  if (leaf != 1 && leaf != 7 && leaf != EXTENDED + 1) {
+    return tableEmpty() || ((modelCpuid(leaf, 0, register) >> bit) & 1) != 0;
+  }
   const row: u32 = leaf == 7 ? 16 : (leaf >> 31) << 5;
   return ((load<u32>(words + row + (register - CE_EAX)) >> bit) & 1) != 0;
 }

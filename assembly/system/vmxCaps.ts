@@ -23,15 +23,16 @@ import { CR0_FIXED0, CR0_FIXED1 } from "./vmxMode";
 /** VMCS revision identifier; changes when the layout of the region (abi/vmcsLayout.ts) does. */
 export const VMCS_REVISION_ID: u32 = 1;
 
-// IA32_VMX_MISC: 5 exits save EFER.LMA in "IA-32e mode guest"; 6 HLT and 7 shutdown activity states; 24:16 CR3 targets;
+// IA32_VMX_MISC: 4:0 TSC bit that the preemption timer counts; 5 exits save EFER.LMA in "IA-32e mode guest"; 6 HLT and 7 shutdown activity states; 24:16 CR3 targets;
 // 30 software events may be injected with length 0
 export const CR3_TARGETS: u32 = 4;
 export const MISC_ACTIVITY_HLT: u64 = 0x40;
 export const MISC_ACTIVITY_SHUTDOWN: u64 = 0x80;
 export const MISC_VMWRITE_ANY: u64 = 0x20000000;
 export const MISC_ZERO_LENGTH: u64 = 0x40000000;
+export const TIMER_SHIFT: u64 = 5;
 export const VMX_MISC: u64 =
-  0x20 | MISC_ACTIVITY_HLT | MISC_ACTIVITY_SHUTDOWN | ((<u64>CR3_TARGETS) << 16) | MISC_ZERO_LENGTH;
+  TIMER_SHIFT | 0x20 | MISC_ACTIVITY_HLT | MISC_ACTIVITY_SHUTDOWN | ((<u64>CR3_TARGETS) << 16) | MISC_ZERO_LENGTH;
 /** Longest MSR list: 512 entries for each step of IA32_VMX_MISC[27:25]. */
 export const MSR_LIST_MAX: u32 = 512;
 

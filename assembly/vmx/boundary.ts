@@ -65,6 +65,7 @@ import { recordExit } from "../state/exitRecord";
 import { interruptShadow } from "../system/shadow";
 import { exitControl, nonRoot, pin, primary } from "./controls";
 import { INFO_NMI_UNBLOCKED, interruptionInfo } from "./interruptionInfo";
+import { timerExits } from "./timer";
 import { vmcs32 } from "./vmcs";
 
 /** B3-B0, BD and BS: what the qualification of a #DB exit holds (table 27-1). */
@@ -143,7 +144,8 @@ export function boundaryCheck(): bool {
   if (activity == Activity.WaitForSipi) return false;
   const shadow = interruptShadow();
   const nmiBlocked = (load<u32>(INTERRUPTIBILITY) & BLOCK_NMI) != 0;
-  // higher: INIT, monitor trap flag, debug traps, preemption timer
+  // higher: INIT, monitor trap flag, debug traps
+  if (timerExits()) return true;
   if (primary(PRIMARY_NMI_WINDOW_EXITING) && !nmiBlocked && !(shadow & BLOCK_MOV_SS)) {
     recordExit(REASON_NMI_WINDOW, 0, 0);
     return true;

@@ -59,20 +59,21 @@ import {
   markDirty,
 } from "./cache";
 import { controlsValid, injectionValid } from "./entryControls";
-import { checkGuestState, injecting, STATE_VALID } from "./entryGuest";
+import { checkGuestState, injecting, STATE_VALID, vectoring } from "./entryGuest";
 import { addressSpaceFits, hostStateValid } from "./entryHost";
 import { loadGuestState } from "./entryLoad";
 import { failEntry } from "./exit";
 import { INFO_ERROR, INFO_VECTOR, infoType } from "./interruptionInfo";
 import { loadMsrList } from "./msrLists";
 import { vmFailInvalid, vmFailValid } from "./result";
+import { startTimer, startTrap } from "./timer";
 import { hasVmcs, launched, setLaunched, vmcs32, vmcs64 } from "./vmcs";
 
 /** Blocking, activity and pending debug exceptions. @sdm 3C "Updating Non-Register State" */
 function loadNonRegister(completed: u32): void {
   const blocking = vmcs32(V_GUEST_INTERRUPTIBILITY_STATE) & (BLOCK_STI | BLOCK_MOV_SS | BLOCK_NMI);
   const pending = vmcs64(V_GUEST_PENDING_DEBUG_EXCEPTIONS);
-  if (!injecting()) {
+  if (!vectoring()) {
     store<u32>(INTERRUPTIBILITY, blocking);
     store<u32>(ACTIVITY, vmcs32(V_GUEST_ACTIVITY_STATE));
     store<u64>(PENDING_DEBUG, pending);
@@ -162,6 +163,9 @@ export function enterGuest(launch: bool, completed: u32): u32 {
   store<u32>(EV_INJECTED, 0);
   store<u64>(ENTRIES, load<u64>(ENTRIES) + 1);
   stop(StopBit.Leave);
-  if (injecting()) inject();
+  startTimer(load<u64>(COUNT) + <u64>completed);
+  const vectored = vectoring();
+  startTrap(injecting() && !vectored, vectored);
+  if (vectored) inject();
   return VmxResult.Succeed;
 }

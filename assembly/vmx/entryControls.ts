@@ -4,6 +4,8 @@ import {
   ENTRY_REQUIRED,
   EXIT_ALLOWED,
   EXIT_REQUIRED,
+  EXIT_SAVE_VMX_PREEMPTION_TIMER_VALUE,
+  PIN_ACTIVATE_VMX_PREEMPTION_TIMER,
   PIN_ALLOWED,
   PIN_NMI_EXITING,
   PIN_REQUIRED,
@@ -43,8 +45,16 @@ import {
 import { CR0_PE } from "../abi/x86";
 import { CR3_TARGETS, MISC_ZERO_LENGTH, VMX_MISC } from "../system/vmxCaps";
 import { eptpValid, pageAddress, physicalWidth } from "./address";
-import { eptOn, pin, primary, unrestrictedGuest, vpidOn } from "./controls";
-import { INFO_ERROR, INFO_RESERVED, INFO_VALID, INFO_VECTOR, infoType, pushesError } from "./interruptionInfo";
+import { eptOn, exitControl, pin, primary, unrestrictedGuest, vpidOn } from "./controls";
+import {
+  INFO_ERROR,
+  INFO_RESERVED,
+  INFO_VALID,
+  INFO_VECTOR,
+  infoType,
+  pushesError,
+  TYPE_OTHER,
+} from "./interruptionInfo";
 import { vmcs16, vmcs32, vmcs64 } from "./vmcs";
 
 function allowed(value: u32, required: u32, mayBe: u32): bool {
@@ -70,7 +80,7 @@ function executionControls(): bool {
   if (primary(PRIMARY_NMI_WINDOW_EXITING) && !pin(PIN_VIRTUAL_NMIS)) return false;
   if (vpidOn() && vmcs16(V_VPID) == 0) return false;
   if (eptOn() ? !eptpValid(vmcs64(V_EPT_POINTER)) : unrestrictedGuest()) return false;
-  return true;
+  return pin(PIN_ACTIVATE_VMX_PREEMPTION_TIMER) || !exitControl(EXIT_SAVE_VMX_PREEMPTION_TIMER_VALUE);
 }
 
 /** An MSR list of `count` 16-byte entries: aligned, first and last byte within the physical width. */
@@ -94,8 +104,8 @@ export function injectionValid(): bool {
   if (!(info & INFO_VALID)) return true;
   const type = infoType(info);
   const vector = info & INFO_VECTOR;
-  // type 1 is reserved; type 7 needs the monitor trap flag
-  if (type == 1 || type == 7) return false;
+  if (type == 1) return false;
+  if (type == TYPE_OTHER && vector != 0) return false;
   if (type == EventType.Nmi && vector != 2) return false;
   if (type == EventType.Exception && vector > 31) return false;
   const hasError =
@@ -103,7 +113,7 @@ export function injectionValid(): bool {
   if (((info & INFO_ERROR) != 0) != hasError) return false;
   if (info & INFO_RESERVED) return false;
   if (info & INFO_ERROR && vmcs32(V_ENTRY_EXCEPTION_ERROR_CODE) >> 16) return false;
-  if (type >= <u32>EventType.SoftInt) {
+  if (type >= <u32>EventType.SoftInt && type != TYPE_OTHER) {
     const length = vmcs32(V_ENTRY_INSTRUCTION_LENGTH);
     if (length > 15 || (length == 0 && !(VMX_MISC & MISC_ZERO_LENGTH))) return false;
   }

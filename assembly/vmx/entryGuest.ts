@@ -69,7 +69,7 @@ import { checked, dirtyGroups, dropImage, GUEST_DIRTY, GUEST_IMAGE, markDirty } 
 import { entryControl, pin, unrestrictedGuest } from "./controls";
 import { fixedBits } from "./entryHost";
 import { guestSegmentsValid } from "./entrySegments";
-import { INFO_VALID, INFO_VECTOR, infoType } from "./interruptionInfo";
+import { INFO_VALID, INFO_VECTOR, infoType, TYPE_OTHER } from "./interruptionInfo";
 import { guestPdptesValid } from "./pdpte";
 import { NO_VMCS, vmcs32, vmcs64 } from "./vmcs";
 
@@ -92,6 +92,11 @@ const DEBUG_BS: u64 = 0x4000;
 /** Does VM entry inject an event? */
 export function injecting(): bool {
   return (vmcs32(V_ENTRY_INTERRUPTION_INFO) & INFO_VALID) != 0;
+}
+
+/** An event that is delivered through the guest's IDT: all but a pending monitor-trap-flag exit. */
+export function vectoring(): bool {
+  return injecting() && infoType(vmcs32(V_ENTRY_INTERRUPTION_INFO)) != TYPE_OTHER;
 }
 
 function injectingType(type: u32): bool {
@@ -158,6 +163,7 @@ function injectableIn(activity: u32): bool {
         type == EventType.External ||
         type == EventType.Nmi ||
         machineCheck ||
+        type == TYPE_OTHER ||
         (type == EventType.Exception && vector == 1)
       );
     case Activity.Shutdown:

@@ -11,6 +11,7 @@ import { RunCode } from "../abi/run";
 import {
   ACTIVITY,
   CURRENT_VMCS,
+  DEADLINE,
   DELIVERING,
   EFER,
   EV_INJECTED,
@@ -18,6 +19,7 @@ import {
   EXITS,
   EXTRA,
   INTERRUPTIBILITY,
+  MTF,
   STOP,
   StopBit,
   VMX_ABORT,
@@ -46,6 +48,7 @@ import { loadHostState } from "./exitLoad";
 import { recordInformation, saveGuestState } from "./exitSave";
 import { INFO_VALID, infoType } from "./interruptionInfo";
 import { loadMsrList, storeMsrList } from "./msrLists";
+import { NO_DEADLINE, saveTimer } from "./timer";
 import { hasVmcs, setVmcs32, setVmcs64, vmcs32, vmcs64 } from "./vmcs";
 
 // VMX-abort indicators
@@ -76,6 +79,8 @@ function returnToHost(): void {
     return;
   }
   store<u32>(VMX_STATE, VmxBit.On);
+  store<u64>(DEADLINE, NO_DEADLINE);
+  store<u32>(MTF, 0);
   store<u32>(DELIVERING, 0);
   store<u32>(EV_INJECTED, 0);
   store<u32>(EXTRA, 1);
@@ -114,6 +119,7 @@ export function takeExit(): void {
   }
   recordInformation();
   saveGuestState();
+  saveTimer();
   const blocking = nmiBlocking();
   if (!storeMsrList(vmcs64(V_EXIT_MSR_STORE_ADDRESS), vmcs32(V_EXIT_MSR_STORE_COUNT))) {
     abortVmx(ABORT_MSR_STORE);

@@ -23,6 +23,7 @@ import {
   SECONDARY_ENABLE_RDTSCP,
   SECONDARY_RDRAND_EXITING,
   SECONDARY_RDSEED_EXITING,
+  SECONDARY_USE_TSC_SCALING,
   SECONDARY_WBINVD_EXITING,
 } from "../abi/controls";
 import {
@@ -55,6 +56,7 @@ import {
   V_IO_BITMAP_A_ADDRESS,
   V_IO_BITMAP_B_ADDRESS,
   V_MSR_BITMAP_ADDRESS,
+  V_TSC_MULTIPLIER,
   V_TSC_OFFSET,
 } from "../abi/vmcsLayout";
 import { CR0_PE, CR0_TS } from "../abi/x86";
@@ -312,5 +314,16 @@ export function maskCr4(value: u64): u64 {
 
 /** The TSC as RDTSC, RDTSCP and RDMSR 10H give it. */
 export function guestTsc(tsc: u64): u64 {
-  return nonRoot() && primary(PRIMARY_USE_TSC_OFFSETTING) ? tsc + vmcs64(V_TSC_OFFSET) : tsc;
+  if (!nonRoot() || !primary(PRIMARY_USE_TSC_OFFSETTING)) return tsc;
+  if (secondary(SECONDARY_USE_TSC_SCALING)) tsc = scaled(tsc, vmcs64(V_TSC_MULTIPLIER));
+  return tsc + vmcs64(V_TSC_OFFSET);
+}
+
+/** Bits 111:48 of the product. */
+function scaled(tsc: u64, multiplier: u64): u64 {
+  const low = (tsc & 0xffffffff) * (multiplier & 0xffffffff);
+  const middle1 = (tsc >> 32) * (multiplier & 0xffffffff) + (low >> 32);
+  const middle2 = (tsc & 0xffffffff) * (multiplier >> 32) + (middle1 & 0xffffffff);
+  const high = (tsc >> 32) * (multiplier >> 32) + (middle1 >> 32) + (middle2 >> 32);
+  return (high << 16) | ((middle2 & 0xffffffff) >> 16);
 }

@@ -8,6 +8,9 @@ export const INFO_NMI_UNBLOCKED: u32 = 0x1000;
 export const INFO_RESERVED: u32 = 0x7ffff000;
 export const INFO_VALID: u32 = 0x80000000;
 
+/** Type 7: with vector 0 a pending monitor-trap-flag exit (VM entry only). */
+export const TYPE_OTHER: u32 = 7;
+
 export function infoType(info: u32): u32 {
   return (info >> 8) & 7;
 }

@@ -2,7 +2,7 @@
 //   0 revision identifier (31 shadow VMCS)   4 abort indicator   8 launch state   40H.. fields, 8 bytes each
 // Nothing of a VMCS is kept elsewhere, but for the address of the region in linear memory (VMCS_HOST) and what cache.ts
 // knows to be unchanged.
-import { CURRENT_VMCS, TR_VPID, VMCS_HOST, VMX_ABORT, VMX_STATE, VMXON_POINTER } from "../abi/state";
+import { CURRENT_VMCS, DEADLINE, MTF, TR_VPID, VMCS_HOST, VMX_ABORT, VMX_STATE, VMXON_POINTER } from "../abi/state";
 import {
   V_ENTRY_INSTRUCTION_LENGTH,
   V_ENTRY_INTERRUPTION_INFO,
@@ -37,6 +37,8 @@ export function resetVmx(): void {
   store<u64>(VMXON_POINTER, NO_VMCS);
   store<u32>(VMX_ABORT, 0);
   store<u32>(TR_VPID, 0);
+  store<u64>(DEADLINE, ~(<u64>0));
+  store<u32>(MTF, 0);
   selectVmcs(NO_VMCS);
 }
 

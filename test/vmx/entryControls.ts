@@ -26,6 +26,9 @@ import {
 } from "./entryTools.ts";
 import { realGuest } from "./guests.ts";
 
+const TIMER = u32(controls.PIN_ACTIVATE_VMX_PREEMPTION_TIMER);
+const SAVE_TIMER = u32(controls.EXIT_SAVE_VMX_PREEMPTION_TIMER_VALUE);
+
 export const controlsRows: Readonly<Record<number, RowTest>> = {
   1: {
     bad: [
@@ -75,10 +78,10 @@ export const controlsRows: Readonly<Record<number, RowTest>> = {
     ],
   },
   8: { bad: [{ title: "clear", resume: true }] },
-  9: reserved("PIN_BASED_CONTROLS", PIN, 0x10n, 0x40n),
-  10: reserved("PRIMARY_PROC_BASED_CONTROLS", PRIMARY, 0x2n, 0x400n),
+  9: reserved("PIN_BASED_CONTROLS", PIN, 0x10n, 0x100n),
+  10: reserved("PRIMARY_PROC_BASED_CONTROLS", PRIMARY, 0x2n, 0x40000n),
   11: {
-    bad: [one("RDTSCP is not built", { PRIMARY_PROC_BASED_CONTROLS: SECOND, SECONDARY_PROC_BASED_CONTROLS: 8n })],
+    bad: [one("SPP is not built", { PRIMARY_PROC_BASED_CONTROLS: SECOND, SECONDARY_PROC_BASED_CONTROLS: 0x800000n })],
     good: [one("field ignored when not activated", { SECONDARY_PROC_BASED_CONTROLS: 0xffffffffn })],
   },
   12: {
@@ -140,12 +143,20 @@ export const controlsRows: Readonly<Record<number, RowTest>> = {
     good: [one("with EPT", { ...ept(), SECONDARY_PROC_BASED_CONTROLS: EPT | UNRESTRICTED })],
   },
   32: reserved("PRIMARY_EXIT_CONTROLS", EXIT, 0x1n, 0x400000n),
+  33: {
+    bad: [one("timer off", { PRIMARY_EXIT_CONTROLS: EXIT | SAVE_TIMER })],
+    good: [one("timer on", { PRIMARY_EXIT_CONTROLS: EXIT | SAVE_TIMER, PIN_BASED_CONTROLS: PIN | TIMER })],
+  },
   34: msrList("EXIT_MSR_STORE"),
   35: msrList("EXIT_MSR_LOAD"),
   36: reserved("ENTRY_CONTROLS", LONG, 0x1n, 0x2000n),
-  37: { bad: [one("type 1", inject(1, 0x20)), one("type 7", inject(7, 0))] },
+  37: { bad: [one("type 1", inject(1, 0x20))], good: [one("type 7", inject(7, 0))] },
   38: {
-    bad: [one("NMI with vector 3", inject(2, 3)), one("exception with vector 32", inject(3, 32))],
+    bad: [
+      one("NMI with vector 3", inject(2, 3)),
+      one("exception with vector 32", inject(3, 32)),
+      one("type 7 with vector 1", inject(7, 1)),
+    ],
     good: [one("NMI with vector 2", inject(2, 2)), one("exception with vector 31", inject(3, 31))],
   },
   39: {

@@ -24,7 +24,6 @@ export const notReachable: Readonly<Record<number, string>> = {
   29: "VM functions are not advertised",
   30: "VMCS shadowing is not advertised",
   31: "EPT-violation #VE is not advertised",
-  33: "the preemption timer is not advertised",
   49: "load IA32_PERF_GLOBAL_CTRL is not advertised",
   69: "load IA32_PERF_GLOBAL_CTRL is not advertised",
   72: "load IA32_BNDCFGS is not advertised",
