@@ -4,6 +4,7 @@ import { expand, labTrace, type SweepResults, shardOf, sweepCsv, sweepText } fro
 import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
 import { type Command, ExitStatus } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP } from "./guestFile.ts";
+import { runCalibrate } from "./labCalibrate.ts";
 import { runCheck } from "./labCheck.ts";
 import { writeHtml } from "./labHtml.ts";
 import { mergeFiles } from "./labMerge.ts";
@@ -23,6 +24,7 @@ const help = `\
 Usage: wasm-vmx lab [GUEST] [options]
        wasm-vmx lab merge FILE... [--cost LIST] [--json | --csv]
        wasm-vmx lab check [--policy LIST] [--policy-file FILE] [options]
+       wasm-vmx lab calibrate [FILE]
 
 The laboratory: runs a guest under every policy for MSR 0x140 and every
 combination of the values below, and prints which policies are right, what each
@@ -56,6 +58,9 @@ prints the shortest under which a policy leaks, loses the host's value, or
 writes after the put. Status 1 when a policy of --policy-file does.
   --schedules N      random schedules a policy (default 5000)
   --seed N           of the random schedules (default 1)
+
+lab calibrate times CPUID exits and KVM_RUN round trips on this machine's /dev/kvm
+with a small VMM in C (needs gcc) and writes a cost model for --cost.
 
 Policies:
 ${POLICY_LIST}
@@ -152,6 +157,7 @@ export const labCommand: Command = {
       if (html !== undefined) writeHtml(html, merged, models(args), undefined, []);
       return ExitStatus.Ok;
     }
+    if (first === "calibrate") return runCalibrate(rest);
     if (first === "check" && rest.length === 0) return runCheck(args);
     return sweep(args);
   },

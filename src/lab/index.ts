@@ -1,4 +1,5 @@
 export { type BreakEven, breakEven, threshold } from "./break-even.ts";
+export { calibratedModel, type Measurement, type Percentiles } from "./calibrated.ts";
 export {
   type CheckEvent,
   type CheckOptions,
