@@ -2,7 +2,7 @@
 
 import { COMM_BYTES } from "./abi/run";
 import { EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
-import { initBlocks } from "./blocks/cache";
+import { dropAllBlocks, initBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
 import { dropRegions, initJit, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
@@ -12,7 +12,7 @@ import { initRegions, mapRegion as mapFrames, physToHost, unmapRegion as unmapFr
 import { updateWatch } from "./memory/watch";
 import { run } from "./run/loop";
 import { getRflags, setRflags } from "./state/flags";
-import { answerCpuid, cpuidChanged } from "./system/cpuid";
+import { answerCpuid, cpuidChanged as forgetFeatures } from "./system/cpuid";
 import { recomputeMode } from "./system/mode";
 import { readMsr, writeMsr } from "./system/msr";
 import { initProcessor, resetProcessor } from "./system/reset";
@@ -37,7 +37,7 @@ export {
   hostVmxoff as vmxoff,
   hostVmxon as vmxon,
 } from "./vmx/host";
-export { allocFrames, answerCpuid as cpuid, cpuidChanged, getRflags, physToHost, run, setJit, setRflags };
+export { allocFrames, answerCpuid as cpuid, getRflags, physToHost, run, setJit, setRflags };
 
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in
@@ -45,7 +45,7 @@ export function init(maxFrames: u32): u32 {
   initTlb();
   initBlocks();
   initJit();
-  cpuidChanged();
+  forgetFeatures();
   resetProcessor();
   resetVmx();
   return 0;
@@ -113,4 +113,10 @@ export function tsc(): u64 {
 /** Bytes at COMM_BYTES. See decodeOnly in decode/decode.ts. */
 export function decodeOnly(bytes: u32, mode: u32): u32 {
   return decodeAt(COMM_BYTES, bytes, mode);
+}
+
+/** Decoded code depends on the features too. */
+export function cpuidChanged(): void {
+  forgetFeatures();
+  dropAllBlocks();
 }

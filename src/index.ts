@@ -10,4 +10,5 @@ export {
   WasmVmxError,
 } from "./core/index.ts";
 export * from "./devices/index.ts";
+export * from "./disasm/index.ts";
 export * from "./machine/index.ts";
