@@ -16,12 +16,12 @@ const AC = 0x40000;
 /** The generic model with PCID, INVPCID, SMEP, SMAP and UMIP. */
 function model(): CpuModel {
   const generic = genericModel();
-  const rows = generic.cpuid.map((row) => {
-    if (row.leaf === 0) return { ...row, eax: 7 };
+  const leaf7 = { ebx: (1 << 7) | (1 << 10) | (1 << 20), ecx: 1 << 2 };
+  const cpuid = generic.cpuid.map((row) => {
+    if (row.leaf === 7) return { ...row, ebx: row.ebx | leaf7.ebx, ecx: row.ecx | leaf7.ecx };
     return row.leaf === 1 ? { ...row, ecx: row.ecx | (1 << 17) } : row;
   });
-  const leaf7 = { leaf: 7, subleaf: 0, eax: 0, ebx: (1 << 7) | (1 << 10) | (1 << 20), ecx: 1 << 2, edx: 0 };
-  return { ...generic, cpuid: [...rows, leaf7] };
+  return { ...generic, cpuid };
 }
 
 /** 64-bit code; the first 2 MiB are mapped by 4 KiB pages with these rights, 7 (user) by default. */
