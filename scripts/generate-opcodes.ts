@@ -198,6 +198,7 @@ function dispatchFile(exportsOf: ReadonlyMap<string, string>): string {
 import { R_IMM, R_OP, RECORD_SIZE } from "../abi/record";
 import { RunCode } from "../abi/run";
 import { raise, raiseError, stopHost } from "../state/stop";
+import { hit } from "./coverage";
 import { nextRip } from "./operands";
 ${[...imports].map(([m, names]) => `import { ${[...names].sort().join(", ")} } from "${m}";`).join("\n")}
 
@@ -207,6 +208,7 @@ ${[...imports].map(([m, names]) => `import { ${[...names].sort().join(", ")} } f
  */
 export function dispatch(rec: usize): usize {
   for (;;) {
+    if (COVERAGE) hit(load<u16>(rec, R_OP));
     switch (load<u16>(rec, R_OP)) {
 ${lines.join("\n")}
       default:

@@ -126,6 +126,8 @@ export function enter<T>(rec: usize): void {
   const level = u32(load<u8>(rec, R_IMM2)) & 31;
   let sp = (load<u64>(RSP) - size) & mask;
   const frame = sp;
+  // with a 16-bit stack pointer the upper half of ESP comes along
+  const pointer = mask == 0xffff ? (load<u64>(RSP) & 0xffff0000) | frame : frame;
   const count: u32 = level == 0 ? 1 : level + 1;
   // every read and probe comes before the first store, in the order of the pushes
   for (let i: u32 = 0; i < count; i++) {
@@ -145,10 +147,9 @@ export function enter<T>(rec: usize): void {
     store<T>(load<u32>(places + (i << 2)), readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask));
   }
   if (level) {
-    store<T>(load<u32>(places + (level << 2)), frame as T);
+    store<T>(load<u32>(places + (level << 2)), pointer as T);
   }
-  // a 16-bit stack pointer is extended with zeros
-  setRegister<T>(RBP - GPR, frame as T);
+  setRegister<T>(RBP - GPR, pointer as T);
   sp = end;
   setStackPointer(sp);
 }

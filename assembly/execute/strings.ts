@@ -208,6 +208,11 @@ function restoreFlags(result: u64, carries: u32): void {
   store<u32>(FLAG_CARRIES, carries);
 }
 
+/** Between iterations the flags are those from before, too. */
+function leaveCompare(result: u64, carries: u32): void {
+  if (load<u32>(STOP) & StopBit.Repeat) restoreFlags(result, carries);
+}
+
 /** The operand at RDI is read first. */
 export function cmps<T>(rec: usize): void {
   const seg = segmentOf(rec);
@@ -230,7 +235,7 @@ export function cmps<T>(rec: usize): void {
       advance(rec, RCX, ~(0 as u64));
       return;
     }
-    if (!goOn(rec, 1, ITERATION)) return;
+    if (!goOn(rec, 1, ITERATION)) return leaveCompare(result, carries);
   }
 }
 
@@ -252,6 +257,6 @@ export function scas<T>(rec: usize): void {
       advance(rec, RCX, ~(0 as u64));
       return;
     }
-    if (!goOn(rec, 1, ITERATION)) return;
+    if (!goOn(rec, 1, ITERATION)) return leaveCompare(result, carries);
   }
 }

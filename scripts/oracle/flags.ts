@@ -99,14 +99,11 @@ const BY_NAME: Readonly<Record<string, FlagEffect>> = {
   rdseed: ARITHMETIC,
 };
 
-/** Flags read by condition k of Jcc, SETcc and CMOVcc. */
+/** Flags read by conditions 2k and 2k + 1 of Jcc, SETcc and CMOVcc. */
 const CONDITION = [OF, CF, ZF, CF | ZF, SF, PF, SF | OF, ZF | SF | OF];
-const CONDITION_NAME = ["o", "b", "z", "be", "s", "p", "l", "le"];
 
 function condition(name: string): FlagEffect | undefined {
-  const match = /^(?:j|set|cmov)n?(o|b|z|be|s|p|l|le)$/.exec(name);
-  if (!match) return undefined;
-  return effect(CONDITION[CONDITION_NAME.indexOf(match[1]!)]!, 0, 0);
+  return name.startsWith("cc:") ? effect(CONDITION[Number(name.slice(3)) >> 1]!, 0, 0) : undefined;
 }
 
 const ROTATES = new Set(["rol", "ror", "rcl", "rcr"]);

@@ -31,6 +31,8 @@ import { initialImage } from "./state.ts";
 /** An upper bound far above any case: the longest REP runs through both data pages. */
 const MAX_WORK = 1_000_000;
 const PAGE_FAULT = 14;
+/** Where Linux's part of the address space begins. */
+const TASK_SIZE = 0x7fff_ffff_f000n;
 const FETCH_BY_USER = 0x14;
 const RF = 0x10000;
 const PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3]);
@@ -212,7 +214,7 @@ export function differences(c: Case, native: Result, emulated: Result): string[]
   const ignored = native.rip === emulated.rip && native.vector !== REACHED_END ? belowStack(c, native) : undefined;
   if (native.vector !== emulated.vector) return out;
   // Linux reports every fault on a kernel address as one on a present page
-  const kernel = native.vector === PAGE_FAULT && native.cr2 >> 47n !== 0n;
+  const kernel = native.vector === PAGE_FAULT && native.cr2 >= TASK_SIZE;
   say("error code", kernel ? native.error | 1 : native.error, kernel ? emulated.error | 1 : emulated.error);
   say("cr2", native.cr2, emulated.cr2);
   say("rip", native.rip, emulated.rip);

@@ -26,10 +26,13 @@ const PRIVILEGED = new Set(
 );
 
 const OPERAND =
-  /^(?:[EGM][a-z]*|R[vyn]|RvMw|B[y]|Z[bvy]|I(?:b|bs|z|v|w)|J[bz]|O[bv]|[XYAF][bv]?|AL|rAX|eAX|DX|CL|1|[CDER]S|[FGS]S|Sw|[CD]n)$/;
+  /^(?:[EGM][a-z]*|R[vyn]|RvMw|B[y]|Z[bvy]|I(?:b|bs|z|v|w)|J[bz]|O[bv]|[XYAF][bv]?|XL|AL|rAX|eAX|DX|CL|1|[CDER]S|[FGS]S|Sw|[CD]n)$/;
 
-/** The name without its spellings for other operand sizes. */
-export const nameOf = (row: OpcodeRow): string => row.mnemonic.split("|")[0]!;
+/** The name without its spellings for other operand sizes; `cc:N` for Jcc, SETcc and CMOVcc with condition N. */
+export function nameOf(row: OpcodeRow): string {
+  const condition = /^(?:jcc|set|cmov<T>):(\d+)$/.exec(row.handler);
+  return condition ? `cc:${condition[1]}` : row.mnemonic.split("|")[0]!;
+}
 
 export function isPrivileged(row: OpcodeRow): boolean {
   return PRIVILEGED.has(nameOf(row)) || /[CD]n/.test(row.operands);
@@ -59,7 +62,7 @@ const privileged = runnable.filter(isPrivileged);
 function byMnemonic(rows: readonly OpcodeRow[]): OpcodeRow[][] {
   const groups = new Map<string, OpcodeRow[]>();
   for (const row of rows) {
-    const name = nameOf(row).replace(/^(j|set|cmov)n?(o|b|z|be|s|p|l|le)$/, "$1");
+    const name = nameOf(row).replace(/^cc:.*/, row.handler.split(":")[0]!);
     groups.set(name, [...(groups.get(name) ?? []), row]);
   }
   return [...groups.values()];
