@@ -26,7 +26,6 @@ import {
 import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
 import { feature } from "../system/cpuid";
 import {
-  ARRANGE_A,
   ARRANGE_E,
   ARRANGE_EG,
   ARRANGE_GE,

@@ -8,17 +8,7 @@ import { aborted, raise, raiseError } from "../state/stop";
 import { hasCmpxchg16b } from "../system/features";
 import { dst, effectiveAddress, readRmSource, segmentOf } from "./operands";
 import { setPair } from "./privilege";
-import {
-  addressPlus,
-  dstSized,
-  readBytes,
-  rmSource,
-  setDstSized,
-  setSlot,
-  setZeroFlag,
-  sizeOf,
-  truncate,
-} from "./sized";
+import { addressPlus, dstSized, readBytes, rmSource, setDstSized, setZeroFlag, sizeOf, truncate } from "./sized";
 
 function swapBytes(v: u64, size: u32): u64 {
   const pairs = ((v & 0x00ff00ff00ff00ff) << 8) | ((v >> 8) & 0x00ff00ff00ff00ff);

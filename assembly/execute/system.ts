@@ -9,7 +9,7 @@ import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, FLAG_VIP, Msr, VEC_GP }
 import { cpuidHook, rdmsrHook, wrmsrHook } from "../imports";
 import { raiseError, stop } from "../state/stop";
 import { answerCpuid } from "../system/cpuid";
-import { protectionEnabled, vm86 } from "../system/mode";
+import { protectionEnabled } from "../system/mode";
 import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
 import { setShadow } from "../system/shadow";
 import { readTsc } from "../system/time";
