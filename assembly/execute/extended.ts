@@ -145,10 +145,11 @@ export function bound(rec: usize): void {
   const seg = segmentOf(rec);
   const low = readBytes(seg, effectiveAddress(rec), size);
   if (aborted()) return;
-  const high = readBytes(seg, addressPlus(rec, size), size);
-  if (aborted()) return;
   const i = signed(dstSized(rec), size);
-  if (i < signed(low, size) || i > signed(high, size)) raise(VEC_BR);
+  // processors read the upper bound only when the lower one holds
+  if (i < signed(low, size)) return raise(VEC_BR);
+  const high = readBytes(seg, addressPlus(rec, size), size);
+  if (!aborted() && i > signed(high, size)) raise(VEC_BR);
 }
 
 function signed(v: u64, size: u32): i64 {

@@ -140,7 +140,7 @@ export function enter<T>(rec: usize): void {
     store<u32>(places + (i << 2), at);
   }
   const end = (frame - (count - 1) * size - bytes) & mask;
-  if (!touch<T>(end)) return;
+  if (!touch(end, min<u32>(u32(bytes), sizeof<T>()))) return;
   store<T>(load<u32>(places), load<T>(RBP));
   // a frame pointer may be one that was pushed just now
   for (let i: u32 = 1; i < level; i++) {
@@ -155,7 +155,10 @@ export function enter<T>(rec: usize): void {
 }
 const places: usize = memory.data(132); // u32 each
 
-/** A write at the final stack pointer must be possible; it writes back what is there. */
-function touch<T>(sp: u64): bool {
-  return probeWrite(SEG_SS, sp, sizeof<T>()) != 0;
+/**
+ * A write at the final stack pointer must be possible. Only bytes below the pushed ones are asked for: a staged copy of
+ * those would put back what was there.
+ */
+function touch(sp: u64, bytes: u32): bool {
+  return bytes == 0 || probeWrite(SEG_SS, sp, bytes) != 0;
 }
