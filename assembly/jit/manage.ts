@@ -72,6 +72,7 @@ export function dropRegions(): void {
 /** A block became hot. */
 export function request(block: u32, rip: u64): void {
   if (off || queued == QUEUE_MAX) return;
+  if (generation != blockGeneration) dropRegions(); // requests of forgotten blocks go with them
   if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return;
   store<u64>(queue + (queued << 4), rip);
   store<u32>(queue + (queued << 4), block, 8);

@@ -175,8 +175,9 @@ function stretch(limit: u64): void {
         }
       } else {
         const runs = load<u32>(b, BK_HOT) + 1;
-        store<u32>(b, runs, BK_HOT);
-        if (runs == hotThreshold) request(b, rip);
+        // a request that came to nothing is made again after as many runs
+        store<u32>(b, runs < hotThreshold ? runs : 0, BK_HOT);
+        if (runs >= hotThreshold) request(b, rip);
       }
     }
     store<u64>(BLOCK_RIP, rip);
