@@ -22,7 +22,7 @@ function modulesMade(options: { readonly jit?: boolean }): number {
   } as typeof Module;
   expect(machine.run().reason).toBe("halt");
   expect(machine.registers.rax).toBe(((100_000n * 100_001n) / 2n) & 0xffff_ffffn);
-  expect(machine.instructionCount).toBe(300_002);
+  expect(machine.instructionCount).toBe(300_002n);
   return made;
 }
 
