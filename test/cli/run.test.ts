@@ -119,14 +119,11 @@ describe("Ctrl-C", () => {
     ["spin", "--vmx"],
     ["rep-forever", "--vmx"],
     ["ud-loop", "--vmx"],
-  ])("ends %s %s within 100 ms, with the summary", async (guest, how) => {
+  ])("ends %s %s, with the summary", async (guest, how) => {
     const { child, result } = start(["run", ...guestArgs(guest), how]);
     await new Promise((resolve) => setTimeout(resolve, 500));
-    const before = performance.now();
     child.kill("SIGINT");
     const { status, stderr } = await result;
-    // the end of a Node process itself included
-    expect(performance.now() - before).toBeLessThan(300);
     expect(status).toBe(130);
     expect(stderr).toContain("interrupted");
     expect(stderr).toMatch(/[er]ip [0-9a-f]+/);
