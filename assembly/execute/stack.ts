@@ -1,9 +1,12 @@
 // PUSH POP PUSHA POPA ENTER LEAVE of data; the stack pointer's width follows SS.B and 64-bit mode.
 import { R_IMM, R_IMM2 } from "../abi/record";
-import { GPR, MODE, ModeBit, RBP, RSP, SEG_SS } from "../abi/state";
+import { GPR, MODE, ModeBit, RBP, RSP, SEG_SS, STOP, StopBit } from "../abi/state";
 import { probeWrite, readMem } from "../memory/access";
+import { commit, discard } from "../memory/staging";
 import { aborted } from "../state/stop";
 import { dst, effectiveAddress, isMem, readMemory, segmentOf, setDst, setRegister } from "./operands";
+
+const places: usize = memory.data(132); // u32 each
 
 export function stackMask(): u64 {
   const mode = load<u32>(MODE);
@@ -118,6 +121,14 @@ export function leave<T>(_rec: usize): void {
   setRegister<T>(RBP - GPR, v);
 }
 
+/** A store that was probed before, visible to the next read. */
+function put<T>(sp: u64, value: T): void {
+  const at = probeWrite(SEG_SS, sp, sizeof<T>());
+  if (!at) return;
+  store<T>(at, value);
+  if (load<u32>(STOP) & StopBit.Commit) commit();
+}
+
 /** @sdm 2A "ENTER-Make Stack Frame for Procedure Parameters" */
 export function enter<T>(rec: usize): void {
   const size: u64 = sizeof<T>();
@@ -135,25 +146,21 @@ export function enter<T>(rec: usize): void {
       readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask);
       if (aborted()) return;
     }
-    const at = probeWrite(SEG_SS, (frame - i * size) & mask, sizeof<T>());
-    if (!at) return;
-    store<u32>(places + (i << 2), at);
+    if (!probeWrite(SEG_SS, (frame - i * size) & mask, sizeof<T>())) return;
   }
   const end = (frame - (count - 1) * size - bytes) & mask;
   if (!touch(end, min<u32>(u32(bytes), sizeof<T>()))) return;
-  store<T>(load<u32>(places), load<T>(RBP));
-  // a frame pointer may be one that was pushed just now
+  // nothing can fault any more: the pushes go one by one, since a frame pointer may be one that was pushed just now
+  discard();
+  put<T>(frame, load<T>(RBP));
   for (let i: u32 = 1; i < level; i++) {
-    store<T>(load<u32>(places + (i << 2)), readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask));
+    put<T>((frame - i * size) & mask, readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask));
   }
-  if (level) {
-    store<T>(load<u32>(places + (level << 2)), pointer as T);
-  }
+  if (level) put<T>((frame - level * size) & mask, pointer as T);
   setRegister<T>(RBP - GPR, pointer as T);
   sp = end;
   setStackPointer(sp);
 }
-const places: usize = memory.data(132); // u32 each
 
 /**
  * A write at the final stack pointer must be possible. Only bytes below the pushed ones are asked for: a staged copy of
