@@ -1,5 +1,5 @@
 // State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
-import { R_FLAGS, R_INDEX, R_LEN, R_OFF, RecordFlag } from "../abi/record";
+import { R_INDEX, R_LEN, R_OFF } from "../abi/record";
 import { ModeBit, TR_MODE, TransBit } from "../abi/state";
 import { findLowRam, lowRamBytes } from "../memory/physical";
 import { get, I32_WRAP, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
@@ -90,10 +90,6 @@ export function place(): void {
   set(L_ADJUST);
   i32c(1);
   set(L_WHY);
-}
-
-export function hasRex(): bool {
-  return (load<u8>(rec, R_FLAGS) & RecordFlag.Rex) != 0;
 }
 
 // --- registers; slot is a record's byte offset from GPR ---

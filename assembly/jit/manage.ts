@@ -39,9 +39,6 @@ let generation: u32 = 0;
 let baseSlot: u32 = 0;
 let off: bool = false;
 
-export let compiledModules: u32 = 0;
-export let compiledRegions: u32 = 0;
-
 function region(i: u32): u32 {
   return JIT_REGIONS + i * REGION;
 }
@@ -123,8 +120,6 @@ export function compileQueue(): void {
     return;
   }
   baseSlot = slot;
-  compiledModules++;
-  compiledRegions += made;
   for (let i: u32 = 0; i < made; i++) store<u32>(region(first + i), baseSlot + first + i, RG_SLOT);
   regionCount = first + made;
 }

@@ -43,7 +43,7 @@ import {
   tee,
 } from "./emit";
 import { branchExit } from "./labels";
-import { L_EA, L_ENTRY, L_HOST, L_TAG, L_V } from "./locals";
+import { L_EA, L_ENTRY, L_HOST, L_TAG } from "./locals";
 
 const ZERO: u32 = 128;
 const RIP_BASE: u32 = 136;
@@ -311,7 +311,7 @@ export function readRm(rec: usize, size: u32): void {
 
 const RSP_SLOT: u32 = 32;
 
-/** Pushes the value of `size` bytes on top of the stack and keeps it in L_V when it is of type R. */
+/** Pushes the value of `size` bytes on top of the stack. */
 export function readStackTop(size: u32): void {
   getR(RSP_SLOT);
   readTop(size, false);
@@ -331,9 +331,4 @@ export function probePush(size: u32): void {
   constR(u64(-i64(size)));
   addR();
   probeTop(size);
-}
-
-/** Pops a value of `size` bytes kept for a moment. */
-export function keep(): void {
-  set(L_V);
 }

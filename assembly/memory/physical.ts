@@ -1,6 +1,5 @@
 // Physical address space: regions of guest-physical addresses -> frames in linear memory.
 import {
-  PAGE,
   PageFlag,
   REGION_MAX,
   REGION_SIZE,
@@ -131,11 +130,6 @@ export function physWrite32(pa: u64, value: u32): void {
   if (!h) return;
   store<u32>(h, value);
   noteWrite(h, 4);
-}
-
-/** Bytes from `offset` to the end of the page. */
-export function toPageEnd(offset: u32): u32 {
-  return PAGE - (offset & 0xfff);
 }
 
 /** The plain RAM that starts at physical address 0: its place in linear memory and its length; 0 bytes when there is none. */
