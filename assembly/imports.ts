@@ -16,6 +16,6 @@ export declare function rdmsrHook(index: u32): u32;
 export declare function wrmsrHook(index: u32, value: u64): u32;
 /**
  * Compiles `count` function bodies of `bytes` bytes at `code`, each with its size before it and of type (i32, i32) -> i32,
- * and puts them into the table from slot base + first on. The base, 0: generated code is not possible here.
+ * and puts function i into the table at slot base + the u32 at places + 4 * i. The base, 0: generated code is not possible here.
  */
-export declare function jitCompile(code: u32, bytes: u32, count: u32, first: u32): u32;
+export declare function jitCompile(code: u32, bytes: u32, count: u32, places: u32): u32;

@@ -26,17 +26,21 @@ const RG_TAG: u32 = 32; // u64 context the mapping was checked in
 const RG_FLUSH: u32 = 40; // u32 flushCount at that time
 const RG_OK: u32 = 44; // u32 the check's answer
 const RG_TRANSLATED: u32 = 144; // u32 TransBit.Paging and Ept it was built for
+const RG_USED: u32 = 148; // u32 batch at its last entry
 const RG_LIST: u32 = 48; // PAGES x 24
 const REGION: u32 = 160;
+/** RG_SLOT of a region whose function is not in the table yet. */
+const UNLINKED: u32 = 0xffffffff;
 
 const QUEUE_MAX: u32 = 32;
 const queue: usize = memory.data(512); // {u64 rip, u32 block, u32 -}
 let queued: u32 = 0;
-let regionCount: u32 = 0;
+const indices: usize = memory.data(128); // u32 places of the regions of a batch
+let regionCount: u32 = 0; // places in use, dead ones among them
 let nextTarget: u32 = JIT_TARGETS;
+/** Counts compilations: the clock of the cache. */
+let batch: u32 = 0;
 let generation: u32 = 0;
-/** Table slot of region 0; 0: not asked yet. */
-let baseSlot: u32 = 0;
 let off: bool = false;
 
 function region(i: u32): u32 {
@@ -80,54 +84,112 @@ export function requests(): u32 {
   return queued;
 }
 
+/** Bytes of a region's table of branch targets. */
+function targetBytes(last: u32): u32 {
+  return (((last + 1) << 1) + 15) & ~7;
+}
+
+/** A place for a table of branch targets that no live region uses, 0: none is large enough. */
+function placeTargets(bytes: u32): u32 {
+  let at = nextTarget;
+  let wrapped = false;
+  for (;;) {
+    if (at + bytes > <u32>JIT_TARGETS_END) {
+      if (wrapped) return 0;
+      wrapped = true;
+      at = JIT_TARGETS;
+    }
+    let past: u32 = 0;
+    for (let i: u32 = 0; i < regionCount && !past; i++) {
+      const r = region(i);
+      if (!load<u32>(r, RG_SLOT)) continue;
+      const start = load<u32>(r, RG_TARGETS);
+      const end = start + targetBytes(load<u32>(r, RG_SPAN));
+      if (start < at + bytes && at < end) past = end;
+    }
+    if (!past) return at;
+    at = past;
+  }
+  return unreachable();
+}
+
+/** Place of the first dead region from `from` on, JIT_REGION_MAX: none. */
+function deadRegion(from: u32): u32 {
+  let i = from;
+  while (i < regionCount && load<u32>(region(i), RG_SLOT)) i++;
+  return i;
+}
+
+/** Drops the half of the regions that was not entered for longest, or a little more. */
+function evict(): void {
+  let live: u32 = 0;
+  for (let i: u32 = 0; i < regionCount; i++) if (load<u32>(region(i), RG_SLOT)) live++;
+  const keep = live >> 1;
+  for (let age: u32 = 0x80000000; live > keep; age >>= 1) {
+    for (let i: u32 = 0; i < regionCount; i++) {
+      const r = region(i);
+      if (!load<u32>(r, RG_SLOT) || batch - load<u32>(r, RG_USED) < age) continue;
+      store<u32>(r, 0, RG_SLOT);
+      live--;
+    }
+  }
+}
+
 /** Generates and links what was asked for. */
 export function compileQueue(): void {
   if (generation != blockGeneration) dropRegions();
+  batch++;
   let at: u32 = JIT_CODE;
-  const first = regionCount;
   let made: u32 = 0;
+  let index: u32 = 0;
+  let evicted = false;
   for (let i: u32 = 0; i < queued; i++) {
     const rip = load<u64>(queue + (i << 4));
     const block = load<u32>(queue + (i << 4), 8);
     // the block may have been dropped, or become part of another region's entries
     if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0) continue;
-    if (first + made >= <u32>JIT_REGION_MAX) break;
     if (!plan(rip)) continue;
-    const table = nextTarget;
-    const tableEnd = table + ((span + 4) << 1);
-    if (tableEnd > <u32>JIT_TARGETS_END) break;
+    index = deadRegion(index);
+    let table: u32 = index < <u32>JIT_REGION_MAX ? placeTargets(targetBytes(span)) : 0;
+    if (!table) {
+      if (made || evicted) break;
+      evict();
+      evicted = true;
+      index = deadRegion(0);
+      table = placeTargets(targetBytes(span));
+      if (!table) break;
+    }
     const end = emitRegion(at, table);
     if (!end) continue;
     at = end;
-    nextTarget = (tableEnd + 7) & ~7;
+    nextTarget = table + targetBytes(span);
     fillTargets(table);
-    note(first + made, table);
+    note(index, table);
+    store<u32>(indices + (made << 2), index);
     made++;
   }
-  const full =
-    made == 0 && queued != 0 && (first >= <u32>JIT_REGION_MAX - 1 || nextTarget + 0x10010 > <u32>JIT_TARGETS_END);
   queued = 0;
-  if (full) {
-    dropRegions();
-    return;
-  }
   if (!made) return;
-  const slot = jitCompile(JIT_CODE, at - JIT_CODE, made, first);
-  if (!slot) {
+  const base = jitCompile(JIT_CODE, at - JIT_CODE, made, u32(indices));
+  if (!base) {
     // nothing can be compiled here: stay in the interpreter
     off = true;
     dropRegions();
     return;
   }
-  baseSlot = slot;
-  for (let i: u32 = 0; i < made; i++) store<u32>(region(first + i), baseSlot + first + i, RG_SLOT);
-  regionCount = first + made;
+  for (let i: u32 = 0; i < made; i++) {
+    const place = load<u32>(indices + (i << 2));
+    store<u32>(region(place), base + place, RG_SLOT);
+  }
 }
 
 /** Records the region that was just emitted and hangs it on the blocks of its entries. */
 function note(index: u32, table: u32): void {
   const r = region(index);
   memory.fill(r, 0, REGION);
+  store<u32>(r, UNLINKED, RG_SLOT);
+  store<u32>(r, batch, RG_USED);
+  if (index >= regionCount) regionCount = index + 1;
   store<u32>(r, load<u32>(MODE), RG_MODE);
   store<u32>(r, translated(), RG_TRANSLATED);
   store<u32>(r, total, RG_TOTAL);
@@ -189,6 +251,7 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
     return false;
   }
   if (!mapped(r)) return false;
+  store<u32>(r, batch, RG_USED);
   completed = u64(call_indirect<u32>(slot, u32(room - longest), state));
   stepNext = load<u32>(JIT_WHY) != 0;
   return true;

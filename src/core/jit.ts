@@ -44,7 +44,7 @@ let warned = false;
 /** The jitCompile import. Where modules cannot be compiled (no wasm-unsafe-eval) it says so once and answers 0. */
 export function linkGenerated(core: () => CoreExports | undefined) {
   let base = 0;
-  return (code: number, bytes: number, count: number, first: number): number => {
+  return (code: number, bytes: number, count: number, places: number): number => {
     const exports = core();
     if (!exports) return 0;
     const { memory, table } = exports;
@@ -52,7 +52,8 @@ export function linkGenerated(core: () => CoreExports | undefined) {
     try {
       const module = new WebAssembly.Module(moduleOf(count, new Uint8Array(memory.buffer, code, bytes)));
       const instance = new WebAssembly.Instance(module, { m: { m: memory } });
-      for (let i = 0; i < count; i++) table.set(base + first + i, instance.exports[i]);
+      const place = new Uint32Array(memory.buffer, places, count);
+      for (let i = 0; i < count; i++) table.set(base + place[i]!, instance.exports[i]);
       return base;
     } catch (error) {
       if (!warned) {
