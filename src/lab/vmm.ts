@@ -45,12 +45,16 @@ export interface VmmOptions extends KvmOptions {
   readonly ioctlsPerExit?: number;
   /** Called whenever the VMM's thread is back in user space. */
   readonly inUserSpace?: () => void;
+  /** runSteps yields there too, so that a caller who counts steps misses none. */
+  readonly yieldInUserSpace?: boolean;
 }
 
 /** A VMM of one vCPU with RAM at 0, a debug console, a serial port and the exit port: what a KVM user writes. */
 export class Vmm {
   readonly kvm: Kvm;
   readonly vcpu: Vcpu;
+  /** The UART at 0x3F8, for what the guest is to read. */
+  readonly serial: Serial;
   readonly #bus: PortBus;
   readonly #limit: bigint;
   readonly #workLimit: bigint | undefined;
@@ -71,9 +75,10 @@ export class Vmm {
     this.vcpu.setCpuid2(this.kvm.getSupportedCpuid());
     enterAt(this.vcpu, startState(options.image, memory));
     const emit = options.console ?? (() => {});
+    this.serial = new Serial(emit);
     this.#bus = new PortBus()
       .add(new DebugConsole(emit))
-      .add(new Serial(emit))
+      .add(this.serial)
       .add(
         new DebugExit((value) => {
           this.#status = value;
@@ -111,6 +116,10 @@ export class Vmm {
       if (ending?.kind === "limit" && slice === 0n) return { kind: "interrupted" };
       if (ending?.kind === "limit" && vmx.instructions - start < this.#limit) return { kind: "workLimit" };
       if (ending !== undefined) return ending;
+      if (this.#options.yieldInUserSpace) {
+        slice = (yield) ?? slice;
+        if (slice === 0n) return { kind: "interrupted" };
+      }
     }
   }
 
