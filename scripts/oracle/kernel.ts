@@ -1,6 +1,6 @@
 // The smallest long-mode kernel that can run a case at CPL 3: Linux's selectors, a page table with the window in it,
 // handlers that save everything and halt, and an entry that loads everything and returns to CPL 3.
-import { type CpuModel, genericModel, Machine } from "../../src/index.ts";
+import { type CpuModel, genericModel, Machine, type ModelOptions } from "../../src/index.ts";
 import { FEATURES } from "../opcodes.ts";
 import { BASE, CODE, CODE_SIZE, CODE16_LIMIT_PAGES, DATA, DATA_SIZE, READ_ONLY } from "./layout.ts";
 
@@ -107,8 +107,8 @@ function saveAllCode(): number[] {
 const CX16 = [1, "ECX", 13] as const;
 
 /** The generic model with every feature that a row of the opcode table can need, as the processor has them all. */
-function allFeatures(): CpuModel {
-  const generic = genericModel();
+export function allFeatures(options: ModelOptions = {}): CpuModel {
+  const generic = genericModel(options);
   const leaves = [...generic.cpuid];
   for (const [leaf, register, bit] of [...Object.values(FEATURES), CX16]) {
     const name = register.toLowerCase() as "ebx" | "ecx" | "edx";
