@@ -71,7 +71,7 @@ export const CAPABILITIES: readonly Capability[] = [
     number: 195,
     name: "KVM_CAP_SET_GUEST_DEBUG2",
     value: modern(KVM_GUESTDBG_VALID_MASK),
-    proof: "software-breakpoint",
+    proof: "debug-blockirq",
   },
   { number: 213, name: "KVM_CAP_DISABLE_QUIRKS2", value: modern(KVM_X86_VALID_QUIRKS), proof: "quirk record" },
   { number: 218, name: "KVM_CAP_X86_TRIPLE_FAULT_EVENT", value: modern(1), proof: "api.test.ts: triple fault event" },

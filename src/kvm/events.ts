@@ -21,6 +21,9 @@ export const PF_VECTOR = 14;
 export const AC_VECTOR = 17;
 export const MC_VECTOR = 18;
 
+/** vcpu->guest_debug: no NMI and no interrupt goes in. */
+export const KVM_GUESTDBG_BLOCKIRQ = 0x10_0000;
+
 const X86_EFLAGS_RF = 0x1_0000n;
 const X86_EFLAGS_IF = 0x200n;
 const CR0_PE = 1n;
@@ -168,6 +171,11 @@ function vmxNmiAllowed(vcpu: VcpuVmx): boolean {
 function deliverPayload(vcpu: VcpuVmx): void {
   const { core } = vcpu.host;
   core.write64(DR6, (core.read64(DR6) & ~0xfn) | vcpu.arch.exception.payload);
+  const { hiddenDebugRegs: hidden } = vcpu.arch;
+  if (hidden !== undefined) {
+    vcpu.arch.hiddenDebugRegs = { ...hidden, dr7: hidden.dr7 & ~DR7_GD };
+    return;
+  }
   const dr7 = vcpu.vmread(Field.GUEST_DR7);
   if (dr7 & DR7_GD) vcpu.vmwrite(Field.GUEST_DR7, dr7 & ~DR7_GD);
 }
@@ -190,6 +198,7 @@ export function injectPendingEvent(vcpu: VcpuVmx): void {
     vmxQueueException(vcpu);
   }
   if (exception.injected || interrupt.injected || vcpu.arch.nmiInjected) return;
+  if (vcpu.arch.guestDebug & KVM_GUESTDBG_BLOCKIRQ) return;
   if (vcpu.arch.nmiPending > 0) {
     if (vmxNmiAllowed(vcpu)) {
       vcpu.arch.nmiPending -= 1;

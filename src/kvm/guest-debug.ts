@@ -1,6 +1,6 @@
 import { DR0, DR6 } from "../../assembly/abi/state.ts";
 import { KvmError } from "./errors.ts";
-import { BP_VECTOR, DB_VECTOR, kvmQueueDebug, kvmQueueException } from "./events.ts";
+import { BP_VECTOR, DB_VECTOR, KVM_GUESTDBG_BLOCKIRQ, kvmQueueDebug, kvmQueueException } from "./events.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { Field } from "./vmcs-fields.ts";
 
@@ -11,18 +11,22 @@ export const KVM_GUESTDBG_USE_HW_BP = 0x2_0000;
 export const KVM_GUESTDBG_INJECT_DB = 0x4_0000;
 export const KVM_GUESTDBG_INJECT_BP = 0x8_0000;
 
-/** What is built: hardware breakpoints need debug registers that act, which the processor does not have yet. */
+/** What KVM_CAP_SET_GUEST_DEBUG2 answers; the call itself takes other bits without effect. */
 export const KVM_GUESTDBG_VALID_MASK: number =
   KVM_GUESTDBG_ENABLE |
   KVM_GUESTDBG_SINGLESTEP |
   KVM_GUESTDBG_USE_SW_BP |
+  KVM_GUESTDBG_USE_HW_BP |
   KVM_GUESTDBG_INJECT_DB |
-  KVM_GUESTDBG_INJECT_BP;
+  KVM_GUESTDBG_INJECT_BP |
+  KVM_GUESTDBG_BLOCKIRQ;
 
 const X86_EFLAGS_TF = 0x100n;
 const CS_L = 1 << 13;
 /** Bits of DR6 that are 1 in a register of an idle processor. */
 export const DR6_ACTIVE_LOW = 0xffff_0ff0n;
+/** Linux 5.0 takes bit 16 (RTM) for one that the exit qualification has when it is idle. */
+const DR6_FIXED_1 = 0xfffe_0ff0n;
 export const DR6_BS = 0x4000n;
 
 /** struct kvm_guest_debug. */
@@ -81,9 +85,6 @@ export function setGuestDebugRegisters(vcpu: VcpuVmx, db: readonly bigint[], dr7
 export function setGuestDebug(vcpu: VcpuVmx, debug: GuestDebug): void {
   const { arch } = vcpu;
   const { control } = debug;
-  if (control & ~KVM_GUESTDBG_VALID_MASK) {
-    throw new KvmError("KVM_SET_GUEST_DEBUG", "EINVAL", "hardware breakpoints are not built: DR7 does not act yet");
-  }
   if (control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
     if (arch.exception.pending) throw new KvmError("KVM_SET_GUEST_DEBUG", "EBUSY", "an exception is pending");
     if (control & KVM_GUESTDBG_INJECT_DB) kvmQueueDebug(vcpu, 0n);
@@ -113,13 +114,13 @@ export function updateExceptionBitmap(vcpu: VcpuVmx): void {
   else vcpu.host.vmx.clearBits(Field.EXCEPTION_BITMAP, bits);
 }
 
-/** KVM_EXIT_DEBUG for #DB. */
+/** KVM_EXIT_DEBUG for a #DB that exited; `dr6` is the exit qualification, DR7 the one that acts. @kvm handle_exception */
 export function exitDebug(vcpu: VcpuVmx, dr6: bigint): false {
   vcpu.userExit = {
     reason: "debug",
     exception: DB_VECTOR,
     pc: kvmGetLinearRip(vcpu),
-    dr6: dr6 | DR6_ACTIVE_LOW,
+    dr6: dr6 | (vcpu.vm.rules.debugExitRtm ? DR6_ACTIVE_LOW : DR6_FIXED_1),
     dr7: vcpu.vmread(Field.GUEST_DR7),
   };
   return false;
@@ -128,9 +129,10 @@ export function exitDebug(vcpu: VcpuVmx, dr6: bigint): false {
 /** An instruction that KVM completed was single-stepped. @kvm kvm_vcpu_do_singlestep */
 export function kvmVcpuDoSinglestep(vcpu: VcpuVmx): boolean {
   if (vcpu.arch.guestDebug & KVM_GUESTDBG_SINGLESTEP) {
-    exitDebug(vcpu, DR6_BS);
-    // the kernel leaves the field as it was
-    if (vcpu.userExit?.reason === "debug") vcpu.userExit = { ...vcpu.userExit, dr7: 0n };
+    const { singlestepRip } = vcpu.arch;
+    const pc = vcpu.vm.rules.debugExitRtm ? kvmGetLinearRip(vcpu) : singlestepRip;
+    // the kernel leaves dr7 as it was
+    vcpu.userExit = { reason: "debug", exception: DB_VECTOR, pc, dr6: DR6_BS | DR6_ACTIVE_LOW, dr7: 0n };
     return false;
   }
   kvmQueueDebug(vcpu, DR6_BS);

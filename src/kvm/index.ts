@@ -11,6 +11,7 @@ export {
 } from "./capabilities.ts";
 export type { CpuidEntry } from "./cpuid-entries.ts";
 export { KvmError } from "./errors.ts";
+export { KVM_GUESTDBG_BLOCKIRQ } from "./events.ts";
 export type { KvmExit, MsrExit } from "./exit.ts";
 export {
   type GuestDebug,

@@ -17,6 +17,8 @@ export interface KernelRules {
   readonly smmExempt: boolean;
   /** OUT and IN advance RIP before the exit to user space; from 5.1 on when it is completed. */
   readonly pioSkipsFirst: boolean;
+  /** KVM_EXIT_DEBUG has RTM in dr6 for every #DB, and the RIP after a step that KVM completed (5.8). */
+  readonly debugExitRtm: boolean;
   /** CPUID above the highest leaf follows AMD's rule on an AMD guest. */
   readonly cpuidVendorRule: boolean;
 }
@@ -30,6 +32,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     internalErrorData: false,
     smmExempt: false,
     pioSkipsFirst: true,
+    debugExitRtm: false,
     cpuidVendorRule: false,
   },
   "6.19": {
@@ -40,6 +43,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     internalErrorData: true,
     smmExempt: false,
     pioSkipsFirst: false,
+    debugExitRtm: true,
     cpuidVendorRule: true,
   },
   "7.1": {
@@ -50,6 +54,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     internalErrorData: true,
     smmExempt: true,
     pioSkipsFirst: false,
+    debugExitRtm: true,
     cpuidVendorRule: true,
   },
 };
