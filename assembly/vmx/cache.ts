@@ -22,6 +22,7 @@ import {
 import { FLAG_AC, FLAG_VM } from "../abi/x86";
 import { selectContext } from "../memory/context";
 import { frameRangeValid, unwatchFrame, watchedWrites, watchFrame } from "../memory/frames";
+import { followDr7 } from "../memory/watch";
 import { cpuidGeneration } from "../system/cpuid";
 import { leaveMode64 } from "../system/mode";
 
@@ -150,6 +151,7 @@ export function restoreImage(image: usize): bool {
   store<u32>(TR_TABLE, load<u32>(image, 60) & ~1);
   copy(SEGS, image + SEGMENTS_AT);
   selectContext();
+  followDr7();
   return true;
 }
 
