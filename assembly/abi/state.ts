@@ -152,7 +152,7 @@ export const MTF = 0x14f8; // u32 1: a monitor-trap-flag exit comes after the ne
 
 // --- hooks: one bit a kind; the imports are called only where a bit is set ---
 export const HOOKS = 0x1500; // u32 HookBit
-export const EMULATE = 0x1504; // u32 1: accesses that EPT does not allow go to the MMIO callbacks (memory/emulate.ts)
+export const EMULATE = 0x1504; // u32 1: accesses that EPT does not allow go to the MMIO callbacks (memory/emulate.ts), task switches do not exit
 
 // --- what rarely used instructions keep ---
 export const RANDOM = 0x1508; // u64 state of the generator behind RDRAND and RDSEED

@@ -11,6 +11,7 @@ import {
   CR3,
   CR4,
   DR7,
+  EMULATE,
   EXTRA,
   GPR,
   PENDING_DEBUG,
@@ -210,7 +211,7 @@ export function switchTask(
   if (!(attr & SA_P)) return outcome(VEC_NP, error);
   const wide = is32(type);
   if (descriptorLimit(d) < (wide ? MIN_LIMIT32 : MIN_LIMIT16)) return outcome(VEC_TS, error);
-  if (nonRoot()) {
+  if (nonRoot() && !load<u32>(EMULATE)) {
     recordExit(REASON_TASK_SWITCH, <u64>((selector & 0xffff) | ((<u32>source) << 30)), ilen);
     return TASK_FAULT;
   }

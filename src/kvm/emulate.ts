@@ -1,11 +1,12 @@
 import { RunCode, VmxResult } from "../../assembly/abi/run.ts";
 import { EMULATE, EV_FAULTS } from "../../assembly/abi/state.ts";
-import { DB_VECTOR, kvmQueueException, UD_VECTOR, vmxGetCpl } from "./events.ts";
+import { DB_VECTOR, kvmQueueException, reinjectEvent, UD_VECTOR, vmxGetCpl } from "./events.ts";
 import { KVM_INTERNAL_ERROR_DELIVERY_EV, KVM_INTERNAL_ERROR_EMULATION } from "./exit.ts";
 import {
   emulationFailureData,
   exitInfo,
   forceExit,
+  internalError,
   LAST_VMENTRY_CPU,
   readExitFields,
   unimplemented,
@@ -142,27 +143,27 @@ export function x86EmulateInstruction(vcpu: VcpuVmx, answers: readonly Fragment[
   return sendWrites(vcpu, writes);
 }
 
+/**
+ * The instruction or event that meant the task switch, once more and without the exit, as KVM's emulator would do it.
+ * Exits it meets on the way (a task-state segment that has no EPT entry yet) are handled, and it is tried again.
+ * @kvm handle_task_switch
+ */
+export function handleTaskSwitch(vcpu: VcpuVmx): boolean {
+  reinjectEvent(vcpu);
+  runOne(vcpu, [], []);
+  return vcpu.userExit === undefined;
+}
+
 /** What cannot be emulated: #UD for the guest, and at CPL 0 an exit that says so. @kvm handle_emulation_failure */
 export function handleEmulationFailure(vcpu: VcpuVmx, message: string): boolean {
   kvmQueueException(vcpu, UD_VECTOR);
   if (vmxGetCpl(vcpu) !== 0) return true;
-  vcpu.userExit = {
-    reason: "internalError",
-    suberror: KVM_INTERNAL_ERROR_EMULATION,
-    data: emulationFailureData(vcpu, new Uint8Array()),
-    message,
-  };
-  return false;
+  return internalError(vcpu, KVM_INTERNAL_ERROR_EMULATION, emulationFailureData(vcpu, new Uint8Array()), message);
 }
 
 /** An exit that cannot be handled while an event is being delivered. @kvm kvm_prepare_event_vectoring_exit */
 export function prepareEventVectoringExit(vcpu: VcpuVmx, gpa: bigint, message: string): false {
   const [reason, qualification, vectoring] = exitInfo(vcpu);
-  vcpu.userExit = {
-    reason: "internalError",
-    suberror: KVM_INTERNAL_ERROR_DELIVERY_EV,
-    data: [vectoring, reason, qualification, ...(vcpu.vm.rules.internalErrorData ? [gpa, LAST_VMENTRY_CPU] : [])],
-    message,
-  };
-  return false;
+  const data = [vectoring, reason, qualification, ...(vcpu.vm.rules.internalErrorData ? [gpa, LAST_VMENTRY_CPU] : [])];
+  return internalError(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, data, message);
 }

@@ -25,7 +25,7 @@ export const MC_VECTOR = 18;
 export const KVM_GUESTDBG_BLOCKIRQ = 0x10_0000;
 
 const X86_EFLAGS_RF = 0x1_0000n;
-const X86_EFLAGS_IF = 0x200n;
+const X86_EFLAGS_IF = 0x200;
 const CR0_PE = 1n;
 const DR7_GD = 0x2000n;
 
@@ -156,7 +156,7 @@ function vmxInjectNmi(vcpu: VcpuVmx): void {
 export function vmxInterruptAllowed(vcpu: VcpuVmx): boolean {
   const blocked = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS;
   return (
-    (vcpu.vmread(Field.GUEST_RFLAGS) & X86_EFLAGS_IF) !== 0n &&
+    (vcpu.vmread32(Field.GUEST_RFLAGS) & X86_EFLAGS_IF) !== 0 &&
     (vcpu.vmread32(Field.GUEST_INTERRUPTIBILITY_INFO) & blocked) === 0
   );
 }
@@ -180,14 +180,18 @@ function deliverPayload(vcpu: VcpuVmx): void {
   if (dr7 & DR7_GD) vcpu.vmwrite(Field.GUEST_DR7, dr7 & ~DR7_GD);
 }
 
+/** An event whose delivery did not end goes in again. */
+export function reinjectEvent(vcpu: VcpuVmx): void {
+  const { exception, interrupt, nmiInjected } = vcpu.arch;
+  if (exception.injected) vmxQueueException(vcpu);
+  else if (nmiInjected) vmxInjectNmi(vcpu);
+  else if (interrupt.injected) vmxInjectIrq(vcpu);
+}
+
 /** What must be delivered at this entry: what was interrupted first, then exception, NMI. @kvm inject_pending_event */
 export function injectPendingEvent(vcpu: VcpuVmx): void {
   const { exception, interrupt } = vcpu.arch;
-  if (exception.injected) vmxQueueException(vcpu);
-  else if (!exception.pending) {
-    if (vcpu.arch.nmiInjected) vmxInjectNmi(vcpu);
-    else if (interrupt.injected) vmxInjectIrq(vcpu);
-  }
+  if (exception.injected || !exception.pending) reinjectEvent(vcpu);
   if (exception.pending) {
     const errorCode = exception.hasErrorCode ? exception.errorCode : undefined;
     vcpu.host.trace?.({ name: "kvm_inj_exception", vector: exception.nr, errorCode });

@@ -34,7 +34,16 @@ export type KvmExit =
   | { readonly reason: "hlt" }
   | { readonly reason: "irqWindowOpen" }
   | { readonly reason: "shutdown" }
-  | { readonly reason: "failEntry"; readonly hardwareEntryFailureReason: bigint }
+  | {
+      /** The VM entry failed: the guest state that user space gave breaks a rule of the processor. */
+      readonly reason: "failEntry";
+      /** Exit reason with bit 31, or the VM-instruction error. */
+      readonly hardwareEntryFailureReason: bigint;
+      /** Host CPU of the attempt. */
+      readonly cpu: number;
+      /** All fields of the VMCS, a line each. */
+      readonly vmcs: string;
+    }
   /** A signal, an immediate exit, or the bound given to run() was reached: -1 with EINTR. */
   | { readonly reason: "intr" }
   | { readonly reason: "setTpr" }
@@ -44,6 +53,8 @@ export type KvmExit =
       readonly suberror: number;
       readonly data: readonly bigint[];
       readonly message: string;
+      /** All fields of the VMCS, a line each. */
+      readonly vmcs: string;
       /** Set when the guest reached an instruction that exists but is not built. */
       readonly unimplemented?: UnimplementedInstruction;
     }

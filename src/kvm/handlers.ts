@@ -1,5 +1,6 @@
 import { DR6 } from "../../assembly/abi/state.ts";
 import { kvmEmulateCpuid } from "./cpuid.ts";
+import { handleTaskSwitch } from "./emulate.ts";
 import { handleEptViolation } from "./ept-violation.ts";
 import {
   AC_VECTOR,
@@ -16,7 +17,7 @@ import { KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_SIMUL_EX } from "./exi
 import { exitDebug, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvmGetLinearRip } from "./guest-debug.ts";
 import { handleCr, handleDr } from "./handle-cr.ts";
 import { handleIo } from "./io.ts";
-import { LAST_VMENTRY_CPU } from "./leave-guest.ts";
+import { internalError, LAST_VMENTRY_CPU } from "./leave-guest.ts";
 import { handleRdmsr, handleWrmsr } from "./msr-exits.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
@@ -51,7 +52,7 @@ function handleException(vcpu: VcpuVmx): boolean {
   if (vcpu.idtVectoringInfo & INTR_VALID && ![DB_VECTOR, AC_VECTOR].includes(vector)) {
     const words = [vcpu.idtVectoringInfo, info, errorCode ?? 0].map((word) => BigInt(word >>> 0));
     if (vcpu.vm.rules.internalErrorData) words.push(LAST_VMENTRY_CPU);
-    return internalError(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, words);
+    return internalError(vcpu, KVM_INTERNAL_ERROR_SIMUL_EX, words, atEvent(vcpu));
   }
   switch (vector) {
     case DB_VECTOR: {
@@ -72,13 +73,11 @@ function handleException(vcpu: VcpuVmx): boolean {
     case MC_VECTOR:
       return true;
   }
-  return internalError(vcpu, KVM_INTERNAL_ERROR_EMULATION, [BigInt(vector)]);
+  return internalError(vcpu, KVM_INTERNAL_ERROR_EMULATION, [BigInt(vector)], atEvent(vcpu));
 }
 
-function internalError(vcpu: VcpuVmx, suberror: number, data: readonly bigint[]): false {
-  const message = `exit ${vcpu.exitReason} at rip 0x${vcpu.rip.toString(16)} with event 0x${(vcpu.exitIntrInfo >>> 0).toString(16)}`;
-  vcpu.userExit = { reason: "internalError", suberror, data, message };
-  return false;
+function atEvent(vcpu: VcpuVmx): string {
+  return `exit ${vcpu.exitReason} at rip 0x${vcpu.rip.toString(16)} with event 0x${(vcpu.exitIntrInfo >>> 0).toString(16)}`;
 }
 
 /** @kvm handle_external_interrupt */
@@ -151,6 +150,7 @@ export const EXIT_HANDLERS: ReadonlyMap<number, ExitHandler> = new Map<number, E
   [ExitReason.TRIPLE_FAULT, handleTripleFault],
   [ExitReason.PENDING_INTERRUPT, handleInterruptWindow],
   [ExitReason.NMI_WINDOW, handleNmiWindow],
+  [ExitReason.TASK_SWITCH, handleTaskSwitch],
   [ExitReason.CPUID, kvmEmulateCpuid],
   [ExitReason.HLT, handleHalt],
   [ExitReason.INVD, kvmSkipEmulatedInstruction],

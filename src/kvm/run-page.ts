@@ -174,7 +174,7 @@ export class RunPage {
         return;
       case "failEntry":
         view.setBigUint64(UNION, exit.hardwareEntryFailureReason, true);
-        view.setUint32(40, 0, true);
+        view.setUint32(40, exit.cpu, true);
         return;
       case "internalError":
         view.setUint32(UNION, exit.suberror, true);

@@ -3,12 +3,20 @@ import { EV_FAULTS, WORK } from "../../assembly/abi/state.ts";
 import { CPUID_FAULT } from "../policy/index.ts";
 import { prepareEventVectoringExit } from "./emulate.ts";
 import { KvmError } from "./errors.ts";
-import { injectPendingEvent, vmxInterruptAllowed } from "./events.ts";
+import { injectPendingEvent, kvmQueueException, UD_VECTOR, vmxInterruptAllowed } from "./events.ts";
 import { KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON } from "./exit.ts";
 import { kvmGetRflags } from "./guest-debug.ts";
 import { EXIT_HANDLERS } from "./handlers.ts";
 import { RING3MWAIT } from "./host-cpu.ts";
-import { forceExit, LAST_VMENTRY_CPU, LOCAL_TIMER_VECTOR, readExitFields, unimplemented } from "./leave-guest.ts";
+import {
+  failEntry,
+  forceExit,
+  internalError,
+  LAST_VMENTRY_CPU,
+  LOCAL_TIMER_VECTOR,
+  readExitFields,
+  unimplemented,
+} from "./leave-guest.ts";
 import { kvmOnUserReturn, vcpuLoad, vcpuPut, vmxPrepareSwitchToGuest } from "./switch.ts";
 import { KVM_SYNC_X86_VALID_FIELDS, storeRegs, syncRegs } from "./sync-regs.ts";
 import type { VcpuVmx } from "./vcpu.ts";
@@ -45,6 +53,16 @@ interface Limits {
   /** What the core completed for others while this run waited. */
   foreign: bigint;
   foreignWork: bigint;
+  /** The guest has been entered and has not left; what the ledger needs of the entry. */
+  inGuest: Entered | undefined;
+}
+
+interface Entered {
+  /** Faults that the processor had delivered by itself before. */
+  readonly faults: bigint;
+  /** KVM injected an exception. */
+  readonly injected: boolean;
+  readonly source: "kvm" | "hardware";
 }
 
 /** A run in slices: what is sent is the size of the next slice, and 0 stops it as a signal would. */
@@ -57,16 +75,20 @@ function workDone(vcpu: VcpuVmx, limits: Limits): bigint {
   return vcpu.host.core.read64(WORK) + limits.exits;
 }
 
-/** Yields when a slice is used up. A caller that ends the generator there finds the processor out of the guest. */
-function* pause(vcpu: VcpuVmx, limits: Limits, inGuest: boolean): RunSteps<void> {
+function sliceUsed(vcpu: VcpuVmx, limits: Limits): boolean {
   const done = workDone(vcpu, limits);
-  if (done < limits.nextYield || done >= limits.work) return;
+  return done >= limits.nextYield && done < limits.work;
+}
+
+/** The end of a slice. A caller that ends the generator there finds the processor out of the guest. */
+function* pause(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
+  const done = workDone(vcpu, limits);
   let resumed = false;
   try {
     limits.slice = (yield) ?? limits.slice;
     resumed = true;
   } finally {
-    if (!resumed && inGuest) forceExit(vcpu);
+    if (!resumed && limits.inGuest !== undefined) forceExit(vcpu);
   }
   if (limits.slice === 0n) limits.work = 0n;
   limits.nextYield = done + limits.slice;
@@ -75,7 +97,6 @@ function* pause(vcpu: VcpuVmx, limits: Limits, inGuest: boolean): RunSteps<void>
 /** Out of the guest: yields where the timer interrupt came. What others run meanwhile is not this run's. */
 function* preempted(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
   const { core } = vcpu.host;
-  if (core.count < limits.preemptAt) return;
   limits.preemptAt += limits.preemptEvery;
   const count = core.count;
   const work = core.read64(WORK);
@@ -99,31 +120,36 @@ function noteLeaks(vcpu: VcpuVmx): void {
   if (physical & RING3MWAIT) vcpu.leaks.ring3mwait += 1;
 }
 
-/** VMLAUNCH or VMRESUME, the guest, and back. False: the guest has not left, for the bounds. @kvm vmx_vcpu_run */
-function* vmxVcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
-  const { core, vmx, trace, ledger } = vcpu.host;
+/** VMLAUNCH or VMRESUME. False: the entry failed with an error of the instruction. @kvm vmx_vcpu_run */
+function vmxVcpuEnter(vcpu: VcpuVmx, limits: Limits): boolean {
+  const { core, vmx, trace } = vcpu.host;
   trace?.({ name: "kvm_entry", vcpu: vcpu.id, rip: vcpu.rip });
-  const faults = core.read64(EV_FAULTS);
   const { exception } = vcpu.arch;
+  const faults = core.read64(EV_FAULTS);
   const source = exception.injected ? exception.source : "hardware";
   const result = vcpu.loadedVmcs.launched ? core.exports.vmresume() : core.exports.vmlaunch();
   if (result !== VmxResult.Succeed) {
-    vcpu.userExit = { reason: "failEntry", hardwareEntryFailureReason: BigInt(vmx.instructionError()) };
+    vcpu.userExit = failEntry(vcpu, BigInt(vmx.instructionError()));
     return false;
   }
-  if (!(yield* runGuest(vcpu, limits))) return false;
-  const injected = exception.injected && source === "kvm";
+  limits.inGuest = { faults, source, injected: exception.injected && source === "kvm" };
+  return true;
+}
+
+/** After the guest has left: the fields of the exit, and the exceptions that were delivered. @kvm vmx_vcpu_run */
+function vmxVcpuLeft(vcpu: VcpuVmx, { faults, source, injected }: Entered): void {
+  const { core, ledger } = vcpu.host;
+  const { exception } = vcpu.arch;
   readExitFields(vcpu);
   // an event whose delivery exited is delivered again and counted then
   const delivered = injected && !exception.injected ? 1 : 0;
   if (exception.injected) exception.source = source;
   ledger.count("injected_faults", delivered);
   ledger.count("hardware_faults", Number(core.read64(EV_FAULTS) - faults) - delivered);
-  return true;
 }
 
-/** True when a VM exit came. A bound ends in one too, by a physical interrupt at that count. */
-function* runGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
+/** True when a VM exit came; a bound ends in one too, by a physical interrupt at that count. False: the slice is used up. */
+function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
   const { core } = vcpu.host;
   for (;;) {
     const instructions = (limits.count < limits.preemptAt ? limits.count : limits.preemptAt) - core.count;
@@ -137,30 +163,29 @@ function* runGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
     if (code === RunCode.VmExit) return true;
     if (code === RunCode.Unimplemented) return unimplemented(vcpu);
     if (code !== RunCode.Instructions && code !== RunCode.Slice) {
-      vcpu.userExit = {
-        reason: "internalError",
-        suberror: KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-        data: [BigInt(code)],
-        message: `the processor stopped in the guest with run code ${code}`,
-      };
-      return forceExit(vcpu);
+      forceExit(vcpu);
+      const message = `the processor stopped in the guest with run code ${code}`;
+      internalError(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, [BigInt(code)], message);
+      return true;
     }
     if (stop) return forceExit(vcpu);
-    if (code === RunCode.Slice) yield* pause(vcpu, limits, true);
+    if (code === RunCode.Slice && sliceUsed(vcpu, limits)) return false;
   }
 }
+
+/** Exits that may come while an event is being delivered. */
+const MAY_VECTOR: readonly number[] = [ExitReason.EXCEPTION_NMI, ExitReason.EPT_VIOLATION, ExitReason.TASK_SWITCH];
 
 /** @kvm vmx_handle_exit */
 function vmxHandleExit(vcpu: VcpuVmx): boolean {
   const reason = vcpu.exitReason & 0xffff;
   const { host } = vcpu;
   if (vcpu.exitReason & ENTRY_FAILURE) {
-    vcpu.userExit = { reason: "failEntry", hardwareEntryFailureReason: BigInt(vcpu.exitReason >>> 0) };
+    vcpu.userExit = failEntry(vcpu, BigInt(vcpu.exitReason >>> 0));
     return false;
   }
   const vectoring = (vcpu.idtVectoringInfo & INTR_VALID) !== 0;
-  const mayVector = [ExitReason.EXCEPTION_NMI, ExitReason.EPT_VIOLATION, ExitReason.TASK_SWITCH] as readonly number[];
-  if (vectoring && !mayVector.includes(reason)) {
+  if (vectoring && !MAY_VECTOR.includes(reason)) {
     const invalidGpa = 0xffff_ffff_ffff_ffffn;
     return prepareEventVectoringExit(
       vcpu,
@@ -170,13 +195,14 @@ function vmxHandleExit(vcpu: VcpuVmx): boolean {
   }
   const handler = EXIT_HANDLERS.get(reason);
   if (handler === undefined) {
-    vcpu.userExit = {
-      reason: "internalError",
-      suberror: KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
-      data: [BigInt(vcpu.exitReason >>> 0), ...(vcpu.vm.rules.internalErrorData ? [LAST_VMENTRY_CPU] : [])],
-      message: `no handler for exit ${exitReasonName(reason)}`,
-    };
-    return false;
+    // before 5.4 the guest got the blame
+    if (!vcpu.vm.rules.internalErrorData) {
+      kvmQueueException(vcpu, UD_VECTOR);
+      return true;
+    }
+    const data = [BigInt(vcpu.exitReason >>> 0), LAST_VMENTRY_CPU];
+    const message = `no handler for exit ${exitReasonName(reason)}`;
+    return internalError(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, data, message);
   }
   host.schedulePoint("handle_exit", vcpu);
   const again = handler(vcpu);
@@ -184,13 +210,9 @@ function vmxHandleExit(vcpu: VcpuVmx): boolean {
   return again;
 }
 
-/** @kvm vcpu_enter_guest */
-function* vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
+/** To the entry and into the guest. False: it was not entered, `userExit` says why. @kvm vcpu_enter_guest */
+function vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): boolean {
   const { host } = vcpu;
-  if (vcpu.exitPending) {
-    vcpu.exitPending = false;
-    return vmxHandleExit(vcpu);
-  }
   if (vcpu.arch.tripleFault) {
     vcpu.arch.tripleFault = false;
     vcpu.userExit = { reason: "shutdown" };
@@ -204,10 +226,18 @@ function* vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
   vmxPrepareSwitchToGuest(vcpu);
   vcpu.policy.beforeEntry?.(vcpu.arch.msrMiscFeaturesEnables);
   noteLeaks(vcpu);
-  const entered = yield* vmxVcpuRun(vcpu, limits);
+  if (vmxVcpuEnter(vcpu, limits)) return true;
+  vcpu.policy.afterExit?.();
+  return false;
+}
+
+/** The other half of vcpu_enter_guest: what the exit was, and its handler. False: `userExit` says why not again. */
+function vcpuLeftGuest(vcpu: VcpuVmx, limits: Limits, entered: Entered): boolean {
+  const { host } = vcpu;
+  limits.inGuest = undefined;
+  vmxVcpuLeft(vcpu, entered);
   if (vcpu.atomicSwitch?.guest !== undefined) host.ledger.count("autoload_msrs", 2);
   vcpu.policy.afterExit?.();
-  if (!entered) return false;
   const reason = vcpu.exitReason & 0xffff;
   limits.exits += 1n;
   host.ledger.exit(reason);
@@ -220,14 +250,18 @@ function* vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
     info1: vcpu.vmread(Field.EXIT_QUALIFICATION),
     info2: BigInt(vcpu.exitIntrInfo >>> 0),
   });
-  if (vcpu.userExit !== undefined) return false;
-  return vmxHandleExit(vcpu);
+  return vcpu.userExit === undefined && vmxHandleExit(vcpu);
+}
+
+/** @kvm kvm_event_needs_reinjection */
+function eventNeedsReinjection({ arch }: VcpuVmx): boolean {
+  return arch.exception.injected || arch.interrupt.injected || arch.nmiInjected;
 }
 
 /** @kvm kvm_vcpu_ready_for_interrupt_injection */
 export function readyForInterruptInjection(vcpu: VcpuVmx): boolean {
-  const { exception, interrupt } = vcpu.arch;
-  return vmxInterruptAllowed(vcpu) && !exception.pending && !exception.injected && !interrupt.injected;
+  if (eventNeedsReinjection(vcpu) || vcpu.arch.exception.pending) return false;
+  return vmxInterruptAllowed(vcpu);
 }
 
 /** A bound is reached: as if a signal were pending. */
@@ -240,13 +274,22 @@ function atLimit(vcpu: VcpuVmx, limits: Limits): boolean {
 
 /** @kvm vcpu_run */
 function* vcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
-  while (!atLimit(vcpu, limits) && (yield* vcpuEnterGuest(vcpu, limits))) {
+  const { core } = vcpu.host;
+  while (!atLimit(vcpu, limits)) {
+    if (vcpu.exitPending) {
+      vcpu.exitPending = false;
+      if (!vmxHandleExit(vcpu)) return;
+    } else {
+      if (!vcpuEnterGuest(vcpu, limits)) return;
+      while (!runGuest(vcpu, limits)) yield* pause(vcpu, limits);
+      if (!vcpuLeftGuest(vcpu, limits, limits.inGuest!)) return;
+    }
     if (vcpu.run.requestInterruptWindow && readyForInterruptInjection(vcpu)) {
       vcpu.userExit = { reason: "irqWindowOpen" };
       return;
     }
-    yield* preempted(vcpu, limits);
-    yield* pause(vcpu, limits, false);
+    if (core.count >= limits.preemptAt) yield* preempted(vcpu, limits);
+    if (sliceUsed(vcpu, limits)) yield* pause(vcpu, limits);
   }
 }
 
@@ -304,6 +347,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
       slice,
       nextYield: start + slice,
       exits: 0n,
+      inGuest: undefined,
     };
     yield* vcpuRun(vcpu, limits);
   } finally {

@@ -26,23 +26,44 @@ export class VmxOps {
     return this.core.read64(COMM_VALUE);
   }
 
-  /** Low 32 bits, unsigned. */
+  /** Low 32 bits, unsigned; no bigint is made. */
   vmread32(field: number): number {
-    return Number(this.vmread(field) & 0xffff_ffffn);
+    const result = this.core.exports.vmread(field);
+    if (result !== VmxResult.Succeed) this.fail(`vmread 0x${field.toString(16)}`, result);
+    return this.core.read32(COMM_VALUE) >>> 0;
+  }
+
+  /** High 32 bits of the field read last. */
+  highHalf(): number {
+    return this.core.read32(COMM_VALUE + 4) >>> 0;
   }
 
   vmwrite(field: number, value: bigint | number): void {
-    const wide = typeof value === "bigint" ? value : BigInt(value >>> 0);
-    const result = this.core.exports.vmwrite(field, wide);
-    if (result !== VmxResult.Succeed) this.fail(`vmwrite 0x${field.toString(16)}, 0x${wide.toString(16)}`, result);
+    if (typeof value === "number") {
+      this.vmwriteHalves(field, value, 0);
+      return;
+    }
+    const result = this.core.exports.vmwrite(field, value);
+    if (result !== VmxResult.Succeed) this.fail(`vmwrite 0x${field.toString(16)}, 0x${value.toString(16)}`, result);
+  }
+
+  /** Two 32-bit halves: no bigint is made. */
+  vmwriteHalves(field: number, low: number, high: number): void {
+    const result = this.core.exports.vmwriteHalves(field, low, high);
+    if (result === VmxResult.Succeed) return;
+    this.fail(`vmwrite 0x${field.toString(16)}, 0x${(high >>> 0).toString(16)}:${(low >>> 0).toString(16)}`, result);
   }
 
   setBits(field: number, bits: number): void {
-    this.vmwrite(field, this.vmread32(field) | bits);
+    const old = this.vmread32(field);
+    const value = (old | bits) >>> 0;
+    if (value !== old) this.vmwriteHalves(field, value, 0);
   }
 
   clearBits(field: number, bits: number): void {
-    this.vmwrite(field, this.vmread32(field) & ~bits);
+    const old = this.vmread32(field);
+    const value = (old & ~bits) >>> 0;
+    if (value !== old) this.vmwriteHalves(field, value, 0);
   }
 
   vmclear(vmcs: bigint): void {

@@ -160,6 +160,60 @@ describe("events", () => {
   });
 });
 
+// @sdm 3A "Task Switching"; the bare processor's are tested in test/system/tasks.test.ts
+describe("a task switch exits and is carried out", () => {
+  const OLD_TSS = 0x3000;
+  const NEW_TSS = 0x2_0000;
+  const NEW_SELECTOR = 0x48;
+  const NEW_CODE = 0x2_1000;
+
+  function tasks(code: readonly number[], kernel = "6.19"): Guest {
+    const made = guest(code, { kernel, regs: { rax: 1n, rcx: 0n } });
+    const s = made.vcpu.getSregs();
+    made.vcpu.setSregs({ ...s, gdt: { ...s.gdt, limit: NEW_SELECTOR + 7 } });
+    // available 32-bit TSS, limit 67h
+    made.write(Number(s.gdt.base) + NEW_SELECTOR, [
+      0x67,
+      0,
+      NEW_TSS & 0xff,
+      (NEW_TSS >> 8) & 0xff,
+      NEW_TSS >> 16,
+      0x89,
+      0,
+      0,
+    ]);
+    const tss = new DataView(new ArrayBuffer(0x68));
+    tss.setUint32(0x20, NEW_CODE, true);
+    tss.setUint32(0x24, 2, true);
+    tss.setUint32(0x28, 0x1234_5678, true); // EAX
+    tss.setUint32(0x38, 0x2_8000, true); // ESP
+    for (const at of [0x48, 0x50, 0x54, 0x58, 0x5c]) tss.setUint32(at, 0x10, true);
+    tss.setUint32(0x4c, 0x08, true); // CS
+    made.write(NEW_TSS, [...new Uint8Array(tss.buffer)]);
+    made.write(NEW_CODE, [0x40, 0xf4]); // INC EAX; HLT
+    return made;
+  }
+
+  test.each(["5.0", "6.19"])("JMP to a task-state segment, Linux %s", (kernel) => {
+    const made = tasks([0xea, 0, 0, 0, 0, NEW_SELECTOR, 0], kernel);
+    expect(made.vcpu.run()).toEqual({ reason: "hlt" });
+    expect(made.vcpu.getRegs()).toMatchObject({ rax: 0x1234_5679n, rip: BigInt(NEW_CODE + 2), rsp: 0x2_8000n });
+    expect(made.vcpu.getSregs().tr).toMatchObject({ selector: NEW_SELECTOR, base: BigInt(NEW_TSS), type: 11 });
+    expect(made.read(OLD_TSS + 0x20, 4).getUint32(0, true)).toBe(CODE + 7);
+    expect(made.kvm.host.ledger.exitsOf(9)).toBeGreaterThan(0);
+  });
+
+  test("a fault through a task gate: NT, the link, and the error's RIP in the old task", () => {
+    const made = tasks([0xf7, 0xf1]); // DIV ECX
+    made.write(0x2000, [0, 0, NEW_SELECTOR, 0, 0, 0x85, 0, 0]);
+    expect(made.vcpu.run()).toEqual({ reason: "hlt" });
+    expect(made.vcpu.getRegs()).toMatchObject({ rax: 0x1234_5679n, rip: BigInt(NEW_CODE + 2) });
+    expect(made.vcpu.getRegs().rflags & 0x4000n).toBe(0x4000n);
+    expect(made.read(NEW_TSS, 4).getUint32(0, true) & 0xffff).toBe(0x38);
+    expect(made.read(OLD_TSS + 0x20, 4).getUint32(0, true)).toBe(CODE);
+  });
+});
+
 describe("ends", () => {
   test("a triple fault is KVM_EXIT_SHUTDOWN", () => {
     const made = guest(UD2);
@@ -170,7 +224,10 @@ describe("ends", () => {
   test("a guest state the processor refuses is KVM_EXIT_FAIL_ENTRY with reason 33", () => {
     const made = guest(HALT);
     made.vcpu.setRegs({ ...made.vcpu.getRegs(), rflags: 0x2_0002n }); // VM with 32-bit segments
-    expect(made.vcpu.run()).toEqual({ reason: "failEntry", hardwareEntryFailureReason: 0x8000_0021n });
+    const exit = made.vcpu.run();
+    expect(exit).toMatchObject({ reason: "failEntry", hardwareEntryFailureReason: 0x8000_0021n, cpu: 0 });
+    if (exit.reason === "failEntry")
+      expect(exit.vmcs).toMatch(/^\*\*\* Guest State \*\*\*$[\s\S]*^GUEST_CS_AR_BYTES = 0x/m);
   });
 
   test("an instruction outside every slot ends in internal error 1 and a queued #UD", () => {
