@@ -4,9 +4,9 @@ import { COMM_BYTES } from "./abi/run";
 import { EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { dropAllBlocks, initBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
-import { dropRegions, initJit, setJit } from "./jit/manage";
+import { dropRegions, initJit, linkRegion, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
-import { initTlb } from "./memory/context";
+import { initTlb, setTlbEntries as resizeTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
 import { initRegions, mapRegion as mapFrames, physToHost, unmapRegion as unmapFrames } from "./memory/physical";
 import { updateWatch } from "./memory/watch";
@@ -38,7 +38,7 @@ export {
   hostVmxoff as vmxoff,
   hostVmxon as vmxon,
 } from "./vmx/host";
-export { allocFrames, answerCpuid as cpuid, getRflags, physToHost, run, setJit, setRflags };
+export { allocFrames, answerCpuid as cpuid, getRflags, linkRegion, physToHost, run, setJit, setRflags };
 
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in
@@ -114,6 +114,11 @@ export function tsc(): u64 {
 /** Bytes at COMM_BYTES. See decodeOnly in decode/decode.ts. */
 export function decodeOnly(bytes: u32, mode: u32): u32 {
   return decodeAt(COMM_BYTES, bytes, mode);
+}
+
+export function setTlbEntries(entries: u32): void {
+  dropRegions();
+  resizeTlb(entries);
 }
 
 /** Decoded code depends on the features too. */

@@ -1,8 +1,11 @@
 export {
   type CodeMode,
   type CpuidResult,
+  compileCore,
   GuestImageError,
   InternalError,
+  type JitOptions,
+  type JitStatistics,
   MemoryMapError,
   type SegmentRegister,
   StateError,

@@ -6,7 +6,7 @@ import { JIT_CODE, JIT_REGION_MAX, JIT_REGIONS, JIT_TARGETS, JIT_TARGETS_END } f
 import { JIT_WHY, MODE, TR_MODE, TR_TAG, TransBit } from "../abi/state";
 import { BK_BYTES, BK_HOST, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
-import { fetchQuiet } from "../memory/access";
+import { fetchSettled } from "../memory/access";
 import { flushCount } from "../memory/context";
 import { lineMask } from "../memory/frames";
 import { entryCount } from "./graph";
@@ -24,13 +24,15 @@ const RG_TARGETS: u32 = 24; // u32
 const RG_PAGES: u32 = 28; // u32
 const RG_TAG: u32 = 32; // u64 context the mapping was checked in
 const RG_FLUSH: u32 = 40; // u32 flushCount at that time
-const RG_OK: u32 = 44; // u32 the check's answer
+const RG_TICKET: u32 = 44; // u32 batch it was made in
 const RG_TRANSLATED: u32 = 144; // u32 TransBit.Paging and Ept it was built for
 const RG_USED: u32 = 148; // u32 batch at its last entry
 const RG_LIST: u32 = 48; // PAGES x 24
 const REGION: u32 = 160;
 /** RG_SLOT of a region whose function is not in the table yet. */
 const UNLINKED: u32 = 0xffffffff;
+/** In jitCompile's answer. */
+const LATER: u32 = 0x80000000;
 
 const QUEUE_MAX: u32 = 32;
 const queue: usize = memory.data(512); // {u64 rip, u32 block, u32 -}
@@ -41,7 +43,6 @@ let nextTarget: u32 = JIT_TARGETS;
 /** Counts compilations: the clock of the cache. */
 let batch: u32 = 0;
 let generation: u32 = 0;
-let off: bool = false;
 
 function region(i: u32): u32 {
   return JIT_REGIONS + i * REGION;
@@ -57,7 +58,6 @@ export function setJit(threshold: u32): void {
 
 export function initJit(): void {
   initRewritten();
-  off = false;
   dropRegions();
 }
 
@@ -72,7 +72,7 @@ export function dropRegions(): void {
 
 /** A block became hot. */
 export function request(block: u32, rip: u64): void {
-  if (off || queued == QUEUE_MAX) return;
+  if (queued == QUEUE_MAX) return;
   if (generation != blockGeneration) dropRegions(); // requests of forgotten blocks go with them
   if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return;
   store<u64>(queue + (queued << 4), rip);
@@ -170,17 +170,21 @@ export function compileQueue(): void {
   }
   queued = 0;
   if (!made) return;
-  const base = jitCompile(JIT_CODE, at - JIT_CODE, made, u32(indices));
-  if (!base) {
-    // nothing can be compiled here: stay in the interpreter
-    off = true;
-    dropRegions();
-    return;
-  }
+  const base = jitCompile(JIT_CODE, at - JIT_CODE, made, u32(indices), batch);
+  if (!base) setJit(0); // nothing can be compiled here: stay in the interpreter
+  if (!base || base & LATER) return;
   for (let i: u32 = 0; i < made; i++) {
     const place = load<u32>(indices + (i << 2));
     store<u32>(region(place), base + place, RG_SLOT);
   }
+}
+
+/** See CoreExports.linkRegion. */
+export function linkRegion(place: u32, ticket: u32, base: u32): u32 {
+  const r = region(place);
+  if (place >= regionCount || load<u32>(r, RG_SLOT) != UNLINKED || load<u32>(r, RG_TICKET) != ticket) return 0;
+  store<u32>(r, base + place, RG_SLOT);
+  return base + place;
 }
 
 /** Records the region that was just emitted and hangs it on the blocks of its entries. */
@@ -189,6 +193,7 @@ function note(index: u32, table: u32): void {
   memory.fill(r, 0, REGION);
   store<u32>(r, UNLINKED, RG_SLOT);
   store<u32>(r, batch, RG_USED);
+  store<u32>(r, batch, RG_TICKET);
   if (index >= regionCount) regionCount = index + 1;
   store<u32>(r, load<u32>(MODE), RG_MODE);
   store<u32>(r, translated(), RG_TRANSLATED);
@@ -209,20 +214,16 @@ function translated(): u32 {
   return load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept);
 }
 
-/** Are the pages still where they were? */
+/** Are the pages still where they were, so that fetching from them changes nothing? */
 function mapped(r: u32): bool {
-  if (load<u64>(r, RG_TAG) == load<u64>(TR_TAG) && load<u32>(r, RG_FLUSH) == flushCount) {
-    return load<u32>(r, RG_OK) != 0;
-  }
-  let ok = true;
+  if (load<u64>(r, RG_TAG) == load<u64>(TR_TAG) && load<u32>(r, RG_FLUSH) == flushCount) return true;
   for (let i: u32 = 0; i < load<u32>(r, RG_PAGES); i++) {
     const p = r + RG_LIST + i * 24;
-    if (fetchQuiet(load<u64>(p) << 12) != load<u32>(p, 8)) ok = false;
+    if (fetchSettled(load<u64>(p) << 12) != load<u32>(p, 8)) return false;
   }
   store<u64>(r, load<u64>(TR_TAG), RG_TAG);
   store<u32>(r, flushCount, RG_FLUSH);
-  store<u32>(r, u32(ok), RG_OK);
-  return ok;
+  return true;
 }
 
 /** Instructions that the last enter() completed. */
@@ -239,6 +240,7 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
     store<u32>(block, 0, BK_REGION);
     return false;
   }
+  if (slot == UNLINKED) return false;
   if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated()) return false;
   const room = min<u64>(allowed, 0x40000000);
   const longest = u64(load<u32>(r, RG_TOTAL));

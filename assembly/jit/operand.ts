@@ -4,6 +4,7 @@
 import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SCALE, R_SEG, R_SRC, RecordFlag } from "../abi/record";
 import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
+import { tlbMask } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
 import { blockRip, constR, direct, get32, getR, place, regionMode, set32, setR, wide } from "./context";
@@ -208,7 +209,7 @@ function translateTop(size: u32, tag: u32): void {
   constR(7);
   op(wide ? I64_SHR_U : I32_SHR_U);
   if (wide) op(I32_WRAP);
-  i32c(0x7fe0);
+  i32c(i32(tlbMask << 5));
   op(I32_AND);
   tee(L_ENTRY);
   mem(I64_LOAD, table() + tag);

@@ -1,8 +1,9 @@
 // The plan of a region: blocks reached from a hot one by direct branches, in up to PAGES pages, and their graph.
-import { JIT_BODY, JIT_BODY_END, TE_ADDEND, TE_EXEC, TLB_ENTRY } from "../abi/layout";
+import { JIT_BODY, JIT_BODY_END } from "../abi/layout";
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { LINEAR_MASK, MODE, TR_TABLE, TR_TAG } from "../abi/state";
+import { LINEAR_MASK, MODE } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
+import { fetchSettled } from "../memory/access";
 import { lineMask } from "../memory/frames";
 import { beginBlock, beginInstruction, beginRegion, ripNext, truncate, wide } from "./context";
 import { emitTo, overflow } from "./emit";
@@ -53,13 +54,6 @@ export let total: u32 = 0; // instructions of all blocks: the longest path witho
 export let firstRip: u64 = 0;
 export let span: u32 = 0;
 
-/** Host address of code that is in the TLB, else 0. */
-function codeAt(rip: u64): u32 {
-  const linear = rip & load<u64>(LINEAR_MASK);
-  const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & 1023) * TLB_ENTRY;
-  return load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG)) ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
-}
-
 /** Notes that the region depends on these bytes. False: too many pages. */
 function cover(rip: u64, host: u32, bytes: u32): bool {
   const page = rip >> 12;
@@ -83,7 +77,7 @@ function reach(rip: u64): u32 {
   const have = findNode(rip);
   if (have != NONE) return have;
   if (nodeCount == NODE_MAX) return NONE;
-  const host = codeAt(rip);
+  const host = fetchSettled(rip & load<u64>(LINEAR_MASK));
   if (!host) return NONE;
   const b = findBlock(host, load<u32>(MODE));
   if (!b) return NONE;

@@ -23,11 +23,12 @@ import {
   WatchBit,
 } from "../abi/state";
 import { aborted, raiseError } from "../state/stop";
+import { tlbMask } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
 import { orPageFlag, pageFlags } from "./frames";
 import { physToHost } from "./physical";
 import { deviceRead, stage, stageRead } from "./staging";
-import { EXECUTE, READ, WRITE, walk, walkPerm, walkPhys } from "./walk";
+import { EXECUTE, READ, WRITE, walk, walkPerm, walkPhys, walkSettled } from "./walk";
 import { noteAccess, pageWatched } from "./watch";
 
 /** Place of a translated byte that is not plain RAM: lastPhys holds its physical address. */
@@ -47,7 +48,7 @@ function nextPart(linear: u64, bytes: u32): u64 {
 }
 
 function tlbEntry(table: u32, linear: u64): u32 {
-  return table + ((u32(linear >> 12) & 1023) << 5);
+  return table + ((u32(linear >> 12) & tlbMask) << 5);
 }
 
 /** Enters what walk() found. A frame with flags gets no write entry; a place that is no RAM gets none at all. */
@@ -307,8 +308,11 @@ export function translateQuiet(linear: u64, access: u32): u64 {
   return walkPhys | (linear & 0xfff);
 }
 
-/** As fetchAt, but without a fault record or accessed bits; 0 when it would fault or there is no RAM. */
-export function fetchQuiet(linear: u64): u32 {
-  if (!walk(linear, EXECUTE, load<u32>(CPL) == 3, false, true)) return 0;
+/** Address of an instruction byte when fetching it would change nothing, accessed bits included; else 0. */
+export function fetchSettled(linear: u64): u32 {
+  const e = tlbEntry(load<u32>(TR_TABLE), linear);
+  if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) return u32(linear) + load<u32>(e, TE_ADDEND);
+  if (u64((i64(linear) << 16) >> 16) != linear) return 0;
+  if (!walkSettled(linear, load<u32>(CPL) == 3)) return 0;
   return physToHost(walkPhys | (linear & 0xfff));
 }

@@ -96,6 +96,17 @@ export function flushTlb(): void {
   selectContext();
 }
 
+/** Entries in use of each table, less 1. Generated code has it as a constant. */
+export let tlbMask: u32 = TLB_ENTRIES - 1;
+
+/** For tests: a TLB of so many entries, a power of two up to TLB_ENTRIES, shows what relies on a hit. */
+export function setTlbEntries(entries: u32): void {
+  tlbMask = entries - 1;
+  clearTlb();
+  lastNumber = 0;
+  selectContext();
+}
+
 /** Empties the TLB for a new processor. */
 export function initTlb(): void {
   clearTlb();

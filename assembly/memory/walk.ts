@@ -230,3 +230,15 @@ export function walk(linear: u64, access: u32, user: bool, implicit: bool, quiet
   if (!(mode & TransBit.Paging)) return translated(linear, access, READ | WRITE | EXECUTE, linear);
   return mode & TransBit.Pae ? walkWide(linear, access, user) : walk32(linear, access, user);
 }
+
+/** A walk for a fetch that would neither fault nor set an accessed bit; it notes the tables it used. False: it would. */
+export function walkSettled(linear: u64, user: bool): bool {
+  if (!walk(linear, EXECUTE, user, false, true)) return false;
+  const mode = load<u32>(TR_MODE);
+  if (mode & TransBit.Paging) {
+    for (let i: u32 = 0; i < levels; i++) {
+      if (!(physRead32(structure(visited(i), linear)) & u32(A))) return false;
+    }
+  }
+  return walk(linear, EXECUTE, user, false, false);
+}

@@ -34,6 +34,7 @@ import { dispatch } from "../execute/dispatch.generated";
 import { insnRip, nextRip } from "../execute/operands";
 import { compileQueue, completed, enter, hotThreshold, request, requests, stepNext } from "../jit/manage";
 import { fetchAt } from "../memory/access";
+import { tlbMask } from "../memory/context";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { boundary, GO_ON, LOOK_AFTER_ONE, settle } from "./boundary";
@@ -136,7 +137,7 @@ function stretch(limit: u64): void {
   do {
     const rip = load<u64>(RIP);
     const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + rip) & load<u64>(LINEAR_MASK);
-    const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & 1023) * TLB_ENTRY;
+    const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & tlbMask) * TLB_ENTRY;
     let host: u32;
     if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) host = u32(linear) + load<u32>(e, TE_ADDEND);
     else {

@@ -1,4 +1,4 @@
-import { setDefaultJit } from "../core/index.ts";
+import { setCoreDefaults } from "../core/index.ts";
 import { type CpuModel, checkImage, genericModel } from "../machine/index.ts";
 import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
 import type { Command } from "./command.ts";
@@ -86,7 +86,7 @@ export const runCommand: Command = {
     const limit = args.strings.get("max-instructions");
     const maxInstructions = limit === undefined ? undefined : parseNumber("--max-instructions", limit);
     const json = args.flags.has("json");
-    if (args.flags.has("no-jit")) setDefaultJit(0);
+    if (args.flags.has("no-jit")) setCoreDefaults({ jit: { threshold: 0 } });
     const guestConsole = json ? new ConsoleWriter() : new ConsoleWriter(process.stdout);
     const trace = args.flags.has("trace") ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
 

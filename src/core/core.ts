@@ -35,6 +35,7 @@ import {
 import { type CallbackOwner, type CoreHandlers, wrapCallbacks } from "./callbacks.ts";
 import { InternalError, MemoryMapError, StateError } from "./errors.ts";
 import type { CoreExports } from "./exports.ts";
+import type { JitOptions, Linker } from "./jit.ts";
 import { instantiateCore } from "./wasm.ts";
 
 const PAGE = 4096;
@@ -72,20 +73,28 @@ interface Extent {
   readonly pages: number;
 }
 
+/** What processors made from now on start with. For tests and the command line. */
+export interface CoreDefaults {
+  readonly jit?: JitOptions;
+  /** Entries of the TLB, a power of two up to 1024. */
+  readonly tlbEntries?: number;
+}
+
+let defaults: CoreDefaults = {};
+
+export function setCoreDefaults(value: CoreDefaults): void {
+  defaults = value;
+}
+
 /**
  * One processor in Wasm with typed access to its state block. It gives no policy: Machine and Kvm build on it.
  * `u8`, `u32` and `u64` are views of the whole Wasm memory and are remade when it grows: never hold them across
  * `allocFrames` or `mapRam`.
  */
-let defaultJit: number | undefined;
-
-/** Threshold of processors made from now on, in runs of a block; 0: interpreter only, undefined: the core's own. For tests. */
-export function setDefaultJit(threshold: number | undefined): void {
-  defaultJit = threshold;
-}
-
 export class Core implements CallbackOwner {
   readonly exports: CoreExports;
+  /** Generated code. */
+  readonly linker: Linker;
   readonly handlers: CoreHandlers = {};
   u8!: Uint8Array;
   u32!: Uint32Array;
@@ -96,10 +105,13 @@ export class Core implements CallbackOwner {
 
   /** @param maxFrames how many 4 KiB frames the memory map may ever hold; 13 bytes of metadata are reserved for each */
   constructor(maxFrames: number) {
-    this.exports = instantiateCore(wrapCallbacks(this));
+    const { exports, linker } = instantiateCore(wrapCallbacks(this));
+    this.exports = exports;
+    this.linker = linker;
     const failed = this.exports.init(maxFrames);
     this.#refreshViews();
-    if (defaultJit !== undefined) this.exports.setJit(defaultJit);
+    if (defaults.jit) linker.configure(defaults.jit);
+    if (defaults.tlbEntries !== undefined) exports.setTlbEntries(defaults.tlbEntries);
     if (failed !== 0) {
       const bytes = maxFrames * PAGE;
       throw new MemoryMapError(
@@ -423,6 +435,7 @@ export class Core implements CallbackOwner {
    */
   run(maxInstructions: bigint, work: bigint): RunCode {
     this.assertNotRunning("run()");
+    this.linker.settle();
     this.#running = true;
     try {
       return this.#check(this.exports.run(maxInstructions, work));

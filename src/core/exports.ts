@@ -47,8 +47,13 @@ export interface CoreExports {
   tsc(): bigint;
   /** Decodes up to 15 bytes at COMM_BYTES; mode: ModeBit. 7:0 length, 8 raises #UD, 9 over 15 bytes; 0: bytes are missing. */
   decodeOnly(bytes: number, mode: number): number;
+  /** A region's function is ready: its place in the table when it goes there, 0 when the region is gone. */
+  linkRegion(place: number, ticket: number, base: number): number;
   /** Code is generated for blocks that ran `threshold` times; 0: never. */
   setJit(threshold: number): void;
+
+  /** The TLB has this many entries a table, a power of two up to 1024. Results are the same: for tests. */
+  setTlbEntries(entries: number): void;
 
   // --- VMX for the host (VmxResult) ---
   /** Puts the processor in 64-bit root operation: 0x3A locked, CR0/CR4/EFER legal, VMXON done with the region at `vmxon`. */

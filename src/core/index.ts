@@ -3,4 +3,5 @@ export * from "./check.ts";
 export * from "./core.ts";
 export * from "./errors.ts";
 export type * from "./exports.ts";
-export { instantiateCore, loadCore } from "./wasm.ts";
+export { forgetWarning, type JitOptions, type JitStatistics } from "./jit.ts";
+export { compileCore, loadCore } from "./wasm.ts";

@@ -1,9 +1,33 @@
 // Links generated code: function bodies that the core wrote into its memory become a module whose functions go into the
-// core's table (execution.md, hot tier).
+// core's table. By default at once; in the background where that is asked for, or where an engine refuses to compile
+// on the calling thread.
 import type { CoreExports } from "./exports.ts";
 
 /** Regions that exist at a time (JIT_REGION_MAX). */
 const SLOTS = 1024;
+/** jitCompile's answer when the module comes later. */
+const LATER = 0x8000_0000;
+
+export interface JitOptions {
+  /** A block is hot after this many runs; 0: no code is generated. Default 500. */
+  readonly threshold?: number;
+  /**
+   * Compile in the background, so that no call of run() waits for it; a module is in use from the first run() after it
+   * is ready, which needs a turn of the event loop. Default false.
+   */
+  readonly async?: boolean;
+  /** Compiles a module in the background. Default WebAssembly.compile. */
+  readonly compile?: (bytes: Uint8Array<ArrayBuffer>) => Promise<WebAssembly.Module>;
+}
+
+export interface JitStatistics {
+  readonly modules: number;
+  readonly functions: number;
+  /** Size of the modules. */
+  readonly bytes: number;
+  /** Time the calling thread spent in compiling and linking. */
+  readonly milliseconds: number;
+}
 
 const unsigned = (value: number): number[] => {
   const out: number[] = [];
@@ -41,26 +65,105 @@ function moduleOf(count: number, bodies: Uint8Array): Uint8Array<ArrayBuffer> {
 
 let warned = false;
 
-/** The jitCompile import. Where modules cannot be compiled (no wasm-unsafe-eval) it says so once and answers 0. */
-export function linkGenerated(core: () => CoreExports | undefined) {
-  let base = 0;
-  return (code: number, bytes: number, count: number, places: number): number => {
-    const exports = core();
-    if (!exports) return 0;
-    const { memory, table } = exports;
-    if (base === 0) base = table.grow(SLOTS);
-    try {
-      const module = new WebAssembly.Module(moduleOf(count, new Uint8Array(memory.buffer, code, bytes)));
-      const instance = new WebAssembly.Instance(module, { m: { m: memory } });
-      const place = new Uint32Array(memory.buffer, places, count);
-      for (let i = 0; i < count; i++) table.set(base + place[i]!, instance.exports[i]);
-      return base;
-    } catch (error) {
-      if (!warned) {
-        warned = true;
-        console.warn(`wasm-vmx: generated code cannot be compiled here, the interpreter goes on alone (${error})`);
+/** Generated code of one processor. */
+export class Linker {
+  #core: CoreExports | undefined;
+  #base = 0;
+  #async = false;
+  #compile: NonNullable<JitOptions["compile"]> = (bytes) => WebAssembly.compile(bytes);
+  #arrived: (() => void)[] = [];
+  #statistics = { modules: 0, functions: 0, bytes: 0, milliseconds: 0 };
+
+  get statistics(): JitStatistics {
+    return { ...this.#statistics };
+  }
+
+  attach(core: CoreExports): void {
+    this.#core = core;
+  }
+
+  configure(options: JitOptions): void {
+    if (options.async !== undefined) this.#async = options.async;
+    if (options.compile !== undefined) this.#compile = options.compile;
+    if (options.threshold !== undefined) this.#core?.setJit(options.threshold);
+  }
+
+  /** Puts the modules that are ready into use. Call it only while the processor stands still. */
+  settle(): void {
+    if (this.#arrived.length === 0) return;
+    const arrived = this.#arrived;
+    this.#arrived = [];
+    for (const link of arrived) link();
+  }
+
+  /** The import of the core: see assembly/imports.ts. */
+  readonly jitCompile = (code: number, bytes: number, count: number, places: number, ticket: number): number => {
+    const core = this.#core;
+    if (!core) return 0;
+    const { memory, table } = core;
+    const start = performance.now();
+    if (this.#base === 0) this.#base = table.grow(SLOTS);
+    const base = this.#base;
+    const generated = moduleOf(count, new Uint8Array(memory.buffer, code, bytes));
+    const place = new Uint32Array(memory.buffer, places, count);
+    const imports = { m: { m: memory } };
+    const done = () => {
+      this.#statistics.modules++;
+      this.#statistics.functions += count;
+      this.#statistics.bytes += generated.length;
+      this.#statistics.milliseconds += performance.now() - start;
+    };
+    if (!this.#async) {
+      try {
+        const { exports } = new WebAssembly.Instance(new WebAssembly.Module(generated), imports);
+        for (let i = 0; i < count; i++) table.set(base + place[i]!, exports[i]);
+        done();
+        return base;
+      } catch (error) {
+        // engines bound what they compile or instantiate on a page's main thread
+        if ((error as Error | undefined)?.name !== "RangeError") {
+          this.#refused(error, generated);
+          return 0;
+        }
+        this.#async = true;
       }
-      return 0;
     }
+    const wanted = Array.from(place);
+    const link = ({ exports }: WebAssembly.Instance) => {
+      const arrival = performance.now();
+      for (const [i, where] of wanted.entries()) {
+        // 0: the region was dropped meanwhile
+        const slot = core.linkRegion(where, ticket, base);
+        if (slot !== 0) table.set(slot, exports[i]);
+      }
+      this.#statistics.milliseconds += performance.now() - arrival;
+    };
+    Promise.resolve(generated)
+      .then((module) => this.#compile(module))
+      .then((module) => WebAssembly.instantiate(module, imports))
+      .then(
+        (instance) => this.#arrived.push(() => link(instance)),
+        (error: unknown) =>
+          this.#arrived.push(() => {
+            this.#refused(error, generated);
+            core.setJit(0);
+          }),
+      );
+    done();
+    return (base | LATER) >>> 0;
   };
+
+  #refused(error: unknown, generated: Uint8Array<ArrayBuffer>): void {
+    if (warned) return;
+    warned = true;
+    const fault = WebAssembly.validate(generated) ? "" : "; the module is malformed, please report it";
+    console.warn(
+      `wasm-vmx: generated code cannot be compiled here, the interpreter goes on alone, more slowly (${error})${fault}`,
+    );
+  }
+}
+
+/** Lets the warning come again. For tests. */
+export function forgetWarning(): void {
+  warned = false;
 }

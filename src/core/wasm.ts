@@ -1,8 +1,8 @@
-// The only file that knows the AssemblyScript loader.
-import { instantiateSync } from "@assemblyscript/loader";
+// The only file that compiles and instantiates the processor.
 import { coreBase64 } from "./coreBytes.generated.ts";
+import { WasmVmxError } from "./errors.ts";
 import type { CoreExports, CoreImports } from "./exports.ts";
-import { linkGenerated } from "./jit.ts";
+import { Linker } from "./jit.ts";
 
 let compiled: WebAssembly.Module | undefined;
 
@@ -15,16 +15,32 @@ function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
 
 /** The compiled core: once a process, shared by all instances. */
 export function loadCore(): WebAssembly.Module {
-  compiled ??= new WebAssembly.Module(decodeBase64(coreBase64));
+  try {
+    compiled ??= new WebAssembly.Module(decodeBase64(coreBase64));
+  } catch (error) {
+    const advice =
+      error instanceof RangeError
+        ? "this thread compiles small modules only: await compileCore() first, or use a Worker"
+        : "a page's Content-Security-Policy must allow 'wasm-unsafe-eval' in script-src";
+    throw new WasmVmxError(`WebAssembly refuses the processor: ${advice} (${error})`, { cause: error });
+  }
   return compiled;
 }
 
+/**
+ * Compiles the processor ahead, without holding the calling thread. Machines made afterwards start at once; not needed
+ * elsewhere than on threads where engines compile only small modules synchronously.
+ */
+export async function compileCore(): Promise<void> {
+  compiled ??= await WebAssembly.compile(decodeBase64(coreBase64));
+}
+
 /** A new processor with a memory of its own. */
-export function instantiateCore(imports: CoreImports): CoreExports {
+export function instantiateCore(imports: CoreImports): { exports: CoreExports; linker: Linker } {
+  const linker = new Linker();
   // asc names the import module after the file that declares the functions
-  let core: CoreExports | undefined;
-  const jitCompile = linkGenerated(() => core);
-  const { exports } = instantiateSync(loadCore(), { imports: { ...imports, jitCompile } });
-  core = exports as unknown as CoreExports;
-  return core;
+  const instance = new WebAssembly.Instance(loadCore(), { imports: { ...imports, jitCompile: linker.jitCompile } });
+  const exports = instance.exports as unknown as CoreExports;
+  linker.attach(exports);
+  return { exports, linker };
 }

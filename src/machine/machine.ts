@@ -10,6 +10,8 @@ import {
   checkU32,
   checkU64,
   InternalError,
+  type JitOptions,
+  type JitStatistics,
   MemoryMapError,
   StateError,
 } from "../core/index.ts";
@@ -37,9 +39,9 @@ export interface MachineOptions {
   readonly cpu?: CpuModel;
   /**
    * Generated code for hot blocks. Results are the same without it. false: interpreter only; a number: after how many runs
-   * a block is hot. Default true. Where WebAssembly modules cannot be compiled the interpreter goes on alone.
+   * a block is hot; or more options. Default true. Where WebAssembly modules cannot be compiled the interpreter goes on alone.
    */
-  readonly jit?: boolean | number;
+  readonly jit?: boolean | number | JitOptions;
 }
 
 export interface RunOptions {
@@ -110,8 +112,12 @@ export class Machine {
     }
     this.#core = new Core((memory + extra) / PAGE);
     const { jit } = options;
-    if (typeof jit === "number") checkInteger("jit", jit, 0, 2 ** 31 - 1);
-    if (jit !== undefined && jit !== true) this.#core.exports.setJit(Number(jit));
+    if (typeof jit === "object") {
+      if (jit.threshold !== undefined) checkInteger("jit.threshold", jit.threshold, 0, 2 ** 31 - 1);
+      this.#core.linker.configure(jit);
+    } else if (jit !== undefined && jit !== true) {
+      this.#core.linker.configure({ threshold: checkInteger("jit", Number(jit), 0, 2 ** 31 - 1) });
+    }
     this.#map = new MemoryMap(this.#core);
     this.#hooks = new Hooks(this.#core);
     this.registers = new Registers(this.#core);
@@ -184,6 +190,11 @@ export class Machine {
   /** Instructions completed and events delivered since the machine was made. */
   get instructionCount(): bigint {
     return this.#core.count;
+  }
+
+  /** What generated code has cost so far. */
+  get jitStatistics(): JitStatistics {
+    return this.#core.linker.statistics;
   }
 
   get tsc(): bigint {

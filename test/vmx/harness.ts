@@ -57,7 +57,7 @@ export class Vmx {
       rdmsrHook: () => 0,
       wrmsrHook: () => 0,
     };
-    this.core = instantiateCore(imports);
+    this.core = instantiateCore(imports).exports;
     this.core.init(FRAMES);
     this.base = this.core.allocFrames(FRAMES);
     this.core.mapRegion(0n, FRAMES, this.base, layout.RegionFlag.Ram);
