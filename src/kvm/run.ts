@@ -34,6 +34,11 @@ export interface RunBounds {
   /** Work between two yields of the generator form. The guest does not notice them. */
   readonly slice?: bigint;
   /**
+   * COUNT of the processor at which the generator form yields next, exactly and without an exit; asked anew after each
+   * yield. For debuggers: the guest does not notice.
+   */
+  readonly pauseAt?: () => bigint;
+  /**
    * A timer interrupt takes the guest out after every so many of its instructions, and the generator form yields
    * there, out of the guest, so that the caller may switch the host CPU to another thread and back.
    */
@@ -50,6 +55,7 @@ interface Limits {
   /** Count of the core at which the next timer interrupt comes. */
   preemptAt: bigint;
   readonly preemptEvery: bigint;
+  readonly pauseAt: () => bigint;
   /** What the core completed for others while this run waited. */
   foreign: bigint;
   foreignWork: bigint;
@@ -77,7 +83,8 @@ function workDone(vcpu: VcpuVmx, limits: Limits): bigint {
 
 function sliceUsed(vcpu: VcpuVmx, limits: Limits): boolean {
   const done = workDone(vcpu, limits);
-  return done >= limits.nextYield && done < limits.work;
+  const due = done >= limits.nextYield || vcpu.host.core.count >= limits.pauseAt();
+  return due && done < limits.work;
 }
 
 /** The end of a slice. A caller that ends the generator there finds the processor out of the guest. */
@@ -153,12 +160,13 @@ function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
   const { core } = vcpu.host;
   for (;;) {
     const instructions = (limits.count < limits.preemptAt ? limits.count : limits.preemptAt) - core.count;
+    const toPause = limits.pauseAt() - core.count;
     const done = workDone(vcpu, limits);
     const end = limits.work < limits.nextYield ? limits.work : limits.nextYield;
     const work = end - done;
     const stop = instructions <= 0n || done >= limits.work;
     if (stop) core.exports.raiseInterrupt(LOCAL_TIMER_VECTOR);
-    const code = stop ? core.run(0n, 1n) : core.run(instructions, work);
+    const code = stop ? core.run(0n, 1n) : core.run(toPause < instructions ? toPause : instructions, work);
     if (stop && code === RunCode.VmExit) core.exports.raiseInterrupt(-1);
     if (code === RunCode.VmExit) return true;
     if (code === RunCode.Unimplemented) return unimplemented(vcpu);
@@ -169,7 +177,7 @@ function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
       return true;
     }
     if (stop) return forceExit(vcpu);
-    if (code === RunCode.Slice && sliceUsed(vcpu, limits)) return false;
+    if (sliceUsed(vcpu, limits)) return false;
   }
 }
 
@@ -341,6 +349,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
       count: before + (bounds.maxInstructions ?? UNBOUNDED),
       preemptAt: before + preemptEvery - (vcpu.instructions % preemptEvery),
       preemptEvery,
+      pauseAt: bounds.pauseAt ?? (() => UNBOUNDED),
       foreign: 0n,
       foreignWork: 0n,
       work: start + (bounds.work ?? UNBOUNDED),

@@ -47,6 +47,8 @@ export interface VmmOptions extends KvmOptions {
   readonly inUserSpace?: () => void;
   /** runSteps yields there too, so that a caller who counts steps misses none. */
   readonly yieldInUserSpace?: boolean;
+  /** COUNT of the processor at which runSteps yields next, exactly; see RunBounds. */
+  readonly pauseAt?: () => bigint;
 }
 
 /** A VMM of one vCPU with RAM at 0, a debug console, a serial port and the exit port: what a KVM user writes. */
@@ -94,7 +96,7 @@ export class Vmm {
     const { vmx } = this.vcpu;
     const start = vmx.instructions;
     const startWork = vmx.work;
-    const { preemptEvery = 0, ioctlsPerExit = 0, inUserSpace } = this.#options;
+    const { preemptEvery = 0, ioctlsPerExit = 0, inUserSpace, pauseAt } = this.#options;
     let slice = firstSlice;
     for (;;) {
       const left = this.#limit - (vmx.instructions - start);
@@ -103,6 +105,7 @@ export class Vmm {
         maxInstructions: left,
         ...(work === undefined ? {} : { work }),
         ...(slice === undefined ? {} : { slice }),
+        ...(pauseAt === undefined ? {} : { pauseAt }),
         ...(preemptEvery === 0 ? {} : { preemptEvery: BigInt(preemptEvery) }),
       });
       let step = steps.next();

@@ -276,6 +276,24 @@ describe("runs in slices", () => {
     expect(steps.next(0n)).toEqual({ done: true, value: { reason: "intr" } });
   });
 
+  test("pause at an exact count, in the guest and without an exit", () => {
+    const { vcpu, kvm } = guest(loop);
+    const { core, ledger } = kvm.host;
+    const start = core.count;
+    let pauseAt = start + 1n;
+    const steps = vcpu.runSteps({ pauseAt: () => pauseAt });
+    const counts: bigint[] = [];
+    for (let i = 0; i < 5; i++) {
+      expect(steps.next().done).toBe(false);
+      counts.push(core.count - start);
+      pauseAt += 3n;
+    }
+    expect(counts).toEqual([1n, 4n, 7n, 10n, 13n]);
+    expect([ledger.counts.signal_exits, ledger.counts.irq_exits]).toEqual([0, 0]);
+    steps.return({ reason: "intr" });
+    expect(vcpu.getRegs().rax).toBe(7n);
+  });
+
   test("can be abandoned: the vCPU is out of the guest and put", () => {
     const { vcpu, kvm } = guest(loop, { policy: "clear-host", hostOptions: { hostValue: 1 } });
     const steps = vcpu.runSteps({ slice: 100n });
