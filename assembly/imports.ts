@@ -15,6 +15,26 @@ export declare function rdmsrHook(index: u32): u32;
 /** 0: not overridden; 1: the callback took the write; 2: raise #GP(0). */
 export declare function wrmsrHook(index: u32, value: u64): u32;
 /**
+ * Before the instruction at a linear address that a code trap stands at; kinds: TrapKind.CodeHook, BlockHook.
+ * 0: run what RIP now points at, 1: stop with RunCode.Stopped.
+ */
+export declare function codeHook(linear: u64, kinds: u32): u32;
+/**
+ * kind TrapKind.ReadHook: before a read, 1: COMM_DATA holds what is read instead. TrapKind.WriteHook: before memory changes,
+ * COMM_DATA holds what is written, 1: replaced there, 2: memory stays as it is. size at most 64.
+ */
+export declare function memoryHook(kind: u32, linear: u64, physical: u64, size: u32): u32;
+/** Before an exception or interrupt (EV_*) is intercepted or delivered. 1: it is not; the callback has dealt with it. */
+export declare function eventHook(type: u32, vector: u32): u32;
+/** VMCALL outside VMX non-root operation, before its checks. 1: the callback has carried it out. */
+export declare function vmcallHook(): u32;
+/** 1: the value is in COMM_VALUE. */
+export declare function rdtscHook(): u32;
+/** Before a VM exit (XR_*) is taken. 1: it is not; the callback has dealt with it. */
+export declare function vmExitHook(reason: u32): u32;
+/** Before VMLAUNCH (1) or VMRESUME (0) of guest code that may execute it. 1: the callback has carried it out. */
+export declare function vmEntryHook(launch: u32): u32;
+/**
  * Compiles `count` function bodies of `bytes` bytes at `code`, each with its size before it and of type (i32, i32) -> i32,
  * and puts function i into the table at slot base + the u32 at places + 4 * i. The base, 0: generated code is not possible here.
  * Bit 31 set: not in the table yet, linkRegion(place, ticket, base) will ask for each.

@@ -1,7 +1,7 @@
 // Every export of the Wasm module; src/core/exports.ts describes them.
 
 import { COMM_BYTES } from "./abi/run";
-import { EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
+import { CPL, EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { dropAllBlocks, initBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
 import { dropRegions, initJit, linkRegion, setJit } from "./jit/manage";
@@ -23,6 +23,7 @@ import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
 export { coverage } from "./execute/coverage";
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
+export { passBreakpoint, trapsChanged } from "./run/traps";
 export {
   hostInit,
   hostInvept as invept,
@@ -102,9 +103,10 @@ export function wrmsr(index: u32, value: u64): u32 {
   return writeMsr(index, value, 0) ? 0 : 1;
 }
 
-/** access: 0 read, 1 write, 2 fetch. */
+/** access: 1:0 0 read, 1 write, 2 fetch; 3:2 0 at the present privilege, 1 supervisor, 2 user. */
 export function translate(linear: u64, access: u32): u64 {
-  return translateQuiet(linear, 1 << (access & 3));
+  const user = access >> 2 ? access >> 2 == 2 : load<u32>(CPL) == 3;
+  return translateQuiet(linear, 1 << (access & 3), user);
 }
 
 export function tsc(): u64 {

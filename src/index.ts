@@ -9,6 +9,7 @@ export {
   MemoryMapError,
   type SegmentRegister,
   StateError,
+  TranslationError,
   UnimplementedError,
   WasmVmxError,
 } from "./core/index.ts";

@@ -42,6 +42,31 @@ export const CE_EDX = 24;
 export const CPUID_HAS_SUBLEAF = 1;
 
 export const CONTEXTS = 0x22000; // address-space contexts of the TLB
+
+// addresses the host asked to be told of: sorted lists of disjoint ranges (memory/traps.ts)
+export const TRAPS = 0x24000;
+export const TRAP_LIST_BYTES = 0x3000;
+export const TRAP_RANGE = 24; // u64 first, u64 last, u32 TrapKind bits, u32 unused
+export const TRAP_MAX = 512; // ranges a list
+export const enum TrapList {
+  LinearCode = 0,
+  PhysicalCode = 1,
+  LinearData = 2,
+  PhysicalData = 3,
+}
+export const enum TrapKind {
+  Break = 1, // stop before the instruction
+  CodeHook = 2, // call out before the instruction
+  BlockHook = 4, // call out before the first instruction of a block
+  DenyFetch = 8, // stop before the instruction: its bytes must not be executed
+  WatchRead = 16, // stop after an instruction that read
+  WatchWrite = 32,
+  ReadHook = 64, // call out before a read
+  WriteHook = 128, // call out before memory changes
+  DenyRead = 256, // stop before an instruction that would read
+  DenyWrite = 512,
+}
+
 export const TLB = 0x30000; // two tables (supervisor, user) of TLB_ENTRIES
 export const TLB_ENTRIES = 1024;
 export const TLB_ENTRY = 32;
@@ -84,7 +109,7 @@ export const enum PageFlag {
   ReadOnly = 2,
   Code = 4,
   PageTable = 8,
-  Watched = 16,
+  Traps = 16, // blocks of this frame end before every offset that a code trap may stand at
   DirtyLog = 32,
   WriteCached = 64, // some write TLB entry may exist; not a restriction
   Vmcs = 128, // a VMCS region whose checks are cached

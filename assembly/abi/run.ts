@@ -11,6 +11,9 @@ export const enum RunCode {
   VmxAbort = 8, // VMX_ABORT holds the code
   EntryFailed = 9, // only vmlaunch/vmresume: VM-entry failure after host state was loaded (reason bit 31)
   Stopped = 10, // a callback asked to stop
+  Breakpoint = 11, // before the instruction at RIP
+  Watchpoint = 12, // after the instruction whose accesses COMM_WATCH holds
+  Denied = 13, // before an instruction that must not have the access in COMM_DENIED
 }
 
 /** Results of the VMX instructions as exports (SDM "Conventions"). */
@@ -28,3 +31,16 @@ export const COMM_BYTES = 0x2020; // up to 15 instruction bytes
 export const COMM_BYTES_LEN = 0x2030; // u32
 export const COMM_RIP = 0x2038; // u64
 export const COMM_TEXT = 0x2040; // u32 number of an internal error
+
+export const COMM_DENIED = 0x2050; // u64 linear, u64 physical, u32 size, u32 TrapKind: the access of RunCode.Denied
+export const COMM_DATA = 0x2080; // up to 64 bytes that a memory callback reads or replaces
+export const COMM_WATCH_COUNT = 0x20f8; // u32 accesses in COMM_WATCH
+export const COMM_WATCH = 0x2100; // accesses of the instruction that met watchpoints, oldest first
+export const WATCH_MAX = 16;
+export const WATCH_ENTRY = 96;
+export const WA_LINEAR = 0; // u64
+export const WA_PHYSICAL = 8; // u64
+export const WA_SIZE = 16; // u32 bytes, at most 64
+export const WA_KIND = 20; // u32 TrapKind.WatchRead or WatchWrite
+export const WA_IS_RAM = 24; // u32 1: WA_DATA holds the contents before the access
+export const WA_DATA = 32;

@@ -233,4 +233,9 @@ export const enum HookBit {
   Wrmsr = 4,
   PortIn = 8,
   PortOut = 16,
+  Event = 32,
+  Vmcall = 64,
+  Rdtsc = 128,
+  VmExit = 256,
+  VmEntry = 512,
 }

@@ -9,6 +9,7 @@ import { R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { ModeBit } from "../abi/state";
 import { closeBlock, decode } from "../decode/decode";
 import { clearPageFlag, codeHead, codeLines, lineMask, noteCode } from "../memory/frames";
+import { codeTraps, trapAt } from "../memory/traps";
 
 export const BK_HOST: usize = 0;
 const BK_MODE: usize = 4;
@@ -52,9 +53,10 @@ export function findBlock(host: u32, mode: u32): u32 {
   return 0;
 }
 
-/** Decodes a block; 0: its first instruction crosses the page. */
+/** Decodes a block; 0: its first instruction crosses the page, or may have a trap. */
 export function buildBlock(host: u32, mode: u32): u32 {
   if (top + BLOCK_ROOM > <u32>BLOCK_POOL_END) dropAllBlocks();
+  if (codeTraps && trapAt(host)) return 0;
   const key = mode & MODE_KEY;
   const b = top;
   const pageEnd = (host & ~0xfff) + 4096;
@@ -62,8 +64,9 @@ export function buildBlock(host: u32, mode: u32): u32 {
   let offset: u32 = 0;
   let count: u32 = 0;
   for (;;) {
+    const here = host + offset;
     const length =
-      host + offset < pageEnd ? decode(host + offset, pageEnd - host - offset, rec, mode, offset, count) : 0;
+      here < pageEnd && !(codeTraps && trapAt(here)) ? decode(here, pageEnd - here, rec, mode, offset, count) : 0;
     if (length == 0) {
       if (count == 0) return 0;
       closeBlock(rec, offset, count);

@@ -56,6 +56,7 @@ import {
 import { effectiveAddress, segmentOf } from "./operands";
 import { gp0, gpr, pair, regField, requireCpl0, setPair } from "./privilege";
 import { addressPlus, setDstSized, truncate } from "./sized";
+import { hookedTsc } from "./system";
 
 /** @sdm 2B "RDTSCP-Read Time-Stamp Counter and Processor ID" */
 export function rdtscp(rec: usize): void {
@@ -72,6 +73,8 @@ export function rdtscp(rec: usize): void {
     if (exitRdtsc(REASON_RDTSCP, rec)) return;
     value = guestTsc(value);
   }
+  value = hookedTsc(rec, value);
+  if (aborted()) return;
   setPair(RDX, RAX, value);
   store<u64>(RCX, <u64>load<u32>(MSR_TSC_AUX));
 }

@@ -6,8 +6,8 @@ import { R_INDEX } from "../abi/record";
 import { COMM_CPUID, COMM_VALUE } from "../abi/run";
 import { ACTIVITY, CPL, CR4, EFLAGS_REST, EXTRA, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit } from "../abi/state";
 import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, FLAG_VIP, Msr, VEC_GP } from "../abi/x86";
-import { cpuidHook, rdmsrHook, wrmsrHook } from "../imports";
-import { raiseError, stop } from "../state/stop";
+import { cpuidHook, rdmsrHook, rdtscHook, wrmsrHook } from "../imports";
+import { aborted, raiseError, stop } from "../state/stop";
 import { answerCpuid } from "../system/cpuid";
 import { protectionEnabled } from "../system/mode";
 import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
@@ -100,7 +100,16 @@ export function rdtsc(rec: usize): void {
   } else {
     value = readTsc(load<u8>(rec, R_INDEX));
   }
-  setPair(RDX, RAX, value);
+  value = hookedTsc(rec, value);
+  if (!aborted()) setPair(RDX, RAX, value);
+}
+
+/** What a callback says instead of the time-stamp counter's value. Test aborted() after it. */
+export function hookedTsc(rec: usize, value: u64): u64 {
+  if (!(load<u32>(HOOKS) & HookBit.Rdtsc)) return value;
+  enterHook(rec);
+  const answered = rdtscHook();
+  return leaveHook(rec) && answered ? load<u64>(COMM_VALUE) : value;
 }
 
 /** The model has no performance counters: every index is #GP(0). @sdm 2B "RDPMC-Read Performance-Monitoring Counters" */

@@ -17,8 +17,9 @@ import {
 } from "../abi/exits";
 import { R_INDEX } from "../abi/record";
 import { COMM_VALUE, VmxResult } from "../abi/run";
-import { CPL, GPR, XR_INFO } from "../abi/state";
+import { CPL, GPR, HOOKS, HookBit, XR_INFO } from "../abi/state";
 import { VEC_UD } from "../abi/x86";
+import { vmcallHook, vmEntryHook } from "../imports";
 import { readMem } from "../memory/access";
 import { aborted, raise } from "../state/stop";
 import { code64 } from "../system/mode";
@@ -29,7 +30,7 @@ import { exitInstruction, nonRoot } from "../vmx/intercept";
 import { vmFail, vmFailInvalid } from "../vmx/result";
 import { hasVmcs } from "../vmx/vmcs";
 import { effectiveAddress, isMem, probeMemory, readMemory, segmentOf } from "./operands";
-import { gp0, gpr, regField, rmField } from "./privilege";
+import { enterHook, gp0, gpr, leaveHook, regField, rmField } from "./privilege";
 
 /** #UD, exit or #GP(0) of an instruction without operands. True: it runs in root operation at CPL 0. */
 function bare(rec: usize, reason: u32): bool {
@@ -51,15 +52,25 @@ function withOperand(rec: usize, reason: u32, illegal: bool, info: u32): bool {
   return false;
 }
 
+/** Asks the host first; what: 2 VMCALL, 1 VMLAUNCH, 0 VMRESUME. True: it has carried the instruction out, or stopped it. */
+function hooked(rec: usize, what: u32): bool {
+  enterHook(rec);
+  const done = what == 2 ? vmcallHook() : vmEntryHook(what);
+  return !leaveHook(rec) || done != 0;
+}
+
 /** In non-root operation from any mode and CPL; #UD outside VMX operation. There is no dual-monitor treatment. */
 export function vmcall(rec: usize): void {
   if (nonRoot()) exitInstruction(REASON_VMCALL, 0, rec);
+  else if (load<u32>(HOOKS) & HookBit.Vmcall && hooked(rec, 2)) return;
   else if (bare(rec, REASON_VMCALL)) vmFail(ERROR_VMCALL_EXECUTED_IN_ROOT_OPERATION);
 }
 
 /** On success the next instruction is the guest's; its flags and RIP are already loaded. */
 function enter(rec: usize, reason: u32, launch: bool): void {
-  if (bare(rec, reason)) enterGuest(launch, <u32>load<u8>(rec, R_INDEX) + 1);
+  if (!bare(rec, reason)) return;
+  if (load<u32>(HOOKS) & HookBit.VmEntry && hooked(rec, u32(launch))) return;
+  enterGuest(launch, <u32>load<u8>(rec, R_INDEX) + 1);
 }
 
 export function vmlaunch(rec: usize): void {

@@ -1,7 +1,8 @@
 // State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
 import { R_INDEX, R_LEN, R_OFF } from "../abi/record";
-import { ModeBit, TR_MODE, TransBit } from "../abi/state";
+import { DEBUG_WATCH, ModeBit, TR_MODE, TransBit, WatchBit } from "../abi/state";
 import { findLowRam, lowRamBytes } from "../memory/physical";
+import { dataTraps } from "../memory/traps";
 import { get, I32_WRAP, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
 import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 
@@ -9,7 +10,7 @@ import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 export let wide: bool = false;
 /** The mode word bits the region was built for. */
 export let regionMode: u32 = 0;
-/** No paging, no EPT: addresses are physical, and RAM starts at 0. */
+/** No paging, no EPT, no page whose accesses must be seen: addresses are physical, and RAM starts at 0. */
 export let direct: bool = false;
 /** Bit n: guest register n is read or written / written. */
 export let used: u32 = 0;
@@ -32,11 +33,16 @@ export const KNOWN_RESULT: u32 = 4; // only that SF needs no correction
 export let known: u32 = 0;
 export let knownSize: u32 = 0;
 
+/** Must accesses go through the TLB, so that those to watched pages miss? */
+export function dataWatched(): bool {
+  return dataTraps != 0 || (load<u32>(DEBUG_WATCH) & WatchBit.Data) != 0;
+}
+
 export function beginRegion(mode: u32): void {
   regionMode = mode;
   wide = (mode & ModeBit.Code64) != 0;
   findLowRam();
-  direct = !(load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept)) && lowRamBytes != 0;
+  direct = !(load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept)) && !dataWatched() && lowRamBytes != 0;
   used = 0;
   written = 0;
   flagsUsed = false;

@@ -3,12 +3,15 @@
 // A region is entered from run/ when its block comes up. It assumes that its pages are mapped as they were, and the mode
 // word; both are checked at entry, the pages only when the context or the state of the TLB changed since.
 import { JIT_CODE, JIT_REGION_MAX, JIT_REGIONS, JIT_TARGETS, JIT_TARGETS_END } from "../abi/layout";
-import { JIT_WHY, MODE, TR_MODE, TR_TAG, TransBit } from "../abi/state";
+import { CPL, JIT_WHY, MODE, TR_MODE, TR_TAG, TransBit } from "../abi/state";
 import { BK_BYTES, BK_HOST, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
-import { fetchSettled } from "../memory/access";
+import { fetchSettled, translateQuiet } from "../memory/access";
 import { flushCount } from "../memory/context";
 import { lineMask } from "../memory/frames";
+import { codeTraps, unmarked } from "../memory/traps";
+import { EXECUTE } from "../memory/walk";
+import { dataWatched } from "./context";
 import { entryCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion } from "./region";
@@ -25,7 +28,7 @@ const RG_PAGES: u32 = 28; // u32
 const RG_TAG: u32 = 32; // u64 context the mapping was checked in
 const RG_FLUSH: u32 = 40; // u32 flushCount at that time
 const RG_TICKET: u32 = 44; // u32 batch it was made in
-const RG_TRANSLATED: u32 = 144; // u32 TransBit.Paging and Ept it was built for
+const RG_TRANSLATED: u32 = 144; // u32 TransBit.Paging and Ept it was built for; bit 31: dataWatched()
 const RG_USED: u32 = 148; // u32 batch at its last entry
 const RG_LIST: u32 = 48; // PAGES x 24
 const REGION: u32 = 160;
@@ -211,7 +214,7 @@ function note(index: u32, table: u32): void {
 }
 
 function translated(): u32 {
-  return load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept);
+  return (load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept)) | (u32(dataWatched()) << 31);
 }
 
 /** Are the pages still where they were, so that fetching from them changes nothing? */
@@ -219,7 +222,12 @@ function mapped(r: u32): bool {
   if (load<u64>(r, RG_TAG) == load<u64>(TR_TAG) && load<u32>(r, RG_FLUSH) == flushCount) return true;
   for (let i: u32 = 0; i < load<u32>(r, RG_PAGES); i++) {
     const p = r + RG_LIST + i * 24;
-    if (fetchSettled(load<u64>(p) << 12) != load<u32>(p, 8)) return false;
+    const linear = load<u64>(p) << 12;
+    if (fetchSettled(linear) != load<u32>(p, 8)) return false;
+    if (codeTraps && unmarked(linear, translateQuiet(linear, EXECUTE, load<u32>(CPL) == 3), load<u32>(p, 8))) {
+      store<u32>(r, 0, RG_SLOT); // it was made without the traps
+      return false;
+    }
   }
   store<u64>(r, load<u64>(TR_TAG), RG_TAG);
   store<u32>(r, flushCount, RG_FLUSH);
@@ -259,8 +267,8 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
   return true;
 }
 
-/** Drops the regions that were made from bytes in [host, host + bytes). */
-export function dropWritten(host: u32, bytes: u32): void {
+/** Drops the regions that were made from bytes in [host, host + bytes) of a page; rewritten: because these changed. */
+export function dropWritten(host: u32, bytes: u32, rewritten: bool): void {
   if (regionCount == 0) return;
   const page = host & ~0xfff;
   const lines = lineMask(host, bytes);
@@ -272,7 +280,7 @@ export function dropWritten(host: u32, bytes: u32): void {
       const e = r + RG_LIST + p * 24;
       if (load<u32>(e, 8) != page || !(load<u64>(e, 16) & lines)) continue;
       store<u32>(r, 0, RG_SLOT);
-      noteRewritten(host, bytes);
+      if (rewritten) noteRewritten(host, bytes);
     }
   }
 }

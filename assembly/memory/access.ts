@@ -2,7 +2,18 @@
 //
 // A read that faults returns 0, a write probe that faults returns 0; the stop word then holds the event or exit and
 // the caller tests aborted(). probe* return the address in linear memory to store to (or to read-modify-write at).
-import { PAGE_NO_WRITE_ENTRY, PageFlag, TE_ADDEND, TE_EXEC, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
+import {
+  PAGE_NO_WRITE_ENTRY,
+  PageFlag,
+  STATIC_DATA,
+  TE_ADDEND,
+  TE_EXEC,
+  TE_READ,
+  TE_WRITE,
+  TLB,
+  TLB_TABLE,
+} from "../abi/layout";
+import { COMM_DATA } from "../abi/run";
 import {
   CPL,
   DEBUG_WATCH,
@@ -27,7 +38,18 @@ import { tlbMask } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
 import { orPageFlag, pageFlags } from "./frames";
 import { physToHost } from "./physical";
-import { deviceRead, stage, stageRead } from "./staging";
+import { deviceRead, stage, stageHooked, stageRead } from "./staging";
+import {
+  afterRead,
+  beforeRead,
+  beforeWrite,
+  codeTraps,
+  dataTrapped,
+  dataTraps,
+  noteWriteAt,
+  unmarked,
+  worksOnCopy,
+} from "./traps";
 import { EXECUTE, READ, WRITE, walk, walkPerm, walkPhys, walkSettled } from "./walk";
 import { noteAccess, pageWatched } from "./watch";
 
@@ -62,8 +84,9 @@ function fill(table: u32, tag: u64, linear: u64, host: u32): void {
     store<u64>(e, 0, TE_EXEC);
     store<u32>(e, addend, TE_ADDEND);
   }
-  if (walkPerm & EXECUTE) store<u64>(e, full, TE_EXEC);
+  if (walkPerm & EXECUTE && !(codeTraps && unmarked(linear, walkPhys, host))) store<u64>(e, full, TE_EXEC);
   if (load<u32>(DEBUG_WATCH) & WatchBit.Data && pageWatched(linear)) return;
+  if (dataTraps && dataTrapped(linear, walkPhys)) return;
   if (walkPerm & READ) store<u64>(e, full, TE_READ);
   if (walkPerm & WRITE && !(pageFlags(host) & PAGE_NO_WRITE_ENTRY)) {
     store<u64>(e, full, TE_WRITE);
@@ -76,7 +99,8 @@ function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
   const e = tlbEntry(table, linear);
   const have =
     access == READ ? load<u64>(e, TE_READ) : access == WRITE ? load<u64>(e, TE_WRITE) : load<u64>(e, TE_EXEC);
-  if (have == ((linear >> 12) | tag)) return u32(linear) + load<u32>(e, TE_ADDEND);
+  // traps want the physical address
+  if (have == ((linear >> 12) | tag) && !(dataTraps | codeTraps)) return u32(linear) + load<u32>(e, TE_ADDEND);
   if (!walk(linear, access, table != TLB, tag != load<u64>(TAG_REAL), false)) {
     const emulated = access == EXECUTE ? 0 : emulatedAddress();
     if (!emulated) return 0;
@@ -148,10 +172,21 @@ function gather(linear: u64, size: u32, access: u32, table: u32, tag: u64): bool
     if (!h2) return false;
   }
   const p2 = lastPhys;
+  if (dataTraps) {
+    const replaced = beforeRead(linear, p1, len1, nextPart(linear, len1), p2, size);
+    if (aborted()) return false;
+    if (replaced) {
+      memory.copy(buffer, COMM_DATA, size);
+      afterRead(buffer);
+      return true;
+    }
+  }
   part(buffer, h1, p1, len1);
   if (aborted()) return false;
   if (h2) part(buffer + len1, h2, p2, size - len1);
-  return !aborted();
+  if (aborted()) return false;
+  if (dataTraps) afterRead(buffer);
+  return true;
 }
 
 function part(to: usize, host: u32, pa: u64, bytes: u32): void {
@@ -175,13 +210,29 @@ function probeAt(linear: u64, size: u32, table: u32, tag: u64): u32 {
   const h1 = translateAt(linear, WRITE, table, tag);
   if (!h1) return 0;
   const p1 = lastPhys;
-  if (size == len1) {
-    if (h1 != DEVICE && !(pageFlags(h1) & PAGE_NO_WRITE_ENTRY)) return h1;
-    return stage(size, h1 == DEVICE ? 0 : h1, p1, size, 0, 0);
+  const next = nextPart(linear, len1);
+  let h2: u32 = 0;
+  if (size != len1) {
+    h2 = translateAt(next, WRITE, table, tag);
+    if (!h2) return 0;
   }
-  const h2 = translateAt(nextPart(linear, len1), WRITE, table, tag);
-  if (!h2) return 0;
-  return stage(size, h1 == DEVICE ? 0 : h1, p1, len1, h2 == DEVICE ? 0 : h2, lastPhys);
+  const p2 = lastPhys;
+  const ram1 = h1 == DEVICE ? 0 : h1;
+  const ram2 = h2 == DEVICE ? 0 : h2;
+  if (dataTraps) {
+    const kinds = beforeWrite(linear, p1, len1, next, p2, size);
+    if (aborted()) return 0;
+    if (kinds) {
+      noteWriteAt(ram1, ram2);
+      if (worksOnCopy(kinds)) {
+        const at = stage(size, ram1, p1, len1, ram2, p2);
+        if (at) stageHooked(at, linear, kinds);
+        return at;
+      }
+    }
+  }
+  if (size == len1 && ram1 && !(pageFlags(ram1) & PAGE_NO_WRITE_ENTRY)) return ram1;
+  return stage(size, ram1, p1, len1, ram2, p2);
 }
 
 // --- explicit accesses ---
@@ -234,7 +285,7 @@ function probeSlow(seg: u32, ea: u64, size: u32): u32 {
 /** As probeWrite, for an instruction that reads the operand first: a device is asked for its contents. */
 export function probeModify(seg: u32, ea: u64, size: u32): u32 {
   const at = probeWrite(seg, ea, size);
-  if (at != 0 && at < 0x4000) {
+  if (at != 0 && at < <u32>STATIC_DATA) {
     stageRead(at);
     if (aborted()) return 0;
   }
@@ -303,8 +354,8 @@ export function fetchAt(linear: u64): u32 {
 }
 
 /** Physical address for the host, all ones when the access would fault; changes nothing. access: READ, WRITE or EXECUTE. */
-export function translateQuiet(linear: u64, access: u32): u64 {
-  if (!walk(linear, access, load<u32>(CPL) == 3, false, true)) return ~(0 as u64);
+export function translateQuiet(linear: u64, access: u32, user: bool): u64 {
+  if (!walk(linear, access, user, false, true)) return ~(0 as u64);
   return walkPhys | (linear & 0xfff);
 }
 

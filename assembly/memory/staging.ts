@@ -1,13 +1,14 @@
 // The write log: a store that is not plain memory (code, page tables, ROM, MMIO, two pages) goes to a staged copy,
 // and reaches memory in commit(), after everything of the instruction that can fault.
-import { PageFlag, STAGING, STAGING_SIZE } from "../abi/layout";
-import { RunCode } from "../abi/run";
+import { PageFlag, STAGING, STAGING_SIZE, TrapKind } from "../abi/layout";
+import { COMM_DATA, RunCode } from "../abi/run";
 import { STOP, StopBit } from "../abi/state";
 import { mmioRead, mmioWrite } from "../imports";
 import { aborted, stop, stopHost } from "../state/stop";
 import { deviceAddress, isEmulated, pieceBytes } from "./emulate";
 import { noteWrite, pageFlags } from "./frames";
 import { isMmio } from "./physical";
+import { afterRead, beforeCommit, beforeModify } from "./traps";
 
 // entry: 64 bytes of data, then
 const ST_SIZE: usize = 64; // u32 bytes staged
@@ -19,6 +20,10 @@ const ST_PHYS2: usize = 88;
 const ENTRY: u32 = 96;
 const MAX: u32 = STAGING_SIZE / ENTRY;
 let count: u32 = 0;
+/** u64 linear address and u32 TrapKind bits of each entry that callbacks are asked about. */
+const hooked: usize = memory.data(MAX * 16);
+/** Entries with such bits. */
+let hooks: u32 = 0;
 
 function isDevice(pa: u64): bool {
   return isEmulated(pa) || isMmio(pa);
@@ -67,14 +72,36 @@ export function stage(size: u32, host1: u32, phys1: u64, len1: u32, host2: u32, 
   store<u32>(e, host2, ST_HOST2);
   store<u64>(e, phys1, ST_PHYS1);
   store<u64>(e, phys2, ST_PHYS2);
+  store<u32>(note(e), 0, 8);
   stop(StopBit.Commit);
   return e;
+}
+
+function note(at: u32): usize {
+  return hooked + ((at - STAGING) / ENTRY) * 16;
+}
+
+/** A callback wants to see this staged write, or the read of its place. */
+export function stageHooked(at: u32, linear: u64, kinds: u32): void {
+  store<u64>(note(at), linear);
+  store<u32>(note(at), kinds, 8);
+  hooks++;
 }
 
 /** Asks the device for the parts of a staged copy that are no RAM, for read-modify-write; plain stores do not ask. */
 export function stageRead(at: u32): void {
   const len1 = load<u32>(at, ST_LEN1);
   const size = load<u32>(at, ST_SIZE);
+  if (load<u32>(note(at), 8)) {
+    const linear = load<u64>(note(at));
+    const replaced = beforeModify(linear, load<u64>(at, ST_PHYS1), load<u32>(note(at), 8), size);
+    if (replaced) memory.copy(at, COMM_DATA, size);
+    else if (!aborted()) askDevices(at, len1, size);
+    if (!aborted()) afterRead(at);
+  } else askDevices(at, len1, size);
+}
+
+function askDevices(at: u32, len1: u32, size: u32): void {
   if (!load<u32>(at, ST_HOST1)) askDevice(at, load<u64>(at, ST_PHYS1), len1);
   if (size > len1 && !load<u32>(at, ST_HOST2)) askDevice(at + len1, load<u64>(at, ST_PHYS2), size - len1);
 }
@@ -99,13 +126,32 @@ function put(host: u32, pa: u64, data: usize, bytes: u32): void {
   }
 }
 
+/** The callbacks are asked about every write before the first one is done. */
+function askHooks(): void {
+  hooks = 0;
+  for (let i: u32 = 0; i < count && !aborted(); i++) {
+    const e = STAGING + i * ENTRY;
+    if (!(load<u32>(note(e), 8) & TrapKind.WriteHook)) continue;
+    const answer = beforeCommit(load<u64>(note(e)), load<u64>(e, ST_PHYS1), e, load<u32>(e, ST_SIZE));
+    if (answer == 2) store<u32>(e, 0, ST_SIZE);
+  }
+}
+
 /** Carries out the staged writes in order. */
 export function commit(): void {
   store<u32>(STOP, load<u32>(STOP) & ~StopBit.Commit);
+  if (hooks) {
+    askHooks();
+    if (aborted()) {
+      count = 0;
+      return;
+    }
+  }
   for (let i: u32 = 0; i < count; i++) {
     const e = STAGING + i * ENTRY;
     const len1 = load<u32>(e, ST_LEN1);
     const size = load<u32>(e, ST_SIZE);
+    if (!size) continue; // a callback took it
     put(load<u32>(e, ST_HOST1), load<u64>(e, ST_PHYS1), e, len1);
     if (size > len1) put(load<u32>(e, ST_HOST2), load<u64>(e, ST_PHYS2), e + len1, size - len1);
   }
@@ -116,4 +162,5 @@ export function commit(): void {
 export function discard(): void {
   store<u32>(STOP, load<u32>(STOP) & ~StopBit.Commit);
   count = 0;
+  hooks = 0;
 }

@@ -22,6 +22,8 @@ import {
   EV_VECTOR,
   EventType,
   EXTRA,
+  HOOKS,
+  HookBit,
   INTERRUPTIBILITY,
   LINEAR_MASK,
   MTF,
@@ -37,11 +39,13 @@ import {
   StopBit,
   WatchBit,
   WORK,
+  XR_REASON,
 } from "../abi/state";
 import { BLOCK_MOV_SS, VEC_DB } from "../abi/x86";
 import { dropAllBlocks, invalidate } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
+import { eventHook, vmExitHook } from "../imports";
 import { dropRegions, dropWritten } from "../jit/manage";
 import {
   clearCodeWrites,
@@ -51,6 +55,7 @@ import {
   codeWritesPending,
 } from "../memory/frames";
 import { commit, discard } from "../memory/staging";
+import { clearWatchHits, watchHits } from "../memory/traps";
 import { codeBreakpoints } from "../memory/watch";
 import { FLAG_IF, FLAG_RF } from "../state/flags";
 import { raise, raiseDebugTrap, raiseSoft, stop } from "../state/stop";
@@ -83,7 +88,7 @@ export function drainCodeWrites(): void {
     dropRegions();
   } else {
     for (let i: u32 = 0; i < n; i++) {
-      dropWritten(codeWriteHost(i), codeWriteBytes(i));
+      dropWritten(codeWriteHost(i), codeWriteBytes(i), true);
       invalidate(codeWriteHost(i), codeWriteBytes(i));
     }
   }
@@ -98,6 +103,12 @@ function takeHits(): void {
   store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | <u64>hits | PENDING_ENABLED);
   if (load<u32>(STOP) & StopBit.Repeat) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
   store<u32>(EXTRA, 1);
+}
+
+/** The instruction did not complete: the breakpoints and watchpoints it met do not count. */
+function forgetHits(): void {
+  store<u32>(DEBUG_HITS, 0);
+  clearWatchHits();
 }
 
 /** Writes stop bits of staged stores and left blocks off. */
@@ -116,8 +127,31 @@ function noteDelivering(): void {
   store<u32>(DELIVERING_ILEN, load<u32>(EV_ILEN));
 }
 
+/** The host deals with the event of EV_*: an instruction that raised it on purpose has then completed. */
+function hostTakesEvent(): bool {
+  if (!(load<u32>(HOOKS) & HookBit.Event) || load<u32>(DELIVERING) & VALID || load<u32>(EV_INJECTED)) return false;
+  const type = load<u32>(EV_TYPE);
+  const rip = load<u64>(RIP);
+  const taken = eventHook(type, load<u32>(EV_VECTOR));
+  if (load<u32>(STOP) & StopBit.Host) {
+    // what no instruction raises again is kept for the next run
+    if (type < <u32>EventType.Exception || type == <u32>EventType.Trap) store<u32>(EV_DEFERRED, 1);
+    return true;
+  }
+  if (!taken) return false;
+  store<u32>(STOP, load<u32>(STOP) & ~StopBit.Event);
+  store<u64>(WORK, load<u64>(WORK) + 1);
+  if (type >= <u32>EventType.SoftInt && type <= <u32>EventType.SoftException) {
+    if (load<u64>(RIP) == rip) store<u64>(RIP, rip + load<u32>(EV_ILEN));
+    store<u64>(COUNT, load<u64>(COUNT) + 1);
+  }
+  store<u32>(EXTRA, 1);
+  return true;
+}
+
 /** One event from EV_* to its handler, a VM exit, or shutdown. */
 function deliverOrExit(): i32 {
+  if (hostTakesEvent()) return load<u32>(STOP) & StopBit.Host ? hostStop() : GO_ON;
   for (;;) {
     if (interceptEvent()) return leaveGuest();
     const combined = load<u32>(DELIVERING) & VALID ? combine() : COMBINE_AS_IS;
@@ -142,10 +176,10 @@ function deliverOrExit(): i32 {
       finishStores();
       store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
       store<u32>(EXTRA, 1);
-      return GO_ON;
+      return watchHits() ? RunCode.Watchpoint : GO_ON;
     }
     discard();
-    store<u32>(DEBUG_HITS, 0);
+    forgetHits();
     store<u32>(EV_INJECTED, 0);
     store<u64>(WORK, load<u64>(WORK) + 1);
     const stop = load<u32>(STOP);
@@ -157,8 +191,20 @@ function deliverOrExit(): i32 {
 
 /** Carries out the recorded VM exit. */
 function leaveGuest(): i32 {
+  if (load<u32>(HOOKS) & HookBit.VmExit) {
+    const taken = vmExitHook(load<u32>(XR_REASON));
+    if (load<u32>(STOP) & StopBit.Host) return hostStop();
+    if (taken) {
+      discard();
+      forgetHits();
+      store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Event | StopBit.Exit | StopBit.Leave | StopBit.Repeat));
+      store<u64>(WORK, load<u64>(WORK) + 1);
+      store<u32>(EXTRA, 1);
+      return GO_ON;
+    }
+  }
   discard();
-  store<u32>(DEBUG_HITS, 0);
+  forgetHits();
   store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Event | StopBit.Leave | StopBit.Repeat));
   takeExit();
   store<u32>(DELIVERING, 0);
@@ -170,7 +216,7 @@ function leaveGuest(): i32 {
 
 function hostStop(): i32 {
   discard();
-  store<u32>(DEBUG_HITS, 0);
+  forgetHits();
   disarmTrap();
   store<u32>(STOP, 0);
   return load<u32>(STOP_CODE);
@@ -186,14 +232,15 @@ export function settle(): i32 {
     if (load<u32>(EV_TYPE) == EventType.Trap) finishStores();
     else {
       discard();
-      store<u32>(DEBUG_HITS, 0);
+      forgetHits();
     }
     return deliverOrExit();
   }
   takeHits();
   finishStores();
   store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
-  return load<u32>(STOP) ? settle() : GO_ON;
+  if (load<u32>(STOP)) return settle();
+  return watchHits() ? RunCode.Watchpoint : GO_ON;
 }
 
 /** The fault of an instruction breakpoint, lowest of what comes before an instruction; RF holds it back. */

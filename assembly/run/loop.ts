@@ -33,12 +33,13 @@ import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch.generated";
 import { insnRip, nextRip } from "../execute/operands";
 import { compileQueue, completed, enter, hotThreshold, request, requests, stepNext } from "../jit/manage";
-import { fetchAt } from "../memory/access";
 import { tlbMask } from "../memory/context";
+import { clearWatchHits, codeTraps } from "../memory/traps";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { boundary, GO_ON, LOOK_AFTER_ONE, settle } from "./boundary";
 import { stepTraps, vmTransitions } from "./singleStep";
+import { codeTrap, fetchCode, stepped } from "./traps";
 
 /** Blocks are run in stretches of at most this many instructions, so that a tier change of the engine can take effect. */
 const STRETCH_FIRST: u64 = 20000;
@@ -74,7 +75,7 @@ function noteUnimplemented(rec: usize): void {
   let n: u32 = 0;
   const base = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + load<u64>(RIP);
   while (n < length) {
-    const at = fetchAt((base + n) & load<u64>(LINEAR_MASK));
+    const at = fetchCode((base + n) & load<u64>(LINEAR_MASK));
     if (at <= 1) break;
     store<u8>(COMM_BYTES + n, load<u8>(at));
     n++;
@@ -84,6 +85,7 @@ function noteUnimplemented(rec: usize): void {
 
 /** Runs exactly one instruction, wherever its bytes lie. */
 function stepOne(): void {
+  if (codeTraps && codeTrap()) return;
   const rip = load<u64>(RIP);
   const base = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE);
   const mode = load<u32>(MODE);
@@ -102,7 +104,7 @@ function stepOne(): void {
       raiseError(13, 0);
       return;
     }
-    const from = fetchAt(linear);
+    const from = fetchCode(linear);
     if (from == 0) return;
     let n = min<u32>(15 - have, 4096 - (u32(linear) & 0xfff));
     const room = load<u64>(CODE_END) - at;
@@ -120,6 +122,7 @@ function stepOne(): void {
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
   const transitions = vmTransitions();
   account(dispatch(single));
+  if (codeTraps) stepped(rip, (load<u8>(single, R_FLAGS) & RecordFlag.Ends) != 0);
   if (rf && load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
     store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | rf);
   }
@@ -147,7 +150,7 @@ function stretch(limit: u64): void {
         raiseError(13, 0);
         return;
       }
-      host = fetchAt(linear);
+      host = fetchCode(linear);
       if (host == 0) return;
       if (host == 1) {
         stepOne();
@@ -202,6 +205,7 @@ export function run(maxInstructions: u64, work: u64): u32 {
   boundCount();
   store<u64>(WORK_LIMIT, saturatingAdd(load<u64>(WORK), work));
   store<u32>(EXTRA, 1);
+  clearWatchHits();
   let length = STRETCH_FIRST;
   for (;;) {
     if (load<u32>(STOP)) {

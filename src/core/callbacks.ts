@@ -1,3 +1,4 @@
+import { TrapKind } from "../../assembly/abi/layout.ts";
 import type { CoreImports } from "./exports.ts";
 
 /** Callbacks of one processor. Each runs before the effect of the instruction that caused it. */
@@ -12,6 +13,21 @@ export interface CoreHandlers {
   rdmsr?: (index: number) => bigint | "#GP" | undefined;
   /** True: taken; "#GP": raise it; undefined or false: what the processor would do. */
   wrmsr?: (index: number, value: bigint) => boolean | "#GP" | undefined;
+  /** An instruction that a code trap stands at; kinds: TrapKind. True: stop before it. */
+  code?: (linear: bigint, kinds: number) => boolean;
+  /** Little-endian bytes to read instead, or undefined. */
+  memoryRead?: (linear: bigint, physical: bigint, size: number) => Uint8Array | undefined;
+  /** Bytes to write instead, false to leave memory as it is, or undefined. `data` is a copy. */
+  memoryWrite?: (linear: bigint, physical: bigint, data: Uint8Array) => Uint8Array | false | undefined;
+  /** An exception or interrupt about to be intercepted or delivered (EV_*). True: it is not. */
+  event?: (type: number, vector: number) => boolean;
+  /** True: VMCALL is done. */
+  vmcall?: () => boolean;
+  rdtsc?: () => bigint | undefined;
+  /** A VM exit about to be taken (XR_*). True: it is not. */
+  vmExit?: (reason: number) => boolean;
+  /** VMLAUNCH or VMRESUME of guest code. True: it is done. */
+  vmEntry?: (launch: boolean) => boolean;
 }
 
 /** What the wrapper needs of a core. */
@@ -20,7 +36,12 @@ export interface CallbackOwner {
   /** Called with the exception a callback threw; must stop the instruction. */
   callbackThrew(error: unknown): void;
   setValue(value: bigint): void;
+  /** COMM_DATA: a copy of its first bytes, and writing it. */
+  commData(size: number): Uint8Array;
+  setCommData(data: Uint8Array): void;
 }
+
+const u64 = (value: bigint) => BigInt.asUintN(64, value);
 
 /**
  * Imports for the Wasm module: values become unsigned, and no exception crosses the Wasm frames: it is handed to
@@ -28,65 +49,56 @@ export interface CallbackOwner {
  */
 export function wrapCallbacks(owner: CallbackOwner): CoreImports {
   const { handlers } = owner;
+  const guarded = <T>(body: () => T, none: T): T => {
+    try {
+      return body();
+    } catch (error) {
+      owner.callbackThrew(error);
+      return none;
+    }
+  };
   return {
-    portIn(port, size) {
-      try {
-        return handlers.portIn ? handlers.portIn(port & 0xffff, size) : -1;
-      } catch (error) {
-        owner.callbackThrew(error);
-        return 0;
-      }
-    },
-    portOut(port, size, value) {
-      try {
-        handlers.portOut?.(port & 0xffff, size, value >>> 0);
-      } catch (error) {
-        owner.callbackThrew(error);
-      }
-    },
-    mmioRead(address, size) {
-      try {
-        return handlers.mmioRead ? handlers.mmioRead(BigInt.asUintN(64, address), size) : -1n;
-      } catch (error) {
-        owner.callbackThrew(error);
-        return 0n;
-      }
-    },
-    mmioWrite(address, size, value) {
-      try {
-        handlers.mmioWrite?.(BigInt.asUintN(64, address), size, BigInt.asUintN(8 * size, value));
-      } catch (error) {
-        owner.callbackThrew(error);
-      }
-    },
-    cpuidHook(leaf, subleaf) {
-      try {
-        return handlers.cpuid?.(leaf >>> 0, subleaf >>> 0) ? 1 : 0;
-      } catch (error) {
-        owner.callbackThrew(error);
-        return 0;
-      }
-    },
-    rdmsrHook(index) {
-      try {
+    portIn: (port, size) => guarded(() => (handlers.portIn ? handlers.portIn(port & 0xffff, size) : -1), 0),
+    portOut: (port, size, value) => guarded(() => handlers.portOut?.(port & 0xffff, size, value >>> 0), undefined),
+    mmioRead: (address, size) => guarded(() => (handlers.mmioRead ? handlers.mmioRead(u64(address), size) : -1n), 0n),
+    mmioWrite: (address, size, value) =>
+      guarded(() => handlers.mmioWrite?.(u64(address), size, BigInt.asUintN(8 * size, value)), undefined),
+    cpuidHook: (leaf, subleaf) => guarded(() => (handlers.cpuid?.(leaf >>> 0, subleaf >>> 0) ? 1 : 0), 0),
+    rdmsrHook: (index) =>
+      guarded(() => {
         const answer = handlers.rdmsr?.(index >>> 0);
         if (answer === undefined) return 0;
         if (answer === "#GP") return 2;
         owner.setValue(answer);
         return 1;
-      } catch (error) {
-        owner.callbackThrew(error);
-        return 0;
-      }
-    },
-    wrmsrHook(index, value) {
-      try {
-        const answer = handlers.wrmsr?.(index >>> 0, BigInt.asUintN(64, value));
+      }, 0),
+    wrmsrHook: (index, value) =>
+      guarded(() => {
+        const answer = handlers.wrmsr?.(index >>> 0, u64(value));
         return answer === "#GP" ? 2 : answer ? 1 : 0;
-      } catch (error) {
-        owner.callbackThrew(error);
-        return 0;
-      }
-    },
+      }, 0),
+    codeHook: (linear, kinds) => guarded(() => (handlers.code?.(u64(linear), kinds) ? 1 : 0), 0),
+    memoryHook: (kind, linear, physical, size) =>
+      guarded(() => {
+        const reads = kind === TrapKind.ReadHook;
+        const answer = reads
+          ? handlers.memoryRead?.(u64(linear), u64(physical), size)
+          : handlers.memoryWrite?.(u64(linear), u64(physical), owner.commData(size));
+        if (answer === undefined) return 0;
+        if (answer === false) return 2;
+        owner.setCommData(answer);
+        return 1;
+      }, 0),
+    eventHook: (type, vector) => guarded(() => (handlers.event?.(type, vector & 0xff) ? 1 : 0), 0),
+    vmcallHook: () => guarded(() => (handlers.vmcall?.() ? 1 : 0), 0),
+    rdtscHook: () =>
+      guarded(() => {
+        const answer = handlers.rdtsc?.();
+        if (answer === undefined) return 0;
+        owner.setValue(answer);
+        return 1;
+      }, 0),
+    vmExitHook: (reason) => guarded(() => (handlers.vmExit?.(reason >>> 0) ? 1 : 0), 0),
+    vmEntryHook: (launch) => guarded(() => (handlers.vmEntry?.(launch !== 0) ? 1 : 0), 0),
   };
 }

@@ -3,6 +3,7 @@ import {
   COMM_BYTES,
   COMM_BYTES_LEN,
   COMM_CPUID,
+  COMM_DATA,
   COMM_RIP,
   COMM_TEXT,
   COMM_VALUE,
@@ -19,11 +20,13 @@ import {
   MODE,
   ModeBit,
   RIP,
+  SEG_CS,
   SEG_SIZE,
   SEG_SS,
   SEGS,
   SG_ATTR,
   SG_BASE,
+  SG_EFFECTIVE,
   SG_LIMIT,
   SG_SELECTOR,
   STOP,
@@ -36,37 +39,12 @@ import { type CallbackOwner, type CoreHandlers, wrapCallbacks } from "./callback
 import { InternalError, MemoryMapError, StateError } from "./errors.ts";
 import type { CoreExports } from "./exports.ts";
 import type { JitOptions, Linker } from "./jit.ts";
+import type { CodeMode, CpuidResult, SegmentRegister, UnimplementedInstruction } from "./types.ts";
 import { instantiateCore } from "./wasm.ts";
 
 const PAGE = 4096;
 const ACTIVITY_HLT = 1;
 const u64 = (value: bigint) => BigInt.asUintN(64, value);
-
-/** A segment register with its hidden part. `attributes` has the VMCS access-rights format. */
-export interface SegmentRegister {
-  selector: number;
-  base: bigint;
-  /** In bytes, after granularity. */
-  limit: number;
-  /** type 3:0, S 4, DPL 6:5, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16 */
-  attributes: number;
-}
-
-export interface CpuidResult {
-  eax: number;
-  ebx: number;
-  ecx: number;
-  edx: number;
-}
-
-export type CodeMode = 16 | 32 | 64;
-
-/** An instruction that exists but is not built. */
-export interface UnimplementedInstruction {
-  readonly rip: bigint;
-  readonly bytes: Uint8Array;
-  readonly mode: CodeMode;
-}
 
 interface Extent {
   readonly host: number;
@@ -157,6 +135,14 @@ export class Core implements CallbackOwner {
     this.write64(COMM_VALUE, value);
   }
 
+  commData(size: number): Uint8Array {
+    return this.u8.slice(COMM_DATA, COMM_DATA + size);
+  }
+
+  setCommData(data: Uint8Array): void {
+    this.u8.set(data, COMM_DATA);
+  }
+
   // --- registers ---
 
   get in64BitMode(): boolean {
@@ -195,6 +181,12 @@ export class Core implements CallbackOwner {
 
   get rip(): bigint {
     return this.read64(RIP);
+  }
+
+  /** Linear address of the next instruction. */
+  get codeAddress(): bigint {
+    const linear = this.read64(SEGS + SEG_CS + SG_EFFECTIVE) + this.rip;
+    return this.in64BitMode ? u64(linear) : linear & 0xffff_ffffn;
   }
 
   set rip(value: bigint) {
@@ -284,9 +276,12 @@ export class Core implements CallbackOwner {
     this.write32(COMM_CPUID + 12, result.edx);
   }
 
-  /** Linear to physical for the current context; undefined when the access would fault. Changes nothing. */
-  translate(linear: bigint, access: 0 | 1 | 2): bigint | undefined {
-    const physical = u64(this.exports.translate(linear, access));
+  /**
+   * Linear to physical for the current context; undefined when the access would fault. Changes nothing.
+   * access: 0 read, 1 write, 2 fetch; privilege: 0 the present one, 1 supervisor, 2 user.
+   */
+  translate(linear: bigint, access: 0 | 1 | 2, privilege: 0 | 1 | 2 = 0): bigint | undefined {
+    const physical = u64(this.exports.translate(linear, access | (privilege << 2)));
     return physical === 0xffff_ffff_ffff_ffffn ? undefined : physical;
   }
 
@@ -402,7 +397,12 @@ export class Core implements CallbackOwner {
         (handlers.rdmsr ? HookBit.Rdmsr : 0) |
         (handlers.wrmsr ? HookBit.Wrmsr : 0) |
         (handlers.portIn ? HookBit.PortIn : 0) |
-        (handlers.portOut ? HookBit.PortOut : 0),
+        (handlers.portOut ? HookBit.PortOut : 0) |
+        (handlers.event ? HookBit.Event : 0) |
+        (handlers.vmcall ? HookBit.Vmcall : 0) |
+        (handlers.rdtsc ? HookBit.Rdtsc : 0) |
+        (handlers.vmExit ? HookBit.VmExit : 0) |
+        (handlers.vmEntry ? HookBit.VmEntry : 0),
     );
   }
 

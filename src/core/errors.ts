@@ -15,6 +15,17 @@ export class MemoryMapError extends WasmVmxError {
   }
 }
 
+/** A linear address that the present paging does not translate. */
+export class TranslationError extends WasmVmxError {
+  override name = "TranslationError";
+  constructor(
+    message: string,
+    readonly address: bigint,
+  ) {
+    super(message);
+  }
+}
+
 /** A guest image that cannot be loaded as it is. `offset` is a byte offset in the file, where one is to blame. */
 export class GuestImageError extends WasmVmxError {
   override name = "GuestImageError";

@@ -38,7 +38,7 @@ export interface CoreExports {
   /** Physical RDMSR/WRMSR as at CPL 0 in root operation. 0 = ok (value in COMM_VALUE), 1 = #GP(0). */
   rdmsr(index: number): number;
   wrmsr(index: number, value: bigint): number;
-  /** Linear to physical for the current context; access: 0 read, 1 write, 2 fetch. All ones when it faults; no state changes. */
+  /** Linear to physical for the current context; access: 1:0 0 read, 1 write, 2 fetch, 3:2 0 as now, 1 supervisor, 2 user. All ones when it faults; no state changes. */
   translate(linear: bigint, access: number): bigint;
   /** CPUID as the model answers it, into COMM_CPUID. */
   cpuid(leaf: number, subleaf: number): void;
@@ -54,6 +54,10 @@ export interface CoreExports {
 
   /** The TLB has this many entries a table, a power of two up to 1024. Results are the same: for tests. */
   setTlbEntries(entries: number): void;
+  /** The trap lists at TRAPS have these lengths now (assembly/memory/traps.ts); at most TRAP_MAX each. */
+  trapsChanged(linearCode: number, physicalCode: number, linearData: number, physicalData: number): void;
+  /** 1: a breakpoint at the present RIP does not stop the next run; 0: it does. */
+  passBreakpoint(pass: number): void;
 
   // --- VMX for the host (VmxResult) ---
   /** Puts the processor in 64-bit root operation: 0x3A locked, CR0/CR4/EFER legal, VMXON done with the region at `vmxon`. */
@@ -88,4 +92,11 @@ export interface CoreImports {
   cpuidHook(leaf: number, subleaf: number): number;
   rdmsrHook(index: number): number;
   wrmsrHook(index: number, value: bigint): number;
+  codeHook(linear: bigint, kinds: number): number;
+  memoryHook(kind: number, linear: bigint, physical: bigint, size: number): number;
+  eventHook(type: number, vector: number): number;
+  vmcallHook(): number;
+  rdtscHook(): number;
+  vmExitHook(reason: number): number;
+  vmEntryHook(launch: number): number;
 }

@@ -1,4 +1,5 @@
 import type { CodeMode } from "../core/index.ts";
+import type { WatchHit } from "./breakpoints.ts";
 
 interface ExitBase {
   /** Instructions completed and events delivered during this call; a REP counts once. */
@@ -8,6 +9,33 @@ interface ExitBase {
 /** Why run() came back. */
 export type Exit = ExitBase &
   (
+    | {
+        /** Before the instruction at a breakpoint; `address` is linear, `ids` are the breakpoints'. run() goes on with it. */
+        readonly reason: "breakpoint";
+        readonly address: bigint;
+        readonly ids: readonly number[];
+      }
+    | {
+        /** Before the instruction at one of the addresses of `until`. */
+        readonly reason: "until";
+        readonly address: bigint;
+      }
+    | ({
+        /** After an instruction (or an iteration of a REP, or a delivery) that accessed watched bytes. The first access is spread here. */
+        readonly reason: "watchpoint";
+        /** All of them, oldest first; at most 16. */
+        readonly hits: readonly WatchHit[];
+      } & Omit<WatchHit, "ids">)
+    | {
+        /** Before an instruction that would access memory against its permissions; it had no effect. */
+        readonly reason: "denied";
+        readonly rip: bigint;
+        /** Linear and physical address of the access. */
+        readonly address: bigint;
+        readonly physical: bigint;
+        readonly size: number;
+        readonly access: "read" | "write" | "execute";
+      }
     | {
         /** `maxInstructions` was reached, exactly. */
         readonly reason: "instructions";

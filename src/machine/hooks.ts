@@ -7,6 +7,7 @@ import {
   checkU64,
   StateError,
 } from "../core/index.ts";
+import { HookList, type RemoveHook } from "./hookList.ts";
 
 /** One port, or the ports from the first to the last, both included. */
 export type PortRange = number | readonly [first: number, last: number];
@@ -24,13 +25,22 @@ export type RdmsrHook = (index: number) => bigint | "#GP" | undefined;
 // biome-ignore lint/suspicious/noConfusingVoidType: a hook that only looks returns nothing
 export type WrmsrHook = (index: number, value: bigint) => boolean | "#GP" | void;
 
-/** Removes the hook again; further calls do nothing. */
-export type RemoveHook = () => void;
+/** CPUID leaves or MSR indices: one, or from the first to the last, both included. */
+export type IndexRange = number | readonly [first: number, last: number];
 
 interface PortHook<T> {
   readonly first: number;
   readonly last: number;
   readonly hook: T;
+}
+
+const EVERY: IndexRange = [0, 0xffff_ffff];
+
+function checkIndices(range: IndexRange): { first: number; last: number } {
+  const [first, last] = typeof range === "number" ? [range, range] : range;
+  checkU32("first index", first);
+  checkInteger("last index", last, first, 0xffff_ffff);
+  return { first, last };
 }
 
 function checkRange(range: PortRange): [number, number] {
@@ -40,29 +50,10 @@ function checkRange(range: PortRange): [number, number] {
   return [first, last];
 }
 
-/** Newest first, so that a later hook overrides an earlier one. */
-class HookList<T> {
-  readonly #hooks: T[] = [];
-  readonly #changed: (any: boolean) => void;
-
-  constructor(changed: (any: boolean) => void) {
-    this.#changed = changed;
-  }
-
-  add(hook: T): RemoveHook {
-    this.#hooks.unshift(hook);
-    this.#changed(true);
-    return () => {
-      const at = this.#hooks.indexOf(hook);
-      if (at < 0) return;
-      this.#hooks.splice(at, 1);
-      this.#changed(this.#hooks.length > 0);
-    };
-  }
-
-  [Symbol.iterator](): Iterator<T> {
-    return this.#hooks[Symbol.iterator]();
-  }
+function indexed<T extends (...args: never[]) => unknown>(first: IndexRange | T, second: T | undefined): PortHook<T> {
+  const hook = second ?? first;
+  checkFunction("hook", hook);
+  return { ...checkIndices(second === undefined ? EVERY : (first as IndexRange)), hook: hook as T };
 }
 
 /** Hooks of a machine: lists in front of the core's single callbacks, which exist only while a list is not empty. */
@@ -70,9 +61,9 @@ export class Hooks {
   readonly #core: Core;
   readonly #portIn: HookList<PortHook<PortInHook>>;
   readonly #portOut: HookList<PortHook<PortOutHook>>;
-  readonly #cpuid: HookList<CpuidHook>;
-  readonly #rdmsr: HookList<RdmsrHook>;
-  readonly #wrmsr: HookList<WrmsrHook>;
+  readonly #cpuid: HookList<PortHook<CpuidHook>>;
+  readonly #rdmsr: HookList<PortHook<RdmsrHook>>;
+  readonly #wrmsr: HookList<PortHook<WrmsrHook>>;
   readonly #inChains = new Map<number, PortInHook[]>();
   readonly #outChains = new Map<number, PortOutHook[]>();
 
@@ -109,19 +100,22 @@ export class Hooks {
     return this.#portOut.add({ first, last, hook });
   }
 
-  onCpuid(hook: CpuidHook): RemoveHook {
-    checkFunction("hook", hook);
-    return this.#cpuid.add(hook);
+  onCpuid(hook: CpuidHook): RemoveHook;
+  onCpuid(range: IndexRange, hook: CpuidHook): RemoveHook;
+  onCpuid(first: IndexRange | CpuidHook, second?: CpuidHook): RemoveHook {
+    return this.#cpuid.add(indexed(first, second));
   }
 
-  onRdmsr(hook: RdmsrHook): RemoveHook {
-    checkFunction("hook", hook);
-    return this.#rdmsr.add(hook);
+  onRdmsr(hook: RdmsrHook): RemoveHook;
+  onRdmsr(range: IndexRange, hook: RdmsrHook): RemoveHook;
+  onRdmsr(first: IndexRange | RdmsrHook, second?: RdmsrHook): RemoveHook {
+    return this.#rdmsr.add(indexed(first, second));
   }
 
-  onWrmsr(hook: WrmsrHook): RemoveHook {
-    checkFunction("hook", hook);
-    return this.#wrmsr.add(hook);
+  onWrmsr(hook: WrmsrHook): RemoveHook;
+  onWrmsr(range: IndexRange, hook: WrmsrHook): RemoveHook;
+  onWrmsr(first: IndexRange | WrmsrHook, second?: WrmsrHook): RemoveHook {
+    return this.#wrmsr.add(indexed(first, second));
   }
 
   #in(port: number, size: number): number {
@@ -139,7 +133,8 @@ export class Hooks {
   }
 
   #answerCpuid(leaf: number, subleaf: number): boolean {
-    for (const hook of this.#cpuid) {
+    for (const { first, last, hook } of this.#cpuid) {
+      if (leaf < first || leaf > last) continue;
       const answer = hook(leaf, subleaf);
       if (answer === undefined) continue;
       if (typeof answer !== "object" || answer === null) {
@@ -154,7 +149,8 @@ export class Hooks {
   }
 
   #answerRdmsr(index: number): bigint | "#GP" | undefined {
-    for (const hook of this.#rdmsr) {
+    for (const { first, last, hook } of this.#rdmsr) {
+      if (index < first || index > last) continue;
       const answer = hook(index);
       if (answer === undefined) continue;
       return answer === "#GP" ? answer : checkU64("value of an RDMSR hook", answer);
@@ -163,7 +159,8 @@ export class Hooks {
   }
 
   #answerWrmsr(index: number, value: bigint): boolean | "#GP" | undefined {
-    for (const hook of this.#wrmsr) {
+    for (const { first, last, hook } of this.#wrmsr) {
+      if (index < first || index > last) continue;
       const answer = hook(index, value);
       if (answer === true || answer === "#GP") return answer;
       if (answer !== undefined && answer !== false) {

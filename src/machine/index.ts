@@ -1,17 +1,56 @@
+export type {
+  Breakpoint,
+  BreakpointOptions,
+  WatchAccess,
+  WatchHit,
+  Watchpoint,
+  WatchpointOptions,
+} from "./breakpoints.ts";
 export { CPU_FEATURES, type CpuFeature } from "./cpuFeatures.ts";
+export type {
+  EventHook,
+  EventKind,
+  GuestEvent,
+  InvalidOpcode,
+  InvalidOpcodeHook,
+  RdtscHook,
+  VectorRange,
+  VmcallHook,
+  VmEntryHook,
+  VmExitHook,
+} from "./eventHooks.ts";
 export type { Exit, ExitReason } from "./exits.ts";
+export { HookFace } from "./hookFace.ts";
+export type { RemoveHook } from "./hookList.ts";
 export type {
   CpuidHook,
+  IndexRange,
   PortInHook,
   PortOutHook,
   PortRange,
   RdmsrHook,
-  RemoveHook,
   WrmsrHook,
 } from "./hooks.ts";
 export * from "./loaders/index.ts";
-export { type Access, Machine, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./machine.ts";
-export type { MappedRegion, MmioRead, MmioWrite, Region } from "./memoryMap.ts";
+export {
+  type Access,
+  Machine,
+  type MachineOptions,
+  type RunAsyncOptions,
+  type RunOptions,
+  type RunProgress,
+  type Until,
+} from "./machine.ts";
+export type { AddressRange, CodeHook, MemoryAccess, ReadHook, WriteHook } from "./memoryHooks.ts";
+export type {
+  MappedRegion,
+  MmioHooks,
+  MmioRead,
+  MmioReadHook,
+  MmioWrite,
+  MmioWriteHook,
+  Region,
+} from "./memoryMap.ts";
 export {
   applyModel,
   type CpuidLeaf,
@@ -23,6 +62,7 @@ export {
   nehalemModel,
   skylakeModel,
 } from "./models.ts";
+export type { Permissions } from "./permissions.ts";
 export {
   CONTROL_NAMES,
   type ControlName,
@@ -35,4 +75,5 @@ export {
   SEGMENT_NAMES,
   type SegmentName,
 } from "./registers.ts";
+export type { AddressSpace } from "./traps.ts";
 export { yieldToHost } from "./yield.ts";

@@ -1,34 +1,38 @@
 import { FRAME_META, PAGE } from "../../assembly/abi/layout.ts";
-import { RunCode } from "../../assembly/abi/run.ts";
 import {
   type CodeMode,
   Core,
   type CpuidResult,
   checkBytes,
+  checkFunction,
   checkInteger,
   checkU8,
   checkU32,
   checkU64,
-  InternalError,
   type JitOptions,
   type JitStatistics,
   MemoryMapError,
+  readLinear,
   StateError,
+  WasmVmxError,
+  writeLinear,
 } from "../core/index.ts";
-import type { Exit } from "./exits.ts";
 import {
-  type CpuidHook,
-  Hooks,
-  type PortInHook,
-  type PortOutHook,
-  type PortRange,
-  type RdmsrHook,
-  type RemoveHook,
-  type WrmsrHook,
-} from "./hooks.ts";
-import { type MappedRegion, MemoryMap, type Region } from "./memoryMap.ts";
+  type Breakpoint,
+  type BreakpointOptions,
+  Breakpoints,
+  type Watchpoint,
+  type WatchpointOptions,
+} from "./breakpoints.ts";
+import type { Exit } from "./exits.ts";
+import { HookFace } from "./hookFace.ts";
+import type { RemoveHook } from "./hookList.ts";
+import { type MappedRegion, MemoryMap, type MmioHooks, type Region } from "./memoryMap.ts";
 import { applyModel, type CpuModel, genericModel } from "./models.ts";
+import { PermissionMap, type Permissions } from "./permissions.ts";
 import { Registers } from "./registers.ts";
+import { Runner } from "./runner.ts";
+import { TrapSet } from "./traps.ts";
 import { yieldToHost } from "./yield.ts";
 
 export interface MachineOptions {
@@ -44,20 +48,34 @@ export interface MachineOptions {
   readonly jit?: boolean | number | JitOptions;
 }
 
+/** Linear addresses before which a run ends. */
+export type Until = bigint | number | readonly (bigint | number)[];
+
 export interface RunOptions {
+  /** Stop before the instruction at this linear address, or one of these. A run that stopped there goes on with it. */
+  readonly until?: Until;
   /** Stop after exactly this many instructions and deliveries. Default: no limit. */
   readonly maxInstructions?: number;
   /** Bound on instructions, deliveries and pieces of a REP (64 iterations, or 4 KiB moved at once); run() then returns "slice". */
   readonly maxWork?: number;
 }
 
+export interface RunProgress {
+  /** Completed in this call so far. */
+  readonly instructions: number;
+  readonly rip: bigint;
+}
+
 export interface RunAsyncOptions {
+  readonly until?: Until;
   readonly maxInstructions?: number;
   /** As for run(), over all slices. Default: no bound. */
   readonly maxWork?: number;
   readonly signal?: AbortSignal;
   /** Longest time between two looks at the signal and the event loop. Default 10 ms. */
   readonly sliceMs?: number;
+  /** Called between slices. What it throws ends the run. */
+  readonly onProgress?: (progress: RunProgress) => void;
 }
 
 const DEFAULT_MEMORY = 16 << 20;
@@ -70,7 +88,6 @@ const DEFAULT_WORK = 10_000_000;
 /** Between two looks at the clock: 20,000 instructions, or as many pieces of a REP, which may take 0.1 s. */
 const CHUNK_WORK = 20_000;
 const MAX_COUNT = Number.MAX_SAFE_INTEGER;
-const VM_EXIT_REASON = 0x4402;
 
 const ACCESS = { read: 0, write: 1, execute: 2 } as const;
 export type Access = keyof typeof ACCESS;
@@ -85,14 +102,14 @@ export type Access = keyof typeof ACCESS;
  * machine.run().reason; // "halt"
  * ```
  */
-export class Machine {
+export class Machine extends HookFace {
   readonly registers: Registers;
   readonly model: CpuModel;
   readonly #core: Core;
   readonly #map: MemoryMap;
-  readonly #hooks: Hooks;
+  readonly #breakpoints: Breakpoints;
+  readonly #runner: Runner;
   readonly #ramSize: number;
-  #stopRequested = false;
   #disposed = false;
 
   constructor(options: MachineOptions = {}) {
@@ -110,7 +127,10 @@ export class Machine {
         memory,
       );
     }
-    this.#core = new Core((memory + extra) / PAGE);
+    const core = new Core((memory + extra) / PAGE);
+    const traps = new TrapSet(core);
+    super(core, traps, () => readCode(core));
+    this.#core = core;
     const { jit } = options;
     if (typeof jit === "object") {
       if (jit.threshold !== undefined) checkInteger("jit.threshold", jit.threshold, 0, 2 ** 31 - 1);
@@ -118,8 +138,9 @@ export class Machine {
     } else if (jit !== undefined && jit !== true) {
       this.#core.linker.configure({ threshold: checkInteger("jit", Number(jit), 0, 2 ** 31 - 1) });
     }
-    this.#map = new MemoryMap(this.#core);
-    this.#hooks = new Hooks(this.#core);
+    this.#map = new MemoryMap(core, new PermissionMap(traps));
+    this.#breakpoints = new Breakpoints(core, traps);
+    this.#runner = new Runner(core, traps, this.#breakpoints, this.events);
     this.registers = new Registers(this.#core);
     this.model = options.cpu ?? genericModel();
     this.#ramSize = memory;
@@ -170,6 +191,33 @@ export class Machine {
     this.#alive();
     checkBytes("bytes", bytes);
     this.#core.writePhysical(checkU64("address", address), bytes);
+  }
+
+  /** Replaces what the guest may do with physical memory; what is left out is not allowed. The host may always do everything. */
+  protect(address: bigint | number, size: number, permissions: Permissions): void {
+    this.#alive();
+    this.#map.protect(address, size, permissions);
+  }
+
+  /** Hooks in front of the callbacks of MMIO windows, by physical address. */
+  onMmio(range: { readonly address: bigint | number; readonly size: number }, hooks: MmioHooks): RemoveHook {
+    return this.#map.onMmio(range.address, range.size, hooks);
+  }
+
+  /**
+   * A copy of memory at a linear address, whatever the privilege; accessed bits stay. TranslationError where no page is
+   * mapped, MemoryMapError where the page leads to no RAM.
+   */
+  readVirtual(linear: bigint | number, size: number): Uint8Array<ArrayBuffer> {
+    this.#alive();
+    return readLinear(this.#core, checkU64("linear", linear), checkInteger("size", size, 0, 2 ** 32));
+  }
+
+  /** Writes memory at a linear address, read-only pages too. All or nothing; errors as readVirtual(). */
+  writeVirtual(linear: bigint | number, bytes: Uint8Array): void {
+    this.#alive();
+    checkBytes("bytes", bytes);
+    writeLinear(this.#core, checkU64("linear", linear), bytes);
   }
 
   /** Physical address of a linear one by the present paging, undefined where the access would fault. */
@@ -230,26 +278,35 @@ export class Machine {
     this.#core.exports.raiseNmi();
   }
 
-  // --- hooks ---
+  // --- breakpoints ---
 
-  onPortIn(range: PortRange, hook: PortInHook): RemoveHook {
-    return this.#hooks.onPortIn(range, hook);
+  /**
+   * Ends run() with "breakpoint" before the instruction at the address, which then goes on with it. Code elsewhere runs as fast as
+   * without; nothing of the guest changes.
+   */
+  addBreakpoint(address: bigint | number, options: BreakpointOptions = {}): Breakpoint {
+    this.#alive();
+    return this.#breakpoints.addBreakpoint(address, options);
   }
 
-  onPortOut(range: PortRange, hook: PortOutHook): RemoveHook {
-    return this.#hooks.onPortOut(range, hook);
+  /** Ends run() with "watchpoint" after an instruction that reads or writes one of the bytes. */
+  addWatchpoint(address: bigint | number, options: WatchpointOptions = {}): Watchpoint {
+    this.#alive();
+    return this.#breakpoints.addWatchpoint(address, options);
   }
 
-  onCpuid(hook: CpuidHook): RemoveHook {
-    return this.#hooks.onCpuid(hook);
+  /** Removes a breakpoint or watchpoint; false when there is none with this number. */
+  removeBreakpoint(id: number | { readonly id: number }): boolean {
+    this.#alive();
+    return this.#breakpoints.remove(typeof id === "number" ? id : id.id);
   }
 
-  onRdmsr(hook: RdmsrHook): RemoveHook {
-    return this.#hooks.onRdmsr(hook);
+  get breakpoints(): Breakpoint[] {
+    return this.#breakpoints.breakpoints;
   }
 
-  onWrmsr(hook: WrmsrHook): RemoveHook {
-    return this.#hooks.onWrmsr(hook);
+  get watchpoints(): Watchpoint[] {
+    return this.#breakpoints.watchpoints;
   }
 
   // --- running ---
@@ -257,9 +314,8 @@ export class Machine {
   /** Inside a callback: run() returns "stopped" after the instruction that called it. */
   stop(): void {
     this.#alive();
-    if (!this.#core.running) throw new StateError("stop() is for callbacks: the machine is not running");
-    this.#stopRequested = true;
-    this.#core.stopAfterInstruction();
+    if (!this.#runner.active) throw new StateError("stop() is for callbacks: the machine is not running");
+    this.#runner.requestStop();
   }
 
   /** Executes one instruction, or delivers one pending event. */
@@ -277,6 +333,7 @@ export class Machine {
     if (maxInstructions !== undefined) checkInteger("maxInstructions", maxInstructions, 0, MAX_COUNT);
     if (maxWork !== undefined) checkInteger("maxWork", maxWork, 1, MAX_COUNT);
     const limit = maxInstructions ?? MAX_COUNT;
+    this.#runner.setUntil(checkUntil(options.until));
     return this.#run(limit, maxWork ?? Math.min(DEFAULT_WORK + (maxInstructions ?? 0) * 2, MAX_COUNT));
   }
 
@@ -285,10 +342,12 @@ export class Machine {
    * Aborting the signal gives the exit "aborted"; the machine is whole and can go on.
    */
   async runAsync(options: RunAsyncOptions = {}): Promise<Exit> {
-    const { maxInstructions, maxWork, signal, sliceMs = 10 } = options;
+    const { maxInstructions, maxWork, signal, sliceMs = 10, onProgress } = options;
     if (maxInstructions !== undefined) checkInteger("maxInstructions", maxInstructions, 0, MAX_COUNT);
     if (maxWork !== undefined) checkInteger("maxWork", maxWork, 1, MAX_COUNT);
     checkInteger("sliceMs", sliceMs, 1, 10_000);
+    if (onProgress !== undefined) checkFunction("onProgress", onProgress);
+    this.#runner.setUntil(checkUntil(options.until));
     const limit = maxInstructions ?? MAX_COUNT;
     const bound = maxWork === undefined ? undefined : this.#core.work + BigInt(maxWork);
     let done = 0;
@@ -302,6 +361,7 @@ export class Machine {
         return { ...exit, instructions: done };
       }
       if (performance.now() - yielded < sliceMs) continue;
+      onProgress?.({ instructions: done, rip: this.#core.rip });
       await yieldToHost();
       yielded = performance.now();
     }
@@ -309,32 +369,7 @@ export class Machine {
 
   #run(maxInstructions: number, work: number): Exit {
     this.#idle("run()");
-    const core = this.#core;
-    const before = core.count;
-    this.#stopRequested = false;
-    const code = core.run(BigInt(maxInstructions), BigInt(work));
-    const instructions = Number(core.count - before);
-    switch (code) {
-      case RunCode.Instructions:
-        return { reason: this.#stopRequested ? "stopped" : "instructions", instructions };
-      case RunCode.Slice:
-        return { reason: "slice", instructions };
-      case RunCode.Halt:
-        return { reason: "halt", instructions };
-      case RunCode.Shutdown:
-        return { reason: "shutdown", instructions };
-      case RunCode.Stopped:
-        return { reason: "stopped", instructions };
-      case RunCode.Unimplemented:
-        return { reason: "unimplemented", instructions, ...core.unimplemented() };
-      case RunCode.VmxAbort:
-        return { reason: "vmxAbort", instructions, code: core.vmxAbortCode };
-      case RunCode.VmExit:
-        core.exports.vmread(VM_EXIT_REASON);
-        return { reason: "vmExit", instructions, exitReason: Number(core.value) };
-      default:
-        throw new InternalError(`run() gave code ${code}, which no machine can give`, { code });
-    }
+    return this.#runner.run(maxInstructions, work);
   }
 
   // --- end of life ---
@@ -355,6 +390,23 @@ export class Machine {
 
   #idle(what: string): void {
     this.#alive();
-    this.#core.assertNotRunning(what);
+    if (this.#runner?.active)
+      throw new StateError(`${what} cannot be called inside a callback: the machine is running`);
   }
+}
+
+function checkUntil(until: Until | undefined): bigint[] {
+  if (until === undefined) return [];
+  return (Array.isArray(until) ? until : [until]).map((address) => checkU64("until", address));
+}
+
+/** The longest readable start of the 15 bytes at RIP. */
+function readCode(core: Core): Uint8Array {
+  const bytes: number[] = [];
+  try {
+    while (bytes.length < 15) bytes.push(readLinear(core, core.codeAddress + BigInt(bytes.length), 1)[0]!);
+  } catch (error) {
+    if (!(error instanceof WasmVmxError)) throw error;
+  }
+  return Uint8Array.from(bytes);
 }

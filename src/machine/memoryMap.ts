@@ -8,6 +8,8 @@ import {
   checkU64,
   MemoryMapError,
 } from "../core/index.ts";
+import { HookList, type RemoveHook } from "./hookList.ts";
+import type { PermissionMap, Permissions } from "./permissions.ts";
 
 /** Read of an MMIO window. `offset` counts from the start of the window; size is 1, 2, 4 or 8. */
 export type MmioRead = (offset: number, size: number) => bigint | number;
@@ -18,6 +20,8 @@ interface RegionBase {
   readonly address: bigint | number;
   /** Bytes, a multiple of 4096. */
   readonly size: number;
+  /** What the guest may do there; default everything. An access beyond it ends run() with "denied". */
+  readonly permissions?: Permissions;
 }
 
 export type Region = RegionBase &
@@ -42,20 +46,47 @@ interface Mapped extends MappedRegion {
 
 const hex = (value: bigint) => `0x${value.toString(16)}`;
 
+/** Before the window's own callback: the value to read, or undefined to pass it on. */
+export type MmioReadHook = (address: bigint, size: number) => bigint | number | undefined;
+/** Before the window's own callback; return false to pass it on. */
+// biome-ignore lint/suspicious/noConfusingVoidType: a hook that returns nothing has taken the write
+export type MmioWriteHook = (address: bigint, size: number, value: bigint) => boolean | void;
+
+export interface MmioHooks {
+  readonly read?: MmioReadHook;
+  readonly write?: MmioWriteHook;
+}
+
+interface RangedMmio {
+  readonly first: bigint;
+  readonly last: bigint;
+  readonly hooks: MmioHooks;
+}
+
 /** The physical address space of a machine. */
 export class MemoryMap {
   readonly #core: Core;
+  readonly #permissions: PermissionMap;
+  readonly #mmioHooks = new HookList<RangedMmio>();
   #regions: Mapped[] = [];
 
-  constructor(core: Core) {
+  constructor(core: Core, permissions: PermissionMap) {
     this.#core = core;
+    this.#permissions = permissions;
     core.setHandler("mmioRead", (address, size) => {
+      for (const { first, last, hooks } of this.#mmioHooks) {
+        const value = address >= first && address <= last ? hooks.read?.(address, size) : undefined;
+        if (value !== undefined) return checkU64("value of an MMIO hook", value);
+      }
       const region = this.#find(address);
       if (region?.read === undefined) return -1n;
       const value = region.read(Number(address - region.address), size);
       return checkU64("value of an MMIO read", value);
     });
     core.setHandler("mmioWrite", (address, size, value) => {
+      for (const { first, last, hooks } of this.#mmioHooks) {
+        if (address >= first && address <= last && hooks.write && hooks.write(address, size, value) !== false) return;
+      }
       const region = this.#find(address);
       region?.write?.(Number(address - region.address), size, value);
     });
@@ -107,6 +138,7 @@ export class MemoryMap {
       default:
         throw new TypeError(`kind must be "ram", "rom" or "mmio", not ${String((region as { kind: unknown }).kind)}`);
     }
+    if (region.permissions) this.#permissions.set(address, address + BigInt(size) - 1n, region.permissions);
     this.#regions.push(mapped);
     this.#regions.sort((a, b) => (a.address < b.address ? -1 : 1));
   }
@@ -120,8 +152,24 @@ export class MemoryMap {
       throw new MemoryMapError(`no region starts at ${hex(start)}; mapped: ${starts}`, start, 0);
     }
     this.#core.unmapRegion(start);
+    this.#permissions.clear(start, start + BigInt(region.size) - 1n);
     if (region.host !== 0) this.#core.freeFrames(region.host, region.size / PAGE);
     this.#regions = this.#regions.filter((r) => r !== region);
+  }
+
+  /** Replaces what the guest may do with these physical bytes. */
+  protect(address: bigint | number, size: number, permissions: Permissions): void {
+    const first = checkU64("address", address);
+    checkInteger("size", size, 1, 2 ** 52);
+    this.#permissions.set(first, first + BigInt(size) - 1n, permissions);
+  }
+
+  onMmio(address: bigint | number, size: number, hooks: MmioHooks): RemoveHook {
+    const first = checkU64("address", address);
+    checkInteger("size", size, 1, 2 ** 52);
+    if (hooks.read !== undefined) checkFunction("read", hooks.read);
+    if (hooks.write !== undefined) checkFunction("write", hooks.write);
+    return this.#mmioHooks.add({ first, last: first + BigInt(size) - 1n, hooks });
   }
 
   #find(address: bigint): Mapped | undefined {

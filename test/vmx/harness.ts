@@ -56,6 +56,13 @@ export class Vmx {
       cpuidHook: () => 0,
       rdmsrHook: () => 0,
       wrmsrHook: () => 0,
+      codeHook: () => 0,
+      memoryHook: () => 0,
+      eventHook: () => 0,
+      vmcallHook: () => 0,
+      rdtscHook: () => 0,
+      vmExitHook: () => 0,
+      vmEntryHook: () => 0,
     };
     this.core = instantiateCore(imports).exports;
     this.core.init(FRAMES);

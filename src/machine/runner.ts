@@ -1,0 +1,132 @@
+// From the processor's run codes to typed exits.
+import { TrapKind } from "../../assembly/abi/layout.ts";
+import { COMM_DENIED, RunCode } from "../../assembly/abi/run.ts";
+import { type Core, InternalError } from "../core/index.ts";
+import type { Breakpoints } from "./breakpoints.ts";
+import type { EventHooks } from "./eventHooks.ts";
+import type { Exit } from "./exits.ts";
+import type { TrapSet } from "./traps.ts";
+
+const VM_EXIT_REASON = 0x4402;
+
+const DENIED = {
+  [TrapKind.DenyRead]: "read",
+  [TrapKind.DenyWrite]: "write",
+  [TrapKind.DenyFetch]: "execute",
+} as const;
+
+export class Runner {
+  readonly #core: Core;
+  readonly #traps: TrapSet;
+  readonly #breakpoints: Breakpoints;
+  readonly #events: EventHooks;
+  #until: readonly bigint[] = [];
+  #stopRequested = false;
+  #active = false;
+
+  constructor(core: Core, traps: TrapSet, breakpoints: Breakpoints, events: EventHooks) {
+    this.#core = core;
+    this.#traps = traps;
+    this.#breakpoints = breakpoints;
+    this.#events = events;
+  }
+
+  /** run() is on its way; a callback asks. */
+  get active(): boolean {
+    return this.#active;
+  }
+
+  requestStop(): void {
+    this.#stopRequested = true;
+    if (this.#core.running) this.#core.stopAfterInstruction();
+  }
+
+  /** Linear addresses that end the runs that follow. */
+  setUntil(addresses: readonly bigint[]): void {
+    this.#until = addresses;
+    this.#breakpoints.setUntil(addresses);
+  }
+
+  run(maxInstructions: number, work: number): Exit {
+    this.#active = true;
+    try {
+      return this.#loop(maxInstructions, work);
+    } finally {
+      this.#active = false;
+    }
+  }
+
+  #loop(maxInstructions: number, work: number): Exit {
+    const core = this.#core;
+    const before = core.count;
+    const lastWork = core.work + BigInt(work);
+    this.#stopRequested = false;
+    for (;;) {
+      const limit = BigInt(maxInstructions) - (core.count - before);
+      const room = lastWork - core.work;
+      if (room <= 0n && limit > 0n) return { reason: "slice", instructions: Number(core.count - before) };
+      this.#traps.apply();
+      const code = core.run(limit, room > 0n ? room : 1n);
+      const exit = this.#exit(code, Number(core.count - before));
+      if (exit) return exit;
+    }
+  }
+
+  /** undefined: nothing the caller asked for, go on. */
+  #exit(code: RunCode, instructions: number): Exit | undefined {
+    const core = this.#core;
+    switch (code) {
+      case RunCode.Instructions:
+        return { reason: this.#stopRequested ? "stopped" : "instructions", instructions };
+      case RunCode.Slice:
+        return { reason: "slice", instructions };
+      case RunCode.Halt:
+        return { reason: "halt", instructions };
+      case RunCode.Shutdown:
+        return { reason: "shutdown", instructions };
+      case RunCode.Stopped:
+        return { reason: "stopped", instructions };
+      case RunCode.Unimplemented:
+        if (this.#events.opcode("unimplemented")) {
+          return this.#stopRequested ? { reason: "stopped", instructions: instructions + 1 } : undefined;
+        }
+        return { reason: "unimplemented", instructions, ...core.unimplemented() };
+      case RunCode.VmxAbort:
+        return { reason: "vmxAbort", instructions, code: core.vmxAbortCode };
+      case RunCode.VmExit:
+        core.exports.vmread(VM_EXIT_REASON);
+        return { reason: "vmExit", instructions, exitReason: Number(core.value) };
+      case RunCode.Breakpoint:
+        return this.#breakpoint(instructions);
+      case RunCode.Watchpoint: {
+        const hits = this.#breakpoints.hits();
+        const [first] = hits;
+        if (!first) return undefined;
+        const { address, physical, size, access, before, after } = first;
+        return { reason: "watchpoint", instructions, address, physical, size, access, before, after, hits };
+      }
+      case RunCode.Denied:
+        return {
+          reason: "denied",
+          instructions,
+          rip: core.rip,
+          address: core.read64(COMM_DENIED),
+          physical: core.read64(COMM_DENIED + 8),
+          size: core.read32(COMM_DENIED + 16),
+          access: DENIED[core.read32(COMM_DENIED + 20) as keyof typeof DENIED],
+        };
+      default:
+        throw new InternalError(`run() gave code ${code}, which no machine can give`, { code });
+    }
+  }
+
+  #breakpoint(instructions: number): Exit | undefined {
+    const address = this.#core.codeAddress;
+    const ids = this.#breakpoints.at(address, this.#core.translate(address, 2));
+    if (ids.length > 0) return { reason: "breakpoint", instructions, address, ids };
+    if (this.#until.includes(address)) return { reason: "until", instructions, address };
+    // left over from an earlier run
+    this.#breakpoints.dropUntil(address);
+    return undefined;
+  }
+}
