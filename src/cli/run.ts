@@ -5,6 +5,7 @@ import type { Command } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
 import { exitStatus, type Outcome, summaryJson, summaryLines } from "./outcome.ts";
 import { type GuestRunOptions, runBare } from "./runBare.ts";
+import { runVerified } from "./runVerified.ts";
 import { runVmx } from "./runVmx.ts";
 import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
 
@@ -23,6 +24,8 @@ summary to stderr.
 ${GUEST_OPTIONS_HELP}
   --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
   --no-jit           interpreter only; the results are the same
+  --verify-jit       runs interpreter and generated code in lock-step (bare) and
+                     reports the first difference, or that there is none
   --max-instructions N
                      stop after exactly N instructions
   --trace            a line on stderr for each port access, CPUID and MSR access
@@ -34,7 +37,7 @@ Numbers are decimal or 0x hexadecimal; sizes take K, M or G.
 
 Exit status: what the guest wrote to port 0xF4 (low 8 bits), 0 when it halted,
   1 guest crashed (triple fault)   2 bad input
-  3 instruction not implemented    70 internal error
+  3 instruction not implemented    70 internal error, or --verify-jit found one
   124 --max-instructions reached   130 interrupted (Ctrl-C)
 
 Examples:
@@ -79,6 +82,7 @@ export const runCommand: Command = {
     trace: { type: "boolean" },
     json: { type: "boolean" },
     "no-jit": { type: "boolean" },
+    "verify-jit": { type: "boolean" },
   },
   async run(args) {
     const { image, memory } = guestFrom(args, "run");
@@ -88,6 +92,13 @@ export const runCommand: Command = {
     const json = args.flags.has("json");
     if (args.flags.has("no-jit")) setCoreDefaults({ jit: { threshold: 0 } });
     const guestConsole = json ? new ConsoleWriter() : new ConsoleWriter(process.stdout);
+    if (args.flags.has("verify-jit")) {
+      for (const other of ["vmx", "no-jit", "trace"]) {
+        if (args.flags.has(other)) throw new UsageError(`--verify-jit excludes --${other}`);
+      }
+      if (args.strings.has("policy")) throw new UsageError("--verify-jit excludes --policy");
+      return runVerified({ image, memory, maxInstructions, json, cpu: modelFrom(args.strings.get("cpu")) });
+    }
     const trace = args.flags.has("trace") ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
 
     const start = performance.now();

@@ -1,3 +1,4 @@
+import type { JitOptions } from "../core/index.ts";
 import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
 import { type CpuModel, type Exit, type GuestImage, loadImage, Machine } from "../machine/index.ts";
 import type { Ending, Outcome } from "./outcome.ts";
@@ -16,7 +17,7 @@ export interface GuestRunOptions {
 /** Units of work that the REP instructions of a run with --max-instructions may use beyond its instructions: seconds. */
 const REP_ALLOWANCE = 4_000_000;
 
-function toEnding(exit: Exit, status: number | undefined): Ending {
+export function toEnding(exit: Exit, status: number | undefined): Ending {
   if (status !== undefined) return { kind: "exit", status };
   switch (exit.reason) {
     case "instructions":
@@ -60,9 +61,17 @@ function traceTo(machine: Machine, line: (text: string) => void): void {
   });
 }
 
-/** Runs a guest on the bare processor with the debug ports and a serial console. */
-export async function runBare(options: GuestRunOptions): Promise<Outcome> {
-  const machine = new Machine({ memory: options.memory, extraMemory: 0, ...(options.cpu ? { cpu: options.cpu } : {}) });
+/** A bare processor about to run the guest, with the debug ports and a serial console. */
+export function bareMachine(
+  options: Pick<GuestRunOptions, "image" | "memory" | "cpu" | "console" | "trace">,
+  jit?: false | JitOptions,
+): { readonly machine: Machine; readonly status: () => number | undefined } {
+  const machine = new Machine({
+    memory: options.memory,
+    extraMemory: 0,
+    ...(options.cpu ? { cpu: options.cpu } : {}),
+    ...(jit === undefined ? {} : { jit }),
+  });
   let status: number | undefined;
   const bus = new PortBus()
     .add(new DebugConsole(options.console))
@@ -77,13 +86,19 @@ export async function runBare(options: GuestRunOptions): Promise<Outcome> {
   machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
   if (options.trace) traceTo(machine, options.trace);
   loadImage(machine, options.image);
+  return { machine, status: () => status };
+}
+
+/** Runs a guest on the bare processor. */
+export async function runBare(options: GuestRunOptions): Promise<Outcome> {
+  const { machine, status } = bareMachine(options);
   const { maxInstructions, signal } = options;
   const exit = await machine.runAsync({
     ...(maxInstructions === undefined ? {} : { maxInstructions, maxWork: 2 * maxInstructions + REP_ALLOWANCE }),
     ...(signal === undefined ? {} : { signal }),
   });
   return {
-    ending: toEnding(exit, status),
+    ending: toEnding(exit, status()),
     instructions: exit.instructions,
     registers: machine.registers.read(),
     cpl: machine.registers.cpl,

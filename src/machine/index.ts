@@ -76,4 +76,13 @@ export {
   type SegmentName,
 } from "./registers.ts";
 export type { AddressSpace } from "./traps.ts";
+export {
+  describeDifference,
+  type JitDifference,
+  type VerifiedInstruction,
+  type VerifiedMachine,
+  type VerifyJitOptions,
+  type VerifyJitResult,
+  verifyJit,
+} from "./verifyJit.ts";
 export { yieldToHost } from "./yield.ts";

@@ -202,3 +202,18 @@ describe("help and version", () => {
     }
   });
 });
+
+describe("--verify-jit", () => {
+  it("says that the tiers agree, with the guest's console and status", async () => {
+    const guest = manifest.find(({ name }) => name === "sha256-32")!;
+    const { status, stdout, stderr } = await wasmVmx("run", ...guestArgs(guest.name), "--verify-jit");
+    expect({ status, stdout }).toEqual({ status: guest.expectedStatus, stdout: expectedConsole(guest) });
+    expect(stderr).toMatch(/agree\n[\d,]+ instructions compared at [\d,]+ points, \d+ generated functions/);
+  });
+
+  it("is for the bare processor", async () => {
+    const { status, stderr } = await wasmVmx("run", guestFile([0xf4]), "--verify-jit", "--vmx");
+    expect(status).toBe(2);
+    expect(stderr).toContain("--verify-jit excludes --vmx");
+  });
+});
