@@ -1,5 +1,17 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
+const local = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** scripts/coverage.ts: a core that reports what it decodes and executes, and a loader that listens. */
+const alias = process.env.WASM_VMX_COVERAGE
+  ? [
+      { find: /^.*coreBytes\.generated\.ts$/, replacement: local("build/coverage/coreBytes.ts") },
+      { find: "@assemblyscript/loader", replacement: local("test/coverage/loader.ts") },
+    ]
+  : [];
+
 export default defineConfig({
+  resolve: { alias },
   test: { include: ["test/**/*.test.ts"], setupFiles: ["test/setup.ts"], testTimeout: 60_000 },
 });

@@ -1,2 +1,2 @@
-/** 1 in a coverage build (test/coverage), else 0: asconfig.json. */
+/** 1 in a coverage build (scripts/coverage.ts), else 0: asconfig.json. */
 declare const COVERAGE: i32;

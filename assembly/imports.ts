@@ -40,3 +40,11 @@ export declare function vmEntryHook(launch: u32): u32;
  * Bit 31 set: not in the table yet, linkRegion(place, ticket, base) will ask for each.
  */
 export declare function jitCompile(code: u32, bytes: u32, count: u32, places: u32, ticket: u32): u32;
+export declare function jitCompile(code: u32, bytes: u32, count: u32, places: u32): u32;
+
+// --- in a coverage build only (scripts/coverage.ts) ---
+
+/** The record at `rec` holds an instruction of this entry of the opcode tables; 0xFFFF: of none. */
+export declare function decoded(rec: usize, entry: u32): void;
+/** The record at `rec` is carried out. */
+export declare function executed(rec: usize): void;

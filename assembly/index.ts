@@ -21,7 +21,6 @@ import { initSignal } from "./vmx/boundary";
 import { forgetVmcs } from "./vmx/cache";
 import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
-export { coverage } from "./execute/coverage";
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 export { passBreakpoint, trapsChanged } from "./run/traps";
 export {

@@ -97,6 +97,8 @@ function best(rows: readonly OpcodeRow[]): OpcodeRow | undefined {
 
 class Tables {
   readonly nodes: Entry[] = [];
+  /** Children that an equal node stands for, and the first of its entries. */
+  readonly shared: { readonly children: readonly Entry[]; readonly at: number }[] = [];
   readonly #known = new Map<string, number>();
   readonly #undefined: Entry;
   readonly #entryOf: (row: OpcodeRow) => Entry;
@@ -113,7 +115,7 @@ class Tables {
       at = this.nodes.length;
       this.nodes.push(...children);
       this.#known.set(key, at);
-    }
+    } else this.shared.push({ children, at });
     return { op: at, format: NODE[kind], flags: FLAGS.Node, feature: 0 };
   }
 
@@ -166,11 +168,30 @@ function bytesOf(e: Entry): number[] {
 
 const REGISTERS: Record<string, string> = { EBX: "CE_EBX", ECX: "CE_ECX", EDX: "CE_EDX" };
 
-/** `entries` are those of opcodeRows, in order. */
-export function tableFile(entries: readonly Entry[], cases: number): string {
+function layOut(entries: readonly Entry[]): { tables: Tables; flat: Entry[] } {
   const byRow = new Map(opcodeRows.map((r, i) => [r, entries[i]!]));
   const tables = new Tables((r) => byRow.get(r)!, { op: 0, format: 0, flags: FLAGS.Ends, feature: 0 });
-  const flat = [...tables.map("one"), ...tables.map("0f"), ...SPARSE.map((m) => tables.sparse(m))];
+  return { tables, flat: [...tables.map("one"), ...tables.map("0f"), ...SPARSE.map((m) => tables.sparse(m))] };
+}
+
+/** Entry numbers that stand for each row. Rows that decode and run alike can share some. */
+export function positionsOf(entries: readonly Entry[]): number[][] {
+  const { tables, flat } = layOut(entries);
+  const found = new Map<Entry, number[]>(entries.map((entry) => [entry, []]));
+  const note = (list: readonly Entry[], first: number): void => {
+    list.forEach((entry, i) => {
+      found.get(entry)?.push(first + i);
+    });
+  };
+  note(flat, 0);
+  note(tables.nodes, flat.length);
+  for (const { children, at } of tables.shared) note(children, flat.length + at);
+  return entries.map((entry) => found.get(entry)!);
+}
+
+/** `entries` are those of opcodeRows, in order. */
+export function tableFile(entries: readonly Entry[], cases: number): string {
+  const { tables, flat } = layOut(entries);
   const nodesAt = flat.length;
   const bytes = [...flat, ...tables.nodes].flatMap(bytesOf);
   const lines: string[] = [];

@@ -1,5 +1,5 @@
 /** Writes what follows from scripts/opcodes.ts: the decoder's table, the dispatch switch and docs/instructions.md. */
-import { ARRANGE, type Entry, FLAGS, HEADER, IMM, shapeOf, tableFile } from "./generate-decode-table.ts";
+import { ARRANGE, type Entry, FLAGS, HEADER, IMM, positionsOf, shapeOf, tableFile } from "./generate-decode-table.ts";
 import { disasmFile } from "./generate-disasm.ts";
 import { jitKinds } from "./generate-jit.ts";
 import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
@@ -198,7 +198,7 @@ function dispatchFile(exportsOf: ReadonlyMap<string, string>): string {
 import { R_IMM, R_OP, RECORD_SIZE } from "../abi/record";
 import { RunCode } from "../abi/run";
 import { raise, raiseError, stopHost } from "../state/stop";
-import { hit } from "./coverage";
+import { executed } from "../imports";
 import { nextRip } from "./operands";
 ${[...imports].map(([m, names]) => `import { ${[...names].sort().join(", ")} } from "${m}";`).join("\n")}
 
@@ -208,7 +208,7 @@ ${[...imports].map(([m, names]) => `import { ${[...names].sort().join(", ")} } f
  */
 export function dispatch(rec: usize): usize {
   for (;;) {
-    if (COVERAGE) hit(load<u16>(rec, R_OP));
+    if (COVERAGE) executed(rec);
     switch (load<u16>(rec, R_OP)) {
 ${lines.join("\n")}
       default:
@@ -262,4 +262,9 @@ export function generateOpcodes(exportsOf: ReadonlyMap<string, string>): Map<str
     ["assembly/jit/kinds.generated.ts", jitKinds(HEADER, cases)],
     ["docs/instructions.md", instructionsFile()],
   ]);
+}
+
+/** Entries of the opcode tables that stand for each row of opcodeRows. */
+export function rowPositions(): number[][] {
+  return positionsOf(opcodeRows.map(entryOf));
 }

@@ -24,6 +24,7 @@ import {
   RecordFlag,
 } from "../abi/record";
 import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
+import { decoded } from "../imports";
 import { feature } from "../system/cpuid";
 import {
   ARRANGE_E,
@@ -179,6 +180,9 @@ function memoryOperand(rec: usize, modrm: u32, rex: u32, addressShift: u32, code
   store<u8>(rec, (segment ? segment - 1 : stack ? SEG_SS : SEG_DS) >> 3, R_SEG);
 }
 
+/** Entry number of a record that holds no instruction of the tables (coverage build). */
+const NO_ENTRY: u32 = 0xffff;
+
 function finish(rec: usize, op: u32, flags: u32): u32 {
   store<u16>(rec, op, R_OP);
   store<u8>(rec, flags, R_FLAGS);
@@ -199,6 +203,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   memory.fill(rec, 0, 32);
   store<u16>(rec, offset, R_OFF);
   store<u8>(rec, index, R_INDEX);
+  if (COVERAGE) decoded(rec, NO_ENTRY);
 
   const code64 = (mode & ModeBit.Code64) != 0;
   const big = (mode & (ModeBit.Code32 | ModeBit.Code64)) != 0;
@@ -438,6 +443,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   if (!code64 && flags & F_ONLY64) bad = true;
   if (flags & F_MEMONLY && !isMemory) bad = true;
   if (prefixes & RecordFlag.Lock && !(flags & F_LOCK && isMemory)) bad = true;
+  if (COVERAGE && (!bad || op == OP_UNDEFINED)) decoded(rec, u32(entry - OPCODES) / ENTRY_BYTES);
   if (bad) return finish(rec, OP_UNDEFINED, recordFlags | RecordFlag.Ends);
 
   if (flags & F_SIZED) {
@@ -458,6 +464,7 @@ function tooLong(rec: usize, limited: bool): u32 {
 /** The pseudo-record that closes a block which no branch ends. */
 export function closeBlock(rec: usize, offset: u32, index: u32): void {
   memory.fill(rec, 0, 32);
+  if (COVERAGE) decoded(rec, NO_ENTRY);
   store<u16>(rec, OP_END, R_OP);
   store<u16>(rec, offset, R_OFF);
   store<u8>(rec, index, R_INDEX);

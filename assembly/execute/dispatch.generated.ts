@@ -3,7 +3,7 @@ import { RCX, RIP, STOP } from "../abi/state";
 import { R_IMM, R_OP, RECORD_SIZE } from "../abi/record";
 import { RunCode } from "../abi/run";
 import { raise, raiseError, stopHost } from "../state/stop";
-import { hit } from "./coverage";
+import { executed } from "../imports";
 import { nextRip } from "./operands";
 import { Alu, AluOp, Unary, UnaryOp } from "./alu";
 import { Mov, bswap, cbw, cmov, cwd, fence, lea, movLoadOffset, movStoreOffset, movsx16, movsx8, movsxd, movzx16, movzx8, nop, nop90, setByte, setByteMem, xchg, xchgAccumulator, xlat } from "./mov";
@@ -38,7 +38,7 @@ import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt,
  */
 export function dispatch(rec: usize): usize {
   for (;;) {
-    if (COVERAGE) hit(load<u16>(rec, R_OP));
+    if (COVERAGE) executed(rec);
     switch (load<u16>(rec, R_OP)) {
       case 0: // (undefined)
         store<u64>(RIP, nextRip(rec)); raise(6); return rec;

@@ -17,8 +17,6 @@ export interface CoreExports {
   physToHost(address: bigint): number;
   /** Must follow every host write into guest frames: drops decoded code and cached translations that depend on the bytes. */
   noteHostWrite(host: number, bytes: number): void;
-  /** Address of u32 counters of executed operations in a coverage build, else 0. */
-  coverage(): number;
 
   // --- processor ---
   /** 0 = RESET (power-up), 1 = INIT. */

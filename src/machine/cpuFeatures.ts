@@ -4,6 +4,8 @@ export type FeatureRegister = "ebx" | "ecx" | "edx";
 
 /** Leaf, register, bit. */
 export const CPU_FEATURES = {
+  vme: [1, "edx", 1],
+  de: [1, "edx", 2],
   pse: [1, "edx", 3],
   tsc: [1, "edx", 4],
   msr: [1, "edx", 5],

@@ -106,19 +106,22 @@ function modelOf(spec: ModelSpec, options: ModelOptions): CpuModel {
 
 const CPUID_FAULTING = 1n << 31n;
 
-const P5: readonly CpuFeature[] = ["pse", "tsc", "msr", "cx8"];
+const P5: readonly CpuFeature[] = ["vme", "de", "pse", "tsc", "msr", "cx8"];
 const P6_64: readonly CpuFeature[] = [...P5, "pae", "sep", "pge", "cmov", "clfsh", "syscall", "nx", "lm", "lahf64"];
 const NEHALEM: readonly CpuFeature[] = [...P6_64, "mce", "mtrr", "mca", "pat", "monitor", "cx16", "popcnt", "rdtscp"];
 const INTEGER: readonly CpuFeature[] = ["cx16", "movbe", "popcnt", "rdrand", "bmi1", "bmi2", "rdseed", "adx", "lzcnt"];
 
-/** The default processor: every instruction that is built and needs no support by an operating system, with VMX on request. */
+/**
+ * The default processor: every instruction that is built and needs no support by an operating system, and what concerns
+ * nobody who does not ask for it in CR4, with VMX on request.
+ */
 export function genericModel(options: ModelOptions = {}): CpuModel {
   return modelOf(
     {
       name: "generic",
       brand: "wasm-vmx processor",
       signature: 0x000906e9, // family 6, model 0x9E, stepping 9
-      features: [...P6_64, ...INTEGER, "clflushopt", "clwb", "erms"],
+      features: [...P6_64, ...INTEGER, "clflushopt", "clwb", "erms", "umip"],
       platformInfo: CPUID_FAULTING,
       miscFeaturesMask: 1n,
     },

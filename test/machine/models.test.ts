@@ -41,6 +41,8 @@ const INSTRUCTIONS_64: Partial<Record<CpuFeature, number[]>> = {
 };
 /** Bits of CR4 and of EFER, and MSRs: #GP(0) without the feature. */
 const CR4: Partial<Record<CpuFeature, number>> = {
+  vme: 0,
+  de: 3,
   pse: 4,
   pae: 5,
   mce: 6,

@@ -13,12 +13,12 @@ const SMAP = 0x200000;
 const PAE = 0x20;
 const AC = 0x40000;
 
-/** The generic model with PCID, INVPCID, SMEP, SMAP and UMIP. */
+/** The generic model with PCID, INVPCID, SMEP and SMAP. */
 function model(): CpuModel {
   const generic = genericModel();
-  const leaf7 = { ebx: (1 << 7) | (1 << 10) | (1 << 20), ecx: 1 << 2 };
+  const leaf7 = (1 << 7) | (1 << 10) | (1 << 20);
   const cpuid = generic.cpuid.map((row) => {
-    if (row.leaf === 7) return { ...row, ebx: row.ebx | leaf7.ebx, ecx: row.ecx | leaf7.ecx };
+    if (row.leaf === 7) return { ...row, ebx: row.ebx | leaf7 };
     return row.leaf === 1 ? { ...row, ecx: row.ecx | (1 << 17) } : row;
   });
   return { ...generic, cpuid };

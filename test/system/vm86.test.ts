@@ -16,15 +16,15 @@ const SEGMENT = 0x3000;
 const BASE = SEGMENT * 16;
 const SP = 0x8000;
 
-/** The generic model with CPUID.1:EDX.VME. */
-function vmeModel(): CpuModel {
+/** The generic model without CPUID.1:EDX.VME. */
+function plainModel(): CpuModel {
   const model = genericModel();
-  return { ...model, cpuid: model.cpuid.map((row) => (row.leaf === 1 ? { ...row, edx: row.edx | 2 } : row)) };
+  return { ...model, cpuid: model.cpuid.map((row) => (row.leaf === 1 ? { ...row, edx: row.edx & ~2 } : row)) };
 }
 
 /** vm86 code at 3000:0010, stack 4000:8000. */
 function vm86(flags: number, cr4 = 0): World {
-  const w = new World("protected", 0, vmeModel());
+  const w = new World("protected");
   const segment = (selector: number) => ({ selector, base: BigInt(selector * 16), limit: 0xffff, attributes: 0xf3 });
   w.machine.registers.write({
     cr4,
@@ -161,7 +161,7 @@ describe("in vm86 at any IOPL", () => {
   });
 
   it("IRET at CPL 0 brings VIF and VIP with VM", () => {
-    const w = new World("protected", 0, vmeModel());
+    const w = new World("protected");
     w.push(4, 0, 0, 0, 0, 0x4000, SP, VM | VIF | IF | 2, SEGMENT, 0x10);
     expect(w.run(IRET).vector).toBe("none");
     expect(flags(w)).toBe(VM | VIF | IF | 2);
@@ -170,7 +170,7 @@ describe("in vm86 at any IOPL", () => {
 
 describe("CR4.VME", () => {
   it("is reserved in a model without it", () => {
-    const w = new World("protected");
+    const w = new World("protected", 0, plainModel());
     w.machine.registers.rax = 1n;
     expect(w.run([0x0f, 0x22, 0xe0])).toMatchObject({ vector: 13, error: 0, rip: CODE });
   });
@@ -274,7 +274,7 @@ describe("CR4.VME", () => {
 
 describe("CR4.PVI", () => {
   const user = (flagBits: number, cr4 = PVI): World => {
-    const w = new World("protected", 3, vmeModel());
+    const w = new World("protected", 3);
     w.machine.registers.write({ cr4, rflags: 2 | flagBits });
     return w;
   };
@@ -298,7 +298,7 @@ describe("CR4.PVI", () => {
     iopl.run(CLI);
     expect(flags(iopl)).toBe(IOPL3 | 2);
     expect(user(IF, 0).run(CLI)).toMatchObject({ vector: 13, error: 0 });
-    const zero = new World("protected", 0, vmeModel());
+    const zero = new World("protected");
     zero.machine.registers.write({ cr4: PVI, rflags: 2 });
     zero.run(STI);
     expect(flags(zero)).toBe(IF | 2);
