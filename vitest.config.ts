@@ -3,12 +3,9 @@ import { defineConfig } from "vitest/config";
 
 const local = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** scripts/coverage.ts: a core that reports what it decodes and executes, and a loader that listens. */
+/** scripts/coverage.ts: a core that reports what it decodes and executes. */
 const alias = process.env.WASM_VMX_COVERAGE
-  ? [
-      { find: /^.*coreBytes\.generated\.ts$/, replacement: local("build/coverage/coreBytes.ts") },
-      { find: "@assemblyscript/loader", replacement: local("test/coverage/loader.ts") },
-    ]
+  ? [{ find: /^.*coreBytes\.generated\.ts$/, replacement: local("build/coverage/coreBytes.ts") }]
   : [];
 
 export default defineConfig({

@@ -40,7 +40,6 @@ export declare function vmEntryHook(launch: u32): u32;
  * Bit 31 set: not in the table yet, linkRegion(place, ticket, base) will ask for each.
  */
 export declare function jitCompile(code: u32, bytes: u32, count: u32, places: u32, ticket: u32): u32;
-export declare function jitCompile(code: u32, bytes: u32, count: u32, places: u32): u32;
 
 // --- in a coverage build only (scripts/coverage.ts) ---
 

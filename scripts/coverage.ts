@@ -8,7 +8,16 @@ import { fileURLToPath } from "node:url";
 import { rowPositions } from "./generate-opcodes.ts";
 import { type OpcodeRow, opcodeRows } from "./opcodes.ts";
 
-const TESTS = ["test/oracle", "test/faults", "test/execute", "test/system", "test/vmx", "test/programs", "test/machine", "test/kvm"];
+const TESTS = [
+  "test/oracle",
+  "test/faults",
+  "test/execute",
+  "test/system",
+  "test/vmx",
+  "test/programs",
+  "test/machine",
+  "test/kvm",
+];
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const folder = `${root}build/coverage`;

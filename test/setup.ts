@@ -14,3 +14,5 @@ console.warn = (...text: unknown[]) => {
   if (`${text[0]}`.includes("malformed")) throw new Error(`${text[0]}`);
   warn(...text);
 };
+
+if (process.env.WASM_VMX_COVERAGE) await import("./coverage/listen.ts");
