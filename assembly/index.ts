@@ -13,6 +13,7 @@ import { updateWatch } from "./memory/watch";
 import { run } from "./run/loop";
 import { getRflags, setRflags } from "./state/flags";
 import { answerCpuid, cpuidChanged as forgetFeatures } from "./system/cpuid";
+import { forgetCpuidAnswers } from "./system/cpuidCache";
 import { recomputeMode } from "./system/mode";
 import { readMsr, writeMsr } from "./system/msr";
 import { initProcessor, resetProcessor } from "./system/reset";
@@ -22,6 +23,7 @@ import { forgetVmcs } from "./vmx/cache";
 import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
+export { jitStep, jitStored } from "./run/step";
 export { passBreakpoint, trapsChanged } from "./run/traps";
 export {
   hostInit,
@@ -78,6 +80,7 @@ export function reset(kind: u32): void {
 }
 
 export function stateChanged(): void {
+  forgetCpuidAnswers();
   updateWatch(true);
   recomputeMode();
   forgetVmcs();

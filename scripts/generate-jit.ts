@@ -56,6 +56,7 @@ const KINDS = [
   "movStoreOffset<T>",
   "bit",
   "doubleShift",
+  "cpuid",
 ] as const;
 const MEMBERS: Record<string, readonly string[]> = {
   alu: ["add", "or", "adc", "sbb", "and", "sub", "xor", "cmp", "test"],

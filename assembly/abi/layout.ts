@@ -89,11 +89,15 @@ export const JIT_BODY = 0x8e0000; // the function being generated
 export const JIT_BODY_END = 0x920000;
 export const JIT_WORK = 0x920000; // its control-flow graph
 export const JIT_REGIONS = 0x930000; // regions
-export const JIT_REGION_MAX = 1024;
-export const JIT_TARGETS = 0x958000; // tables of branch targets
-export const JIT_TARGETS_END = 0xa60000;
+export const JIT_REGION_MAX = 8192;
+export const JIT_SITES = 0xa70000; // records that generated code has the interpreter run
+export const JIT_SITES_END = 0xb70000;
+export const JIT_TARGETS = 0xb70000; // tables of branch targets
+export const JIT_TARGETS_END = 0xd70000;
+export const JIT_JUMPS = 0xd70000; // cache of entries by RIP
+export const JIT_JUMPS_END = 0xdb0000;
 
-export const FRAME_META = 0xa60000; // per-frame metadata; guest frames follow it
+export const FRAME_META = 0xdb0000; // per-frame metadata; guest frames follow it
 
 export const PAGE = 4096;
 

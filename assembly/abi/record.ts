@@ -29,5 +29,7 @@ export const enum RecordFlag {
   Repne = 4, // F2
   Mem = 8, // modrm names memory
   Rex = 16,
+  SoftImm = 64, // the immediate was patched in memory: generated code loads it from the record
+  SoftDisp = 128, // likewise the displacement
   Ends = 32, // ends its block: RIP already holds the next instruction when the handler runs
 }

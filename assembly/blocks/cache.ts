@@ -5,9 +5,10 @@
 //   0 u32 host address of the first byte (0: dead)   4 u32 mode   8 u32 next in hash chain   12 u32 next in the frame's list
 //   16 u16 instructions   18 u16 bytes of code   20 u32 bytes in the pool   24 u32 runs   28 u32 region that starts here (jit/)
 import { BLOCK_HASH, BLOCK_HASH_ENTRIES, BLOCK_POOL, BLOCK_POOL_END, PageFlag } from "../abi/layout";
-import { R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { R_DISP, R_FLAGS, R_IMM, R_INDEX, R_LEN, R_OFF, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { ModeBit } from "../abi/state";
-import { closeBlock, decode } from "../decode/decode";
+import { closeBlock, decode, immediateOffset } from "../decode/decode";
+import { OP_END } from "../decode/table.generated";
 import { clearPageFlag, codeHead, codeLines, lineMask, noteCode } from "../memory/frames";
 import { codeTraps, trapAt } from "../memory/traps";
 
@@ -35,6 +36,7 @@ export function initBlocks(): void {
   memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   top = BLOCK_POOL;
   blockGeneration++;
+  changes++;
 }
 
 function chainOf(host: u32, key: u32): u32 {
@@ -98,6 +100,7 @@ export function buildBlock(host: u32, mode: u32): u32 {
   store<u32>(head, b);
   noteCode(host, offset);
   top = rec;
+  changes++;
   return b;
 }
 
@@ -112,6 +115,75 @@ function unchain(b: u32): void {
   }
 }
 
+/** patch(): the blocks must be dropped; they are up to date, code made from them is not; both are up to date. */
+export const PATCH_NONE: u32 = 0;
+export const PATCH_BLOCKS: u32 = 1;
+export const PATCH_ALL: u32 = 2;
+
+/** Rises when a block is made or dropped. */
+let changes: u32 = 1;
+// immediates that were patched and belong to one record: {u32 host, u32 record, u32 changes, u32 -}
+const memos: usize = memory.data(256, 8);
+
+function memoOf(host: u32): usize {
+  return memos + (((host * 0x9e3779b1) >>> 28) << 4);
+}
+
+const fresh: usize = memory.data(32);
+const SOFT: u32 = RecordFlag.SoftImm | RecordFlag.SoftDisp;
+
+/**
+ * After a write to [host, host + bytes): where it changed nothing but the immediate or the displacement of an instruction
+ * that does not end its block, the records take the new value and stay.
+ */
+export function patch(host: u32, bytes: u32): u32 {
+  const memo = memoOf(host);
+  if (load<u32>(memo) == host && bytes == 4 && load<u32>(memo, 8) == changes) {
+    store<i64>(load<u32>(memo, 4), i64(load<i32>(host)), R_IMM);
+    return PATCH_ALL;
+  }
+  let result = PATCH_ALL;
+  let found: u32 = 0;
+  let place: u32 = 0;
+  for (let b: u32 = load<u32>(codeHead(host)); b; b = load<u32>(b, BK_FRAME_NEXT)) {
+    const first = load<u32>(b, BK_HOST);
+    if (first >= host + bytes || host >= first + load<u16>(b, BK_BYTES)) continue;
+    let rec = b + BK_RECORDS;
+    while (first + load<u16>(rec, R_OFF) + load<u8>(rec, R_LEN) <= host && load<u16>(rec, R_OP) != OP_END) {
+      rec += RECORD_SIZE;
+    }
+    found++;
+    const r = patchRecord(rec, first + load<u16>(rec, R_OFF), host, bytes, load<u32>(b, BK_MODE));
+    if (r == PATCH_NONE) return r;
+    if (r == PATCH_BLOCKS) result = r;
+    else if (bytes == 4 && first + load<u16>(rec, R_OFF) + immediateOffset() == host) {
+      // a whole immediate of four bytes, sign-extended: the next write of it needs no decoding
+      if (load<i64>(rec, R_IMM) == i64(load<i32>(host))) place = rec;
+    }
+  }
+  if (found == 1 && place) {
+    store<u32>(memo, host);
+    store<u32>(memo, place, 4);
+    store<u32>(memo, changes, 8);
+  }
+  return result;
+}
+
+function patchRecord(rec: usize, at: u32, host: u32, bytes: u32, mode: u32): u32 {
+  const flags = u32(load<u8>(rec, R_FLAGS));
+  const length = u32(load<u8>(rec, R_LEN));
+  if (flags & RecordFlag.Ends || host < at || host + bytes > at + length) return PATCH_NONE;
+  if (decode(at, length, fresh, mode, load<u16>(rec, R_OFF), load<u8>(rec, R_INDEX)) != length) return PATCH_NONE;
+  store<u8>(fresh, u32(load<u8>(fresh, R_FLAGS)) | (flags & SOFT), R_FLAGS);
+  if (load<u64>(fresh) != load<u64>(rec) || load<u64>(fresh, 8) != load<u64>(rec, 8)) return PATCH_NONE;
+  let soft: u32 = 0;
+  if (load<u64>(fresh, R_IMM) != load<u64>(rec, R_IMM)) soft |= RecordFlag.SoftImm;
+  if (load<u64>(fresh, R_DISP) != load<u64>(rec, R_DISP)) soft |= RecordFlag.SoftDisp;
+  memory.copy(rec, fresh, RECORD_SIZE);
+  store<u8>(rec, flags | soft, R_FLAGS);
+  return soft & ~flags ? PATCH_BLOCKS : PATCH_ALL;
+}
+
 /** Drops the blocks of one frame that hold a byte of [host, host + bytes). */
 export function invalidate(host: u32, bytes: u32): void {
   let link: u32 = codeHead(host);
@@ -124,6 +196,7 @@ export function invalidate(host: u32, bytes: u32): void {
     if (first < host + bytes && host < first + size) {
       store<u32>(link, load<u32>(b, BK_FRAME_NEXT));
       unchain(b);
+      changes++;
       store<u32>(b, 0, BK_HOST);
       // the newest block gives its place back
       if (b + load<u32>(b, BK_SIZE) == top) top = b;

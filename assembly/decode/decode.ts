@@ -190,6 +190,12 @@ function finish(rec: usize, op: u32, flags: u32): u32 {
   return u32(at - start);
 }
 
+/** Offset of the immediate, or of the end, in the instruction decoded last. */
+let immediateAt: u32 = 0;
+export function immediateOffset(): u32 {
+  return immediateAt;
+}
+
 /**
  * Decodes the instruction at `from` into `rec`; `bytes` of it can be read. `offset` and `index` are its place in the block.
  * Returns its length, or 0 when more bytes are needed. What cannot be decoded becomes a record that raises #UD or #GP(0).
@@ -395,6 +401,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
     if (flags & F_VVVV) store<u8>(rec, (code64 ? vvvv : vvvv & 7) << 3, R_VVVV);
     else if (vvvv != 0) bad = true;
   }
+  immediateAt = u32(at - start);
   switch (imm) {
     case IMM_IB:
       store<i64>(rec, i64(i8(next8())), R_IMM);

@@ -20,7 +20,7 @@ import {
   systemType,
 } from "../system/descriptor";
 import { frameCount, frameProbe, framePush, frameStart, frameStore } from "../system/frame";
-import { cpl, recomputeMode } from "../system/mode";
+import { cpl, recomputeTransfer } from "../system/mode";
 import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
 import { readStack64, stackPointer } from "../system/tss";
 import { canonical } from "../system/width";
@@ -82,7 +82,7 @@ export function deliverLong(): bool {
   if (inner) setNull(SEG_SS, level);
   setFromDescriptor(SEG_CS, (selector & ~SEL_RPL) | level, code, markAccessed(attr, codeAccessed));
   clearFlags(type == TYPE_INT32);
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RIP, offset);
   return true;
 }

@@ -51,7 +51,7 @@ import {
 } from "../system/descriptor";
 import { frameCount, frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
 import { loadInnerStack, probeInnerFrame, selectInnerStack } from "../system/innerStack";
-import { cpl, recomputeMode, vm86 } from "../system/mode";
+import { cpl, recomputeMode, recomputeTransfer, vm86 } from "../system/mode";
 import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
 import { switchTask, TASK_DONE, TaskSource } from "../system/taskSwitch";
 import { mergeSp, stackMask } from "../system/width";
@@ -137,7 +137,8 @@ function throughGate(gate: u64, type: u32): bool {
   }
   store<u64>(RIP, offset);
   clearFlags((type & 1) == 0);
-  recomputeMode();
+  if (fromVm86) recomputeMode();
+  else recomputeTransfer();
   return true;
 }
 

@@ -5,7 +5,7 @@ import { readSystem } from "../memory/access";
 import { aborted } from "../state/stop";
 import { tableAddress } from "../system/descriptor";
 import { frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
-import { recomputeMode } from "../system/mode";
+import { recomputeTransfer } from "../system/mode";
 import { selectorOf, setRealSegment } from "../system/segments";
 import { mergeSp, stackMask } from "../system/width";
 import { ext, fail, flagsImage, returnRip, vector } from "./event";
@@ -27,6 +27,6 @@ export function deliverReal(): bool {
   setRealSegment(SEG_CS, entry >>> 16);
   store<u64>(RIP, <u64>offset);
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF));
-  recomputeMode();
+  recomputeTransfer();
   return true;
 }

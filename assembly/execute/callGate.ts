@@ -19,7 +19,7 @@ import {
 } from "../system/descriptor";
 import { frameProbe, framePush, frameStart, frameStore } from "../system/frame";
 import { loadInnerStack, probeInnerFrame, selectInnerStack } from "../system/innerStack";
-import { cpl, longMode, recomputeMode } from "../system/mode";
+import { cpl, longMode, recomputeTransfer } from "../system/mode";
 import { selectorOf, setNull } from "../system/segments";
 import { readStack64, stackPointer } from "../system/tss";
 import { checkOffset, chooseCode, commitCode, fault, sameLevel, stackOperand } from "./farTarget";
@@ -95,7 +95,7 @@ function inner(to: u32, target: u64, size: u32, parameters: u32): void {
   loadInnerStack(size);
   commitCode(to);
   store<u64>(RIP, offset);
-  recomputeMode();
+  recomputeTransfer();
 }
 
 function innerLong(to: u32, target: u64): void {
@@ -114,6 +114,6 @@ function innerLong(to: u32, target: u64): void {
   store<u32>(CPL, to);
   setNull(SEG_SS, to);
   commitCode(to);
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RIP, offset);
 }

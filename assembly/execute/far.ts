@@ -24,7 +24,7 @@ import {
   systemType,
 } from "../system/descriptor";
 import { frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
-import { cpl, longMode, protectedMode, recomputeMode } from "../system/mode";
+import { cpl, longMode, protectedMode, recomputeTransfer } from "../system/mode";
 import { selectorOf, setRealSegment } from "../system/segments";
 import { mergeSp, sizeMask, stackMask } from "../system/width";
 import { throughCallGate } from "./callGate";
@@ -111,7 +111,7 @@ function real(selector: u32, offset: u64, size: u32, call: bool): void {
   }
   setRealSegment(SEG_CS, selector);
   store<u64>(RIP, offset);
-  recomputeMode();
+  recomputeTransfer();
 }
 
 /** Call gates, task gates, TSS descriptors; task gates and TSS descriptors do not exist in IA-32e mode. */

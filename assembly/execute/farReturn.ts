@@ -32,7 +32,7 @@ import {
 } from "../abi/x86";
 import { aborted } from "../state/stop";
 import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system/flagControl";
-import { code64, cpl, longMode, protectedMode, recomputeMode, vm86 } from "../system/mode";
+import { code64, cpl, longMode, protectedMode, recomputeMode, recomputeTransfer, vm86 } from "../system/mode";
 import { setRealSegment, setVm86Segment } from "../system/segments";
 import { iopl } from "../system/tss";
 import { setVif, virtualFlags, virtualImageFaults } from "../system/virtualInterrupt";
@@ -90,7 +90,7 @@ function far(size: u32, extra: u32): void {
     commitReturnStack(sp + extra);
     dropDataSegments(level);
   }
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RIP, offset);
 }
 
@@ -99,7 +99,7 @@ function realTarget(selector: u32, rip: u64): bool {
   if (rip > <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT)) return fault(VEC_GP, 0);
   setRealSegment(SEG_CS, selector);
   store<u64>(RIP, rip);
-  recomputeMode();
+  recomputeTransfer();
   return true;
 }
 
@@ -201,7 +201,7 @@ function iretProtected(size: u32): void {
   if (popsStack) commitReturnStack(sp);
   if (outer) dropDataSegments(level);
   replaceFlags(flags, mask);
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RIP, offset);
 }
 

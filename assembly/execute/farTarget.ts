@@ -29,7 +29,7 @@ import {
   probeAccessed,
 } from "../system/descriptor";
 import { frameCount, frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
-import { cpl, longMode, recomputeMode } from "../system/mode";
+import { cpl, deriveSegment, longMode, recomputeTransfer } from "../system/mode";
 import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
 import { canonical, mergeSp, stackMask } from "../system/width";
 
@@ -99,7 +99,7 @@ export function sameLevel(target: u64, size: u32, call: bool): void {
     store<u64>(RSP, mergeSp(sp - <u64>(frameCount() * size)));
   }
   commitCode(cpl());
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RIP, offset);
 }
 
@@ -157,7 +157,9 @@ export function dropDataSegments(level: u32): void {
 function dropIfInner(seg: u32, level: u32): void {
   const attr = load<u32>(SEGS + seg + SG_ATTR);
   if (attr & SA_UNUSABLE || (attr & (SA_CODE | SA_CONFORMING)) == (SA_CODE | SA_CONFORMING)) return;
-  if (attrDpl(attr) < level) setNull(seg, 0);
+  if (attrDpl(attr) >= level) return;
+  setNull(seg, 0);
+  deriveSegment(seg);
 }
 
 /** Operand of `size` bytes on the stack, `offset` bytes above RSP. Test aborted() after it. */

@@ -42,7 +42,7 @@ import {
 import { getRflags, setRflags } from "../state/flags";
 import { raise } from "../state/stop";
 import { hasSep } from "../system/features";
-import { code64, cpl, deriveSegment, longMode, protectionEnabled, recomputeMode } from "../system/mode";
+import { code64, cpl, deriveSegment, longMode, protectionEnabled, recomputeTransfer } from "../system/mode";
 import { setSegment } from "../system/segments";
 import { canonical } from "../system/width";
 import { gp0 } from "./privilege";
@@ -78,7 +78,7 @@ export function syscall(_rec: usize): void {
   store<u64>(R11, flags);
   setRflags(flags & ~load<u64>(MSR_FMASK));
   flatSegments(cs, (cs & SEL_ERROR) + 8, 0, true);
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RIP, load<u64>(MSR_LSTAR));
 }
 
@@ -97,7 +97,7 @@ export function sysret(rec: usize): void {
   const star = selectors(load<u64>(MSR_STAR) >> 48);
   setRflags(load<u64>(R11) & SYSRET_FLAGS);
   flatSegments(wide ? star + 16 : star, star + 8, 3, wide);
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RIP, rip);
 }
 
@@ -115,7 +115,7 @@ export function sysenter(_rec: usize): void {
   const long = longMode();
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~(FLAG_VM | FLAG_IF | FLAG_RF));
   flatSegments(cs, (cs & SEL_ERROR) + 8, 0, long);
-  recomputeMode();
+  recomputeTransfer();
   const mask: u64 = long ? 0xffffffffffffffff : 0xffffffff;
   store<u64>(RSP, load<u64>(MSR_SYSENTER_ESP) & mask);
   store<u64>(RIP, load<u64>(MSR_SYSENTER_EIP) & mask);
@@ -137,7 +137,7 @@ export function sysexit(rec: usize): void {
   }
   if (wide) flatSegments(cs + 32, cs + 40, 3, true);
   else flatSegments(cs + 16, cs + 24, 3, false);
-  recomputeMode();
+  recomputeTransfer();
   store<u64>(RSP, rsp);
   store<u64>(RIP, rip);
 }

@@ -26,6 +26,8 @@ import { segmentOf, setRegister } from "./operands";
 /** Bytes a REP may move page by page before it uses one unit of work; an iteration of its own counts as 64. */
 const WORK_BYTES: u32 = 0x1000;
 const ITERATION: u32 = 64;
+/** Bytes that a loop moves faster than memory.copy or memory.fill. */
+const SHORT: u32 = 64;
 
 let bytesDone: u32 = 0;
 
@@ -122,7 +124,7 @@ export function movs<T>(rec: usize): void {
       const src = plainRead(seg, from, bytes);
       const dst = src ? plainWrite(SEG_ES, to, bytes) : 0;
       if (dst) {
-        if (dst - src >= bytes) memory.copy(dst, src, bytes);
+        if (bytes > SHORT && dst - src >= bytes) memory.copy(dst, src, bytes);
         else for (let i: u32 = 0; i < bytes; i += sizeof<T>()) store<T>(dst + i, load<T>(src + i));
         advance(rec, RSI, n * by);
         advance(rec, RDI, n * by);
@@ -162,7 +164,7 @@ export function stos<T>(rec: usize): void {
       const bytes = u32(n) * sizeof<T>();
       const dst = plainWrite(SEG_ES, to, bytes);
       if (dst) {
-        if (sizeof<T>() == 1) memory.fill(dst, u8(v), bytes);
+        if (sizeof<T>() == 1 && bytes > SHORT) memory.fill(dst, u8(v), bytes);
         else for (let i: u32 = 0; i < bytes; i += sizeof<T>()) store<T>(dst + i, v);
         advance(rec, RDI, n * by);
         if (!goOn(rec, n, bytes)) return;
@@ -213,6 +215,14 @@ function leaveCompare(result: u64, carries: u32): void {
   if (load<u32>(STOP) & StopBit.Repeat) restoreFlags(result, carries);
 }
 
+/** Iterations that a run of compares may take at once: what one unit of work allows. */
+const RUN: u64 = WORK_BYTES / ITERATION;
+
+/** Elements of a forward REP compare that lie in plain memory of one page, at most RUN; 0: take one the careful way. */
+function compareRun<T>(address: u64, count: u64): u64 {
+  return stepping() ? 0 : min<u64>(runLength<T>(address, count), RUN);
+}
+
 /** The operand at RDI is read first. */
 export function cmps<T>(rec: usize): void {
   const seg = segmentOf(rec);
@@ -223,6 +233,33 @@ export function cmps<T>(rec: usize): void {
   if (rep) clearUpper(rec, 0);
   if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
+    if (rep && i64(by) > 0) {
+      const to = truncated(rec, load<u64>(RDI));
+      const from = truncated(rec, load<u64>(RSI));
+      const n = u32(compareRun<T>(from, compareRun<T>(to, truncated(rec, load<u64>(RCX)))));
+      const right = n ? plainRead(SEG_ES, to, n * sizeof<T>()) : 0;
+      const left = right ? plainRead(seg, from, n * sizeof<T>()) : 0;
+      if (left) {
+        const equal = !(load<u8>(rec, R_FLAGS) & RecordFlag.Repne);
+        let i: u32 = 0;
+        let ended = false;
+        while (i < n && !ended) {
+          ended = (load<T>(left + i * sizeof<T>()) == load<T>(right + i * sizeof<T>())) != equal;
+          i++;
+        }
+        const a = load<T>(left + (i - 1) * sizeof<T>());
+        const b = load<T>(right + (i - 1) * sizeof<T>());
+        flagsOfSub<T>(a, b, (a - b) as T);
+        advance(rec, RSI, i * by);
+        advance(rec, RDI, i * by);
+        if (ended) {
+          advance(rec, RCX, 0 - u64(i));
+          return;
+        }
+        if (!goOn(rec, i, i * ITERATION)) return leaveCompare(result, carries);
+        continue;
+      }
+    }
     const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
     if (aborted()) return restoreFlags(result, carries);
     const a = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
@@ -248,6 +285,29 @@ export function scas<T>(rec: usize): void {
   if (rep) clearUpper(rec, 0);
   if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
+    if (rep && i64(by) > 0) {
+      const at = truncated(rec, load<u64>(RDI));
+      const n = u32(compareRun<T>(at, truncated(rec, load<u64>(RCX))));
+      const place = n ? plainRead(SEG_ES, at, n * sizeof<T>()) : 0;
+      if (place) {
+        const equal = !(load<u8>(rec, R_FLAGS) & RecordFlag.Repne);
+        let i: u32 = 0;
+        let ended = false;
+        while (i < n && !ended) {
+          ended = (load<T>(place + i * sizeof<T>()) == a) != equal;
+          i++;
+        }
+        const b = load<T>(place + (i - 1) * sizeof<T>());
+        flagsOfSub<T>(a, b, (a - b) as T);
+        advance(rec, RDI, i * by);
+        if (ended) {
+          advance(rec, RCX, 0 - u64(i));
+          return;
+        }
+        if (!goOn(rec, i, i * ITERATION)) return leaveCompare(result, carries);
+        continue;
+      }
+    }
     const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
     if (aborted()) return restoreFlags(result, carries);
     flagsOfSub<T>(a, b, (a - b) as T);

@@ -9,6 +9,7 @@ import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, FLAG_VIP, Msr, VEC_GP }
 import { cpuidHook, rdmsrHook, rdtscHook, wrmsrHook } from "../imports";
 import { aborted, raiseError, stop } from "../state/stop";
 import { answerCpuid } from "../system/cpuid";
+import { keepCpuidAnswer } from "../system/cpuidCache";
 import { protectionEnabled } from "../system/mode";
 import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
 import { setShadow } from "../system/shadow";
@@ -45,7 +46,10 @@ export function cpuid(rec: usize): void {
     answered = cpuidHook(leaf, subleaf);
     if (!leaveHook(rec)) return;
   }
-  if (!answered) answerCpuid(leaf, subleaf);
+  if (!answered) {
+    answerCpuid(leaf, subleaf);
+    keepCpuidAnswer(leaf, subleaf);
+  }
   store<u64>(RAX, <u64>load<u32>(COMM_CPUID));
   store<u64>(RBX, <u64>load<u32>(COMM_CPUID + 4));
   store<u64>(RCX, <u64>load<u32>(COMM_CPUID + 8));

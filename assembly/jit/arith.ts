@@ -1,10 +1,13 @@
 // ALU, unary and shift instructions as Wasm.
-import { R_IMM } from "../abi/record";
+import { R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
 import { KNOWN_ADD, KNOWN_RESULT, KNOWN_SUB, setKnown, useFlags } from "./context";
 import {
   get,
   I32_ADD,
   I32_AND,
+  I32_LOAD,
+  I32_LOAD8_U,
+  I32_LOAD16_U,
   I32_OR,
   I32_ROTL,
   I32_ROTR,
@@ -17,6 +20,7 @@ import {
   I64_ADD,
   I64_AND,
   I64_EXTEND_U,
+  I64_LOAD,
   I64_OR,
   I64_ROTL,
   I64_ROTR,
@@ -27,6 +31,7 @@ import {
   I64_XOR,
   i32c,
   i64c,
+  mem,
   op,
   set,
   tee,
@@ -51,6 +56,16 @@ export function constant(value: i64, size: u32): void {
   if (size == 8) i64c(value);
   else if (size == 4) i32c(i32(value));
   else i32c(i32(value) & (size == 1 ? 0xff : 0xffff));
+}
+
+/** Pushes the immediate of a record; one that was patched is loaded from the record, where it is kept up to date. */
+export function immediate(rec: usize, size: u32): void {
+  if (!(load<u8>(rec, R_FLAGS) & RecordFlag.SoftImm)) {
+    constant(load<i64>(rec, R_IMM), size);
+    return;
+  }
+  i32c(0);
+  mem(size == 8 ? I64_LOAD : size == 4 ? I32_LOAD : size == 2 ? I32_LOAD16_U : I32_LOAD8_U, u32(rec) + R_IMM);
 }
 
 /** L_A and L_B (or the 64-bit pair) hold the operands, L_T2 the carry in; leaves the result in L_T1 (or L_U1), flags set. */
@@ -110,7 +125,7 @@ export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
     } else if (toMemory) readMemory(rec, size, false);
     else getDst(rec, size);
     set(a);
-    if (form == FORM_RI || form == FORM_MI) constant(load<i64>(rec, R_IMM), size);
+    if (form == FORM_RI || form == FORM_MI) immediate(rec, size);
     else getSrc(rec, size);
     set(b);
   }

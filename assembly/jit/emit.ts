@@ -10,6 +10,7 @@ export const W_BR: u32 = 0x0c;
 export const W_BR_IF: u32 = 0x0d;
 export const W_BR_TABLE: u32 = 0x0e;
 export const W_RETURN: u32 = 0x0f;
+export const W_CALL: u32 = 0x10;
 export const W_SELECT: u32 = 0x1b;
 const W_GET: u32 = 0x20;
 const W_SET: u32 = 0x21;
@@ -92,6 +93,12 @@ export function emitTo(start: u32, limit: u32): void {
 
 export function emitted(): u32 {
   return at;
+}
+
+/** Takes back what was emitted from `place` on. */
+export function backUp(place: u32): void {
+  at = place;
+  overflow = false;
 }
 
 export function op(byte: u32): void {

@@ -8,7 +8,7 @@ export const NONE: u32 = 0xffff;
 
 // node: 32 bytes
 //   0 u64 rip  8 u32 block header  12 u16 taken  14 u16 fall  16 u16 rpo  18 u16 idom  20 u16 entry number (0: none)
-//   22 u8 merge  23 u8 loop header  24 u16 records generated  26 u8 terminator generated  28 u16 forward in-edges
+//   22 u8 merge  23 u8 loop header  28 u16 forward in-edges
 const NODES: u32 = JIT_WORK;
 const ORDER: u32 = JIT_WORK + 0x2000; // u16: node of each reverse-postorder number
 const MARK: u32 = JIT_WORK + 0x2400; // u8 a node
@@ -52,17 +52,6 @@ export function isMerge(n: u32): bool {
 export function isLoop(n: u32): bool {
   return load<u8>(node(n), 23) != 0;
 }
-export function recordsOf(n: u32): u32 {
-  return load<u16>(node(n), 24);
-}
-export function ended(n: u32): bool {
-  return load<u8>(node(n), 26) != 0;
-}
-export function setBody(n: u32, records: u32, terminator: bool): void {
-  store<u16>(node(n), records, 24);
-  store<u8>(node(n), u8(terminator), 26);
-}
-
 export function clearGraph(): void {
   memory.fill(NODES, 0, 64);
   nodeCount = 1;

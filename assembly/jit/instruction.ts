@@ -1,6 +1,6 @@
 // One record -> Wasm. False: not generated, the region ends before it.
-import { R_IMM, R_OP } from "../abi/record";
-import { alu, constant, shift, unary } from "./arith";
+import { R_FLAGS, R_IMM, R_OP, RecordFlag } from "../abi/record";
+import { alu, immediate, shift, unary } from "./arith";
 import { constR, get32, getR, setR, wide } from "./context";
 import {
   get,
@@ -115,7 +115,7 @@ function mov(rec: usize, size: u32, form: u32): void {
     getSrc(rec, size);
     setDst(rec, size);
   } else if (form == FORM_RI) {
-    constant(load<i64>(rec, R_IMM), size);
+    immediate(rec, size);
     setDst(rec, size);
   } else if (form == FORM_RM) {
     readMemory(rec, size, false);
@@ -124,9 +124,21 @@ function mov(rec: usize, size: u32, form: u32): void {
     probeMemory(rec, size);
     get(L_HOST);
     if (form == FORM_MR) getSrc(rec, size);
-    else constant(load<i64>(rec, R_IMM), size);
+    else immediate(rec, size);
     storeAt(size);
   }
+}
+
+/** Is it a MOV to memory of 1, 2 or 4 bytes that generated code can address? */
+export function storesPlainly(rec: usize): bool {
+  const form = formOf(rec);
+  return kindOf(rec) == KIND_MOV && (form == FORM_MR || form == FORM_MI) && sizeOf(rec) <= 4 && addressable(rec);
+}
+
+/** Pushes what such a MOV stores. */
+export function pushStored(rec: usize, size: u32): void {
+  if (formOf(rec) == FORM_MR) getSrc(rec, size);
+  else immediate(rec, size);
 }
 
 /** An i32 on the stack becomes a destination of `size` bytes; `sign` matters for 8. */
@@ -223,6 +235,9 @@ export function generate(rec: usize): bool {
   const form = formOf(rec);
   if (isMemory(rec) && kind != KIND_NOP && !addressable(rec)) return false;
   if (size == 8 && !wide) return false;
+  if (load<u8>(rec, R_FLAGS) & RecordFlag.SoftImm && kind != KIND_ALU && kind != KIND_MOV && kind != KIND_PUSH_IMM) {
+    return false;
+  }
   switch (kind) {
     case KIND_ALU:
       return alu(rec, memberOf(rec), size, form);
@@ -264,7 +279,7 @@ export function generate(rec: usize): bool {
       pushValue(size);
       return true;
     case KIND_PUSH_IMM:
-      constant(load<i64>(rec, R_IMM), size);
+      immediate(rec, size);
       pushValue(size);
       return true;
     case KIND_PUSH_E:

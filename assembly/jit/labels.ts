@@ -43,6 +43,15 @@ export function close(): void {
   depth--;
 }
 
+/** For closeTo(), when what was emitted since is taken back. */
+export function labelsOpen(): u32 {
+  return depth;
+}
+
+export function closeTo(mark: u32): void {
+  depth = mark;
+}
+
 /** Nesting deeper than this is refused. */
 export function deep(): bool {
   return depth > 900;

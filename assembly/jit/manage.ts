@@ -2,8 +2,18 @@
 //
 // A region is entered from run/ when its block comes up. It assumes that its pages are mapped as they were, and the mode
 // word; both are checked at entry, the pages only when the context or the state of the TLB changed since.
-import { JIT_CODE, JIT_REGION_MAX, JIT_REGIONS, JIT_TARGETS, JIT_TARGETS_END } from "../abi/layout";
-import { CPL, JIT_WHY, MODE, TR_MODE, TR_TAG, TransBit } from "../abi/state";
+import {
+  JIT_CODE,
+  JIT_JUMPS,
+  JIT_JUMPS_END,
+  JIT_REGION_MAX,
+  JIT_REGIONS,
+  JIT_SITES,
+  JIT_SITES_END,
+  JIT_TARGETS,
+  JIT_TARGETS_END,
+} from "../abi/layout";
+import { COUNT, COUNT_LIMIT, CPL, JIT_WHY, MODE, TAG_REAL, TR_MODE, TR_TAG, TransBit, WORK } from "../abi/state";
 import { BK_BYTES, BK_HOST, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
 import { fetchSettled, translateQuiet } from "../memory/access";
@@ -14,8 +24,9 @@ import { EXECUTE } from "../memory/walk";
 import { dataWatched } from "./context";
 import { entryCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
-import { emitRegion } from "./region";
-import { initRewritten, noteRewritten, oftenRewritten } from "./rewritten";
+import { emitRegion, measureRegion } from "./region";
+import { initRewritten, noteRewritten, noteStaged, oftenRewritten } from "./rewritten";
+import { sitesBytes } from "./site";
 
 // region: 160 bytes
 const RG_SLOT: u32 = 0; // u32 table slot, 0: dead
@@ -30,6 +41,8 @@ const RG_FLUSH: u32 = 40; // u32 flushCount at that time
 const RG_TICKET: u32 = 44; // u32 batch it was made in
 const RG_TRANSLATED: u32 = 144; // u32 TransBit.Paging and Ept it was built for; bit 31: dataWatched()
 const RG_USED: u32 = 148; // u32 batch at its last entry
+const RG_SITES: u32 = 152; // u32 its sites
+const RG_SITES_BYTES: u32 = 156; // u32
 const RG_LIST: u32 = 48; // PAGES x 24
 const REGION: u32 = 160;
 /** RG_SLOT of a region whose function is not in the table yet. */
@@ -37,12 +50,21 @@ const UNLINKED: u32 = 0xffffffff;
 /** In jitCompile's answer. */
 const LATER: u32 = 0x80000000;
 
+// where to enter for a RIP: 32 bytes {u64 rip, u64 context, u32 region, u32 entry number, u32 mode, u32 regionChanges}
+const JM_CONTEXT: u32 = 8;
+const JM_REGION: u32 = 16;
+const JM_ENTRY: u32 = 20;
+const JM_MODE: u32 = 24;
+const JM_CHANGES: u32 = 28;
+const JUMP: u32 = 32;
+
 const QUEUE_MAX: u32 = 32;
 const queue: usize = memory.data(512); // {u64 rip, u32 block, u32 -}
 let queued: u32 = 0;
 const indices: usize = memory.data(128); // u32 places of the regions of a batch
 let regionCount: u32 = 0; // places in use, dead ones among them
 let nextTarget: u32 = JIT_TARGETS;
+let nextSite: u32 = JIT_SITES;
 /** Counts compilations: the clock of the cache. */
 let batch: u32 = 0;
 let generation: u32 = 0;
@@ -50,6 +72,9 @@ let generation: u32 = 0;
 function region(i: u32): u32 {
   return JIT_REGIONS + i * REGION;
 }
+
+/** Rises whenever a region is dropped. */
+export let regionChanges: u32 = 1;
 
 /** Blocks are hot after this many runs; 0 turns generation off. */
 export let hotThreshold: u32 = 500;
@@ -69,8 +94,10 @@ export function dropRegions(): void {
   memory.fill(JIT_REGIONS, 0, regionCount * REGION);
   regionCount = 0;
   nextTarget = JIT_TARGETS;
+  nextSite = JIT_SITES;
   queued = 0;
   generation = blockGeneration;
+  regionChanges++;
 }
 
 /** A block became hot. */
@@ -92,28 +119,36 @@ function targetBytes(last: u32): u32 {
   return (((last + 1) << 1) + 15) & ~7;
 }
 
-/** A place for a table of branch targets that no live region uses, 0: none is large enough. */
-function placeTargets(bytes: u32): u32 {
-  let at = nextTarget;
+/** A place for `bytes` bytes in [first, last), from `at` on and round, that no live region uses; 0: none is large enough. */
+function placeIn(first: u32, last: u32, at: u32, bytes: u32): u32 {
   let wrapped = false;
   for (;;) {
-    if (at + bytes > <u32>JIT_TARGETS_END) {
+    if (at + bytes > last) {
       if (wrapped) return 0;
       wrapped = true;
-      at = JIT_TARGETS;
+      at = first;
     }
     let past: u32 = 0;
     for (let i: u32 = 0; i < regionCount && !past; i++) {
       const r = region(i);
       if (!load<u32>(r, RG_SLOT)) continue;
-      const start = load<u32>(r, RG_TARGETS);
-      const end = start + targetBytes(load<u32>(r, RG_SPAN));
+      const sites = first == JIT_SITES;
+      const start = sites ? load<u32>(r, RG_SITES) : load<u32>(r, RG_TARGETS);
+      const end = start + (sites ? load<u32>(r, RG_SITES_BYTES) : targetBytes(load<u32>(r, RG_SPAN)));
       if (start < at + bytes && at < end) past = end;
     }
     if (!past) return at;
     at = past;
   }
   return unreachable();
+}
+
+function placeTargets(): u32 {
+  return placeIn(JIT_TARGETS, JIT_TARGETS_END, nextTarget, targetBytes(span));
+}
+
+function placeSites(): u32 {
+  return sitesBytes ? placeIn(JIT_SITES, JIT_SITES_END, nextSite, sitesBytes) : JIT_SITES;
 }
 
 /** Place of the first dead region from `from` on, JIT_REGION_MAX: none. */
@@ -136,6 +171,7 @@ function evict(): void {
       live--;
     }
   }
+  regionChanges++;
 }
 
 /** Generates and links what was asked for. */
@@ -153,21 +189,25 @@ export function compileQueue(): void {
     if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0) continue;
     if (!plan(rip)) continue;
     index = deadRegion(index);
-    let table: u32 = index < <u32>JIT_REGION_MAX ? placeTargets(targetBytes(span)) : 0;
-    if (!table) {
+    if (!measureRegion()) continue;
+    let table: u32 = index < <u32>JIT_REGION_MAX ? placeTargets() : 0;
+    let sites: u32 = table ? placeSites() : 0;
+    if (!sites) {
       if (made || evicted) break;
       evict();
       evicted = true;
       index = deadRegion(0);
-      table = placeTargets(targetBytes(span));
-      if (!table) break;
+      table = placeTargets();
+      sites = placeSites();
+      if (!table || !sites) break;
     }
-    const end = emitRegion(at, table);
+    const end = emitRegion(at, table, sites);
     if (!end) continue;
     at = end;
     nextTarget = table + targetBytes(span);
+    if (sitesBytes) nextSite = sites + sitesBytes;
     fillTargets(table);
-    note(index, table);
+    note(index, table, sites);
     store<u32>(indices + (made << 2), index);
     made++;
   }
@@ -191,7 +231,7 @@ export function linkRegion(place: u32, ticket: u32, base: u32): u32 {
 }
 
 /** Records the region that was just emitted and hangs it on the blocks of its entries. */
-function note(index: u32, table: u32): void {
+function note(index: u32, table: u32, sites: u32): void {
   const r = region(index);
   memory.fill(r, 0, REGION);
   store<u32>(r, UNLINKED, RG_SLOT);
@@ -204,6 +244,8 @@ function note(index: u32, table: u32): void {
   store<u32>(r, span, RG_SPAN);
   store<u64>(r, firstRip, RG_FIRST);
   store<u32>(r, table, RG_TARGETS);
+  store<u32>(r, sites, RG_SITES);
+  store<u32>(r, sitesBytes, RG_SITES_BYTES);
   store<u32>(r, pageCount, RG_PAGES);
   memory.copy(r + RG_LIST, pageList, PAGES * 24);
   for (let i: u32 = 0; i < entryCount; i++) {
@@ -219,7 +261,7 @@ function translated(): u32 {
 
 /** Are the pages still where they were, so that fetching from them changes nothing? */
 function mapped(r: u32): bool {
-  if (load<u64>(r, RG_TAG) == load<u64>(TR_TAG) && load<u32>(r, RG_FLUSH) == flushCount) return true;
+  if (load<u64>(r, RG_TAG) == load<u64>(TAG_REAL) && load<u32>(r, RG_FLUSH) == flushCount) return true;
   for (let i: u32 = 0; i < load<u32>(r, RG_PAGES); i++) {
     const p = r + RG_LIST + i * 24;
     const linear = load<u64>(p) << 12;
@@ -229,41 +271,116 @@ function mapped(r: u32): bool {
       return false;
     }
   }
-  store<u64>(r, load<u64>(TR_TAG), RG_TAG);
+  store<u64>(r, load<u64>(TAG_REAL), RG_TAG);
   store<u32>(r, flushCount, RG_FLUSH);
   return true;
 }
 
-/** Instructions that the last enter() completed. */
-export let completed: u64 = 0;
 /** The instruction at RIP must run in the interpreter. */
 export let stepNext: bool = false;
+/** The region that ran last. */
+export let lastRegion: u32 = 0;
+
+// what held when the region was entered; generated code that calls the interpreter comes back only while it still does
+export let entryMode: u32 = 0;
+export let entryTag: u64 = 0;
+export let entryCountLimit: u64 = 0;
+let entryCount0: u64 = 0;
+let entryWork: u64 = 0;
+let left: bool = false;
+
+/** Makes COUNT and WORK those of a place `begun` instructions into this entry. */
+export function startOf(begun: u32): void {
+  store<u64>(COUNT, entryCount0 + begun);
+  store<u64>(WORK, entryWork + begun);
+}
+
+/** The interpreter came back after `begun` instructions; a REP may have used more work than they are. */
+export function takeWork(begun: u32): void {
+  entryWork = load<u64>(WORK) - begun;
+}
+
+/** The region returns without a count: RIP, COUNT and WORK are exact already. */
+export function leaveEarly(): void {
+  left = true;
+}
+
+/** Calls a region; `room` instructions fit. */
+function call(r: u32, entry: u32, room: u32): void {
+  entryMode = load<u32>(MODE);
+  entryTag = load<u64>(TR_TAG);
+  entryCountLimit = load<u64>(COUNT_LIMIT);
+  entryCount0 = load<u64>(COUNT);
+  entryWork = load<u64>(WORK);
+  left = false;
+  lastRegion = r;
+  store<u32>(r, batch, RG_USED);
+  const completed = u64(call_indirect<u32>(load<u32>(r, RG_SLOT), room, entry));
+  if (left) {
+    stepNext = false;
+    return;
+  }
+  store<u64>(COUNT, entryCount0 + completed);
+  store<u64>(WORK, entryWork + completed);
+  stepNext = load<u32>(JIT_WHY) != 0;
+}
+
+function jumpOf(rip: u64): u32 {
+  return JIT_JUMPS + ((u32(rip) ^ (u32(rip) >>> 13)) & ((JIT_JUMPS_END - JIT_JUMPS) / JUMP - 1)) * JUMP;
+}
+
+/** Runs the region last entered at this RIP, at most `allowed` instructions. False: not entered. */
+export function jump(rip: u64, allowed: u64): bool {
+  const j = jumpOf(rip);
+  if (
+    load<u64>(j) != rip ||
+    generation != blockGeneration ||
+    load<u32>(j, JM_CHANGES) != regionChanges ||
+    load<u32>(j, JM_MODE) != load<u32>(MODE) ||
+    load<u64>(j, JM_CONTEXT) != load<u64>(TR_TAG)
+  ) {
+    return false;
+  }
+  const r = load<u32>(j, JM_REGION);
+  const longest = load<u32>(r, RG_TOTAL);
+  if (allowed < u64(longest) || load<u32>(r, RG_FLUSH) != flushCount || load<u64>(r, RG_TAG) != load<u64>(TR_TAG)) {
+    return false;
+  }
+  call(r, load<u32>(j, JM_ENTRY), u32(min<u64>(allowed, 0x40000000)) - longest);
+  return true;
+}
 
 /** Runs the region of a block if that is possible now, at most `allowed` instructions. False: not entered. */
 export function enter(block: u32, rip: u64, allowed: u64): bool {
+  if (generation != blockGeneration) dropRegions();
   const r = load<u32>(block, BK_REGION);
-  const slot = load<u32>(r, RG_SLOT);
-  if (!slot) {
+  if (!r || !load<u32>(r, RG_SLOT)) {
     // dropped since
     store<u32>(block, 0, BK_REGION);
     return false;
   }
-  if (slot == UNLINKED) return false;
+  if (load<u32>(r, RG_SLOT) == UNLINKED) return false;
   if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated()) return false;
+  if (load<u64>(TR_TAG) != load<u64>(TAG_REAL)) return false; // alignment is checked: every access needs the interpreter
   const room = min<u64>(allowed, 0x40000000);
   const longest = u64(load<u32>(r, RG_TOTAL));
   if (room < longest) return false;
   const offset = rip - load<u64>(r, RG_FIRST);
   if (offset > u64(load<u32>(r, RG_SPAN))) return false;
-  const state = u32(load<u16>(load<u32>(r, RG_TARGETS) + (u32(offset) << 1)));
-  if (!state) {
+  const entry = u32(load<u16>(load<u32>(r, RG_TARGETS) + (u32(offset) << 1)));
+  if (!entry) {
     store<u32>(block, 0, BK_REGION); // the region's place was used again
     return false;
   }
   if (!mapped(r)) return false;
-  store<u32>(r, batch, RG_USED);
-  completed = u64(call_indirect<u32>(slot, u32(room - longest), state));
-  stepNext = load<u32>(JIT_WHY) != 0;
+  const j = jumpOf(rip);
+  store<u64>(j, rip);
+  store<u64>(j, load<u64>(TR_TAG), JM_CONTEXT);
+  store<u32>(j, r, JM_REGION);
+  store<u32>(j, entry, JM_ENTRY);
+  store<u32>(j, load<u32>(MODE), JM_MODE);
+  store<u32>(j, regionChanges, JM_CHANGES);
+  call(r, entry, u32(room - longest));
   return true;
 }
 
@@ -280,7 +397,15 @@ export function dropWritten(host: u32, bytes: u32, rewritten: bool): void {
       const e = r + RG_LIST + p * 24;
       if (load<u32>(e, 8) != page || !(load<u64>(e, 16) & lines)) continue;
       store<u32>(r, 0, RG_SLOT);
+      regionChanges++;
       if (rewritten) noteRewritten(host, bytes);
     }
   }
+}
+
+/** The region left its last instruction, at this address, to the interpreter, which had to stage a store. */
+export function staged(host: u32): void {
+  if (!noteStaged(host)) return;
+  store<u32>(lastRegion, 0, RG_SLOT);
+  regionChanges++;
 }

@@ -133,11 +133,18 @@ function addR(): void {
 export function address(rec: usize, segmented: bool): void {
   const base = u32(load<u8>(rec, R_BASE));
   const index = u32(load<u8>(rec, R_IDX));
-  let disp = load<u64>(rec, R_DISP);
+  const soft = (load<u8>(rec, R_FLAGS) & RecordFlag.SoftDisp) != 0;
+  let disp = soft ? 0 : load<u64>(rec, R_DISP);
   let terms: u32 = 0;
+  if (soft) {
+    i32c(0);
+    mem(wide ? I64_LOAD : I32_LOAD, u32(rec) + R_DISP);
+    terms++;
+  }
   if (base == RIP_BASE) disp += blockRip;
   else if (base != ZERO) {
     getR(base);
+    if (terms) addR();
     terms++;
   }
   if (index != ZERO) {
@@ -191,7 +198,8 @@ function checkRam(size: u32, write: bool): void {
   branchExit();
 }
 
-function pageFlagsOf(offset: u32): void {
+/** Pushes the flags of the frame of the physical address L_EA + offset. */
+export function pageFlagsOf(offset: u32): void {
   get(L_EA);
   if (offset) {
     i32c(offset);

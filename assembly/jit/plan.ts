@@ -1,12 +1,11 @@
 // The plan of a region: blocks reached from a hot one by direct branches, in up to PAGES pages, and their graph.
-import { JIT_BODY, JIT_BODY_END } from "../abi/layout";
-import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OP, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { LINEAR_MASK, MODE } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
+import { OP_TOO_LONG } from "../decode/table.generated";
 import { fetchSettled } from "../memory/access";
 import { lineMask } from "../memory/frames";
 import { beginBlock, beginInstruction, beginRegion, ripNext, truncate, wide } from "./context";
-import { emitTo, overflow } from "./emit";
 import {
   addNode,
   analyse,
@@ -21,10 +20,9 @@ import {
   NONE,
   nodeCount,
   ripOf,
-  setBody,
   setSuccessors,
 } from "./graph";
-import { generate, kindOf } from "./instruction";
+import { kindOf } from "./instruction";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
@@ -37,7 +35,6 @@ import {
   KIND_RET,
   KIND_RET_IMM,
 } from "./kinds.generated";
-import { clearLabels, LABEL_EXIT, openBlock } from "./labels";
 import { addressable, isMemory } from "./operand";
 
 import { oftenRewritten } from "./rewritten";
@@ -86,7 +83,7 @@ function reach(rip: u64): u32 {
   const low = rip < firstRip ? rip : firstRip;
   const high = rip > firstRip + span ? rip : firstRip + span;
   if (high - low >= SPAN_MAX) return NONE;
-  if (oftenRewritten(host, load<u16>(b, BK_BYTES)) || !startsGenerated(b, rip)) return NONE;
+  if (oftenRewritten(host, load<u16>(b, BK_BYTES)) || load<u16>(firstRecord(b), R_OP) <= <u32>OP_TOO_LONG) return NONE;
   if (!cover(rip, host, load<u16>(b, BK_BYTES))) return NONE;
   total += count;
   firstRip = low;
@@ -117,7 +114,7 @@ export function canonical(rip: u64): bool {
 }
 
 /** Can this block-ending record be generated? */
-function terminates(rec: usize): bool {
+export function terminates(rec: usize): bool {
   const kind = kindOf(rec);
   if (!isTerminator(kind)) return false;
   if (kind == KIND_END) return true;
@@ -131,53 +128,23 @@ export function firstRecord(b: u32): usize {
   return b + BK_RECORDS;
 }
 
-/** Does generation get past the first instruction? The trial's output is thrown away. */
-function startsGenerated(b: u32, rip: u64): bool {
-  const rec = firstRecord(b);
-  beginBlock(rip, load<u16>(b, BK_COUNT));
-  beginInstruction(rec);
-  return tryRecord(rec);
-}
-
-function tryRecord(rec: usize): bool {
-  if (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) return terminates(rec);
-  emitTo(JIT_BODY, JIT_BODY_END);
-  clearLabels();
-  openBlock(LABEL_EXIT);
-  return generate(rec) && !overflow;
-}
-
 export function targetOf(rec: usize, rip: u64): u64 {
   return truncate(rip + load<u64>(rec, R_IMM));
 }
 
-/** How far a block can be generated, and where it leads. */
+/** Finds where a block leads. */
 function explore(n: u32): void {
   const b = blockOf(n);
   const rip = ripOf(n);
   beginBlock(rip, load<u16>(b, BK_COUNT));
   let rec = firstRecord(b);
-  let records: u32 = 0;
-  while (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
-    beginInstruction(rec);
-    if (!tryRecord(rec)) {
-      setBody(n, records, false);
-      return;
-    }
-    records++;
-    rec += RECORD_SIZE;
-  }
+  while (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) rec += RECORD_SIZE;
   beginInstruction(rec);
-  if (!terminates(rec)) {
-    setBody(n, records, false);
-    return;
-  }
-  setBody(n, records, true);
   const kind = kindOf(rec);
   const next = ripNext();
   let taken: u32 = NONE;
   let fall: u32 = NONE;
-  if (kind == KIND_END) fall = reach(next);
+  if (!terminates(rec) || kind == KIND_END) fall = reach(next);
   else if (kind == KIND_JCC || kind == KIND_LOOP || kind == KIND_JCXZ) {
     taken = reach(targetOf(rec, rip));
     fall = reach(next);

@@ -1,14 +1,15 @@
 // A planned region as one Wasm function: structured loops from the dominator tree around the central node.
 import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
-import { R_IMM, RECORD_SIZE } from "../abi/record";
-import { FLAG_CARRIES, FLAG_RESULT, GPR, JIT_WHY, MODE, RIP, TR_TAG } from "../abi/state";
-import { BK_COUNT } from "../blocks/cache";
+import { R_FLAGS, R_IMM, R_OFF, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { MODE, RIP } from "../abi/state";
+import { BK_COUNT, BK_HOST } from "../blocks/cache";
+import { callInterpreter, cpuid } from "./calls";
+import { codeStore } from "./codeStore";
 import {
   beginBlock,
   beginInstruction,
   beginRegion,
   constR,
-  flagsUsed,
   getR,
   place,
   ripNext,
@@ -18,6 +19,7 @@ import {
   written,
 } from "./context";
 import {
+  backUp,
   copyBytes,
   emitTo,
   emitted,
@@ -30,19 +32,15 @@ import {
   I32_LT_S,
   I32_LT_U,
   I32_NE,
-  I32_OR,
   I32_SHL,
-  I32_STORE,
   I32_SUB,
   I32_WRAP,
   I64_ADD,
   I64_EQZ,
-  I64_EXTEND_S,
-  I64_EXTEND_U,
   I64_LOAD,
   I64_LT_U,
+  I64_NE,
   I64_SHR_U,
-  I64_STORE,
   I64_SUB,
   i32c,
   i64c,
@@ -64,7 +62,6 @@ import { pushCondition } from "./flags";
 import {
   blockOf,
   dominates,
-  ended,
   entryCount,
   entryNode,
   entryOf,
@@ -75,20 +72,21 @@ import {
   NONE,
   orderAt,
   orderLength,
-  recordsOf,
   retreats,
   ripOf,
   takenOf,
 } from "./graph";
-import { generate, kindOf, memberOf } from "./instruction";
+import { generate, kindOf, memberOf, sizeOf, storesPlainly } from "./instruction";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
+  KIND_CPUID,
   KIND_END,
   KIND_JCC,
   KIND_JCXZ,
   KIND_JMP_REL,
   KIND_LOOP,
+  KIND_NONE,
   KIND_RET,
   KIND_RET_IMM,
 } from "./kinds.generated";
@@ -98,26 +96,24 @@ import {
   branchIf,
   clearLabels,
   close,
+  closeTo,
   deep,
   depthOf,
   LABEL_CENTRE,
   LABEL_EXIT,
+  labelsOpen,
   openBlock,
   openIf,
   openLoop,
 } from "./labels";
 import {
   L_ADJUST,
-  L_CARRIES,
   L_COUNT,
   L_EA,
-  L_GPR,
   L_HOST,
   L_LIMIT,
   L_PC,
-  L_RESULT,
   L_STATE,
-  L_TAG,
   L_V,
   L_WHY,
   LOCALS_I32,
@@ -125,8 +121,10 @@ import {
   LOCALS_R,
 } from "./locals";
 import { moveStack, probePush, readRm, readStackTop, storeAt } from "./operand";
-
-import { canonical, firstRecord, firstRip, span, targetOf } from "./plan";
+import { canonical, firstRecord, firstRip, span, targetOf, terminates } from "./plan";
+import { oftenStaged } from "./rewritten";
+import { beginSites } from "./site";
+import { loadState, storeState } from "./spill";
 
 /** Label of the loop that starts at a node. */
 const LOOP_LABEL: u32 = 0x4000;
@@ -277,6 +275,32 @@ function terminator(n: u32, rec: usize): void {
   }
 }
 
+/** After the interpreter ran the last instruction of a block: to the next one, or wherever it branched. */
+function afterCall(n: u32): void {
+  const next = ripNext();
+  i32c(0);
+  mem(I64_LOAD, RIP);
+  i64c(i64(next));
+  op(I64_NE);
+  openIf();
+  i32c(0);
+  mem(wide ? I64_LOAD : I32_LOAD, RIP);
+  set(L_V);
+  followIndirect();
+  close();
+  follow(n, fallOf(n), next);
+}
+
+/** Emits a record that has a generated form. False: nothing was emitted. */
+function emitRecord(rec: usize): bool {
+  const mark = emitted();
+  const labels = labelsOpen();
+  if (generate(rec)) return true;
+  backUp(mark);
+  closeTo(labels);
+  return false;
+}
+
 function body(n: u32): void {
   if (n == 0) {
     get(L_STATE);
@@ -295,17 +319,32 @@ function body(n: u32): void {
   op(I32_ADD);
   set(L_COUNT);
   let rec = firstRecord(b);
-  const records = recordsOf(n);
-  for (let i: u32 = 0; i < records; i++) {
+  let pending: usize = 0; // first of the records that wait for a call
+  for (;;) {
+    const ends = (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) != 0;
+    const staged = !ends && oftenStaged(load<u32>(b, BK_HOST) + load<u16>(rec, R_OFF));
+    const generated = ends ? terminates(rec) : kindOf(rec) != KIND_NONE && (!staged || storesPlainly(rec));
+    if (generated && pending) {
+      callInterpreter(pending, rec - RECORD_SIZE);
+      pending = 0;
+    }
     beginInstruction(rec);
-    generate(rec);
+    if (ends) {
+      if (generated) terminator(n, rec);
+      else {
+        const first = pending ? pending : rec;
+        if (kindOf(rec) == KIND_CPUID && first == rec) {
+          cpuid(rec);
+          follow(n, fallOf(n), ripNext());
+        } else {
+          callInterpreter(first, rec);
+          afterCall(n);
+        }
+      }
+      return;
+    }
+    if ((!generated || !(staged ? codeStore(rec, sizeOf(rec)) : emitRecord(rec))) && !pending) pending = rec;
     rec += RECORD_SIZE;
-  }
-  beginInstruction(rec);
-  if (ended(n)) terminator(n, rec);
-  else {
-    place();
-    branch(LABEL_EXIT);
   }
 }
 
@@ -341,67 +380,8 @@ function localGroup(count: u32, type: u32): void {
   op(type);
 }
 
-function loadState(mask: u32): void {
-  for (let r: u32 = 0; r < 16; r++) {
-    if (!((mask >> r) & 1)) continue;
-    i32c(0);
-    mem(wide ? I64_LOAD : I32_LOAD, GPR + (r << 3));
-    set(L_GPR + r);
-  }
-  if (flagsUsed) {
-    i32c(0);
-    mem(wide ? I64_LOAD : I32_LOAD, FLAG_RESULT);
-    if (!wide) {
-      // only the low byte, the sign and whether it is zero matter: the upper half gives the last two
-      i32c(0);
-      mem(I32_LOAD, FLAG_RESULT + 4);
-      tee(L_HOST);
-      i32c(i32.MIN_VALUE);
-      op(I32_AND);
-      op(I32_OR);
-      get(L_HOST);
-      i32c(0);
-      op(I32_NE);
-      i32c(8);
-      op(I32_SHL);
-      op(I32_OR);
-    }
-    set(L_RESULT);
-    i32c(0);
-    mem(I32_LOAD, FLAG_CARRIES);
-    set(L_CARRIES);
-  }
-  i32c(0);
-  mem(I64_LOAD, TR_TAG);
-  set(L_TAG);
-}
-
-function storeR(address: u32, local: u32, sign: bool): void {
-  i32c(0);
-  get(local);
-  if (!wide) op(sign ? I64_EXTEND_S : I64_EXTEND_U);
-  mem(I64_STORE, address);
-}
-
-function storeState(mask: u32): void {
-  for (let r: u32 = 0; r < 16; r++) if ((mask >> r) & 1) storeR(GPR + (r << 3), L_GPR + r, false);
-  if (flagsUsed) {
-    storeR(FLAG_RESULT, L_RESULT, true);
-    i32c(0);
-    get(L_CARRIES);
-    mem(I32_STORE, FLAG_CARRIES);
-  }
-  storeR(RIP, L_PC, false);
-  i32c(0);
-  get(L_WHY);
-  mem(I32_STORE, JIT_WHY);
-}
-
-/** Emits the planned region at `at` as a function body with its size. Returns the end, 0: it does not fit. */
-export function emitRegion(at: u32, targetTable: u32): u32 {
-  targets = targetTable;
-  const mode = load<u32>(MODE);
-  beginRegion(mode);
+function emitBody(sites: u32): void {
+  beginSites(sites);
   emitTo(JIT_BODY, JIT_BODY_END);
   clearLabels();
   openBlock(LABEL_EXIT);
@@ -410,6 +390,20 @@ export function emitRegion(at: u32, targetTable: u32): u32 {
   close();
   op(W_UNREACHABLE);
   close();
+}
+
+/** Emits the planned region once, to learn its registers and the bytes of its sites. False: it is too large. */
+export function measureRegion(): bool {
+  targets = 0;
+  beginRegion(load<u32>(MODE));
+  emitBody(0);
+  return !overflow && !deep();
+}
+
+/** After measureRegion(): emits the region at `at` as a function body with its size. Returns the end, 0: it does not fit. */
+export function emitRegion(at: u32, targetTable: u32, sites: u32): u32 {
+  targets = targetTable;
+  emitBody(sites);
   if (overflow || deep()) return 0;
   const bodyEnd = emitted();
   emitTo(at, JIT_CODE_END);

@@ -1,3 +1,5 @@
+// What was learned from stores to code.
+//
 // Lines of code that were written to while a region held them. Blocks on lines that are written again and again stay in
 // the interpreter, so that self-modifying code does not compile for ever.
 
@@ -7,6 +9,7 @@ const LIMIT: u32 = 3;
 
 export function initRewritten(): void {
   memory.fill(counts, 0, ENTRIES);
+  memory.fill(stores, 0, ENTRIES);
 }
 
 function slot(line: u32): usize {
@@ -26,4 +29,25 @@ export function oftenRewritten(host: u32, bytes: u32): bool {
     if (load<u8>(slot(line)) >= LIMIT) return true;
   }
   return false;
+}
+
+// Store instructions that met a frame with code or another flag again and again: generated code calls the interpreter
+// for them instead of leaving.
+const stores: usize = memory.data(4096); // u8 a hashed address
+const STORE_LIMIT: u32 = 8;
+
+function storeSlot(host: u32): usize {
+  return stores + ((host * 0x9e3779b1) >>> 20);
+}
+
+/** The store at this address was staged. True: from now on it is one of them. */
+export function noteStaged(host: u32): bool {
+  const n = load<u8>(storeSlot(host));
+  if (n > STORE_LIMIT) return false;
+  store<u8>(storeSlot(host), n + 1);
+  return n == STORE_LIMIT;
+}
+
+export function oftenStaged(host: u32): bool {
+  return load<u8>(storeSlot(host)) > STORE_LIMIT;
 }

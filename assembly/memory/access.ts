@@ -346,6 +346,14 @@ export function probeAs(linear: u64, size: u32, user: bool): u32 {
   return at;
 }
 
+/** Address of plain writable bytes of one page for such a stack, 0: not cached or not plain; changes nothing. */
+export function plainPlace(linear: u64, bytes: u32, user: bool): u32 {
+  const e = tlbEntry(user ? TLB + TLB_TABLE : TLB, linear);
+  const tag = user ? load<u64>(TAG_REAL) : load<u64>(TR_TAG_IMPLICIT);
+  const hit = load<u64>(e, TE_WRITE) == ((linear >> 12) | tag) && (u32(linear) & 0xfff) + bytes <= 4096;
+  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+}
+
 // --- instruction fetch ---
 
 /** Address of an instruction byte, 0: faulted, 1: no RAM there. */

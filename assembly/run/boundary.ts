@@ -42,7 +42,7 @@ import {
   XR_REASON,
 } from "../abi/state";
 import { BLOCK_MOV_SS, VEC_DB } from "../abi/x86";
-import { dropAllBlocks, invalidate } from "../blocks/cache";
+import { dropAllBlocks, invalidate, PATCH_ALL, PATCH_NONE, patch } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
 import { eventHook, vmExitHook } from "../imports";
@@ -88,8 +88,12 @@ export function drainCodeWrites(): void {
     dropRegions();
   } else {
     for (let i: u32 = 0; i < n; i++) {
-      dropWritten(codeWriteHost(i), codeWriteBytes(i), true);
-      invalidate(codeWriteHost(i), codeWriteBytes(i));
+      const host = codeWriteHost(i);
+      const bytes = codeWriteBytes(i);
+      const patched = patch(host, bytes);
+      if (patched == PATCH_ALL) continue;
+      dropWritten(host, bytes, patched == PATCH_NONE);
+      if (patched == PATCH_NONE) invalidate(host, bytes);
     }
   }
   clearCodeWrites();

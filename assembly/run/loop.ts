@@ -1,8 +1,8 @@
 // The run loop: blocks until a budget ends or something needs the host.
 
 import { TE_ADDEND, TE_EXEC, TLB_ENTRY } from "../abi/layout";
-import { R_FLAGS, R_INDEX, R_LEN, R_OP, RecordFlag } from "../abi/record";
-import { COMM_BYTES, COMM_BYTES_LEN, COMM_RIP, RunCode } from "../abi/run";
+import { R_FLAGS, R_INDEX, RecordFlag } from "../abi/record";
+import { RunCode } from "../abi/run";
 import {
   BLOCK_RIP,
   CODE_END,
@@ -20,7 +20,6 @@ import {
   SEGS,
   SG_EFFECTIVE,
   STOP,
-  STOP_CODE,
   StopBit,
   TR_TABLE,
   TR_TAG,
@@ -29,16 +28,16 @@ import {
 } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
-import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch.generated";
-import { insnRip, nextRip } from "../execute/operands";
-import { compileQueue, completed, enter, hotThreshold, request, requests, stepNext } from "../jit/manage";
+import { compileQueue, enter, hotThreshold, jump, request, requests, staged, stepNext } from "../jit/manage";
 import { tlbMask } from "../memory/context";
 import { clearWatchHits, codeTraps } from "../memory/traps";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
+import { account } from "./account";
 import { boundary, GO_ON, LOOK_AFTER_ONE, settle } from "./boundary";
 import { stepTraps, vmTransitions } from "./singleStep";
+import { takeHeld } from "./step";
 import { codeTrap, fetchCode, stepped } from "./traps";
 
 /** Blocks are run in stretches of at most this many instructions, so that a tier change of the engine can take effect. */
@@ -51,37 +50,6 @@ const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
 // one record and its END, for instructions that run alone
 const single: usize = memory.data(64);
 const bytes: usize = memory.data(16);
-
-/** After dispatch(): counts what completed and makes RIP exact. */
-function account(rec: usize): void {
-  const s = load<u32>(STOP);
-  let done = u32(load<u8>(rec, R_INDEX));
-  const ends = load<u8>(rec, R_FLAGS) & RecordFlag.Ends;
-  if (s & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
-    store<u64>(RIP, insnRip(rec));
-    if (s & StopBit.Host && load<u32>(STOP_CODE) == RunCode.Unimplemented) noteUnimplemented(rec);
-  } else {
-    if (load<u16>(rec, R_OP) != OP_END) done++;
-    if (!ends) store<u64>(RIP, nextRip(rec));
-  }
-  store<u64>(COUNT, load<u64>(COUNT) + done);
-  store<u64>(WORK, load<u64>(WORK) + done);
-}
-
-/** COMM takes the place and bytes of an opcode that is not built. */
-function noteUnimplemented(rec: usize): void {
-  const length = u32(load<u8>(rec, R_LEN));
-  store<u64>(COMM_RIP, load<u64>(RIP));
-  let n: u32 = 0;
-  const base = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + load<u64>(RIP);
-  while (n < length) {
-    const at = fetchCode((base + n) & load<u64>(LINEAR_MASK));
-    if (at <= 1) break;
-    store<u8>(COMM_BYTES + n, load<u8>(at));
-    n++;
-  }
-  store<u32>(COMM_BYTES_LEN, n);
-}
 
 /** Runs exactly one instruction, wherever its bytes lie. */
 function stepOne(): void {
@@ -139,6 +107,10 @@ function stretch(limit: u64): void {
   let skip = false; // a region left this instruction to the interpreter
   do {
     const rip = load<u64>(RIP);
+    if (hotThreshold && !skip && jump(rip, limit - load<u64>(COUNT))) {
+      skip = stepNext;
+      continue;
+    }
     const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + rip) & load<u64>(LINEAR_MASK);
     const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & tlbMask) * TLB_ENTRY;
     let host: u32;
@@ -169,11 +141,15 @@ function stretch(limit: u64): void {
       continue;
     }
     if (hotThreshold) {
-      if (skip) skip = false;
-      else if (load<u32>(b, BK_REGION)) {
+      if (skip) {
+        skip = false;
+        store<u64>(BLOCK_RIP, rip);
+        const last = dispatch(b + BK_RECORDS);
+        if (load<u32>(STOP) & StopBit.Commit && load<u8>(last, R_INDEX) == 0) staged(host);
+        account(last);
+        continue;
+      } else if (load<u32>(b, BK_REGION)) {
         if (enter(b, rip, limit - load<u64>(COUNT))) {
-          store<u64>(COUNT, load<u64>(COUNT) + completed);
-          store<u64>(WORK, load<u64>(WORK) + completed);
           skip = stepNext;
           continue;
         }
@@ -233,6 +209,8 @@ export function run(maxInstructions: u64, work: u64): u32 {
     // with something pending the stretch ends after one block
     const budget = load<u32>(EXTRA) ? 1 : min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), length);
     stretch(min<u64>(saturatingAdd(load<u64>(COUNT), budget), load<u64>(COUNT_LIMIT)));
+    const code = takeHeld();
+    if (code != GO_ON) return code;
     if (requests()) compileQueue();
     length = min<u64>(length * 2, STRETCH_MAX);
   }

@@ -1,7 +1,7 @@
 // A stack frame of several pushes: all are probed before the first is stored.
 import { SEG_SS, SEGS, SG_ATTR, SG_EFFECTIVE, SG_LIMIT } from "../abi/state";
 import { SA_CODE, SA_DB, SA_DOWN, VEC_SS } from "../abi/x86";
-import { probeAs } from "../memory/access";
+import { plainPlace, probeAs } from "../memory/access";
 import { aborted, raiseError } from "../state/stop";
 import { canonical } from "./width";
 
@@ -48,6 +48,20 @@ export function frameProbe(
   error: u32,
   user: bool,
 ): bool {
+  const bytes = count * size;
+  const lowest = (sp - <u64>bytes) & mask;
+  if (
+    mask != 0xffffffffffffffff &&
+    lowest + <u64>bytes - 1 <= mask &&
+    insideStack(attr, limit, lowest, size) &&
+    insideStack(attr, limit, lowest + <u64>(bytes - size), size)
+  ) {
+    const at = plainPlace((base + lowest) & 0xffffffff, bytes, user);
+    if (at) {
+      for (let i: u32 = 0; i < count; i++) store<u32>(places + i * 4, at + bytes - size * (i + 1));
+      return true;
+    }
+  }
   for (let i: u32 = 0; i < count; i++) {
     const offset = (sp - <u64>(size * (i + 1))) & mask;
     let linear = base + offset;

@@ -51,8 +51,9 @@ import {
   SA_UNUSABLE,
   SA_WRITE,
 } from "../abi/x86";
-import { selectContext } from "../memory/context";
+import { alignmentMatters, selectContext } from "../memory/context";
 import { followDr7 } from "../memory/watch";
+import { forgetCpuidAnswers } from "./cpuidCache";
 
 const ALL: u64 = 0xffffffffffffffff;
 const LOW32: u64 = 0xffffffff;
@@ -170,8 +171,29 @@ export function leaveMode64(before: u32, mode: u32): void {
   store<u64>(RIP, <u64>load<u32>(RIP));
 }
 
+/** Must follow a change of CPL, CS, SS or RFLAGS.AC that nothing else went with: a gate, a return, a system call. */
+export function recomputeTransfer(): void {
+  const before = load<u32>(MODE);
+  const mode = modeWord();
+  if ((before ^ mode) & ~(ModeBit.User | ModeBit.Flat)) {
+    recomputeMode();
+    return;
+  }
+  store<u32>(MODE, mode);
+  deriveSegment(SEG_CS);
+  deriveSegment(SEG_SS);
+  if (flat(mode)) store<u32>(MODE, mode | ModeBit.Flat);
+  if (!(mode & ModeBit.Code64)) store<u64>(CODE_END, <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
+  store<u32>(TR_TABLE, TLB + (load<u32>(CPL) == 3 ? TLB_TABLE : 0));
+  const translation = translationMode();
+  if (translation == load<u32>(TR_MODE) && !alignmentMatters()) return;
+  store<u32>(TR_MODE, translation);
+  selectContext();
+}
+
 /** Must follow every change of CR0, CR3, CR4, EFER, CPL, CS, SS, RFLAGS.VM or RFLAGS.AC. */
 export function recomputeMode(): void {
+  forgetCpuidAnswers();
   const mode = modeWord();
   leaveMode64(load<u32>(MODE), mode);
   store<u32>(MODE, mode);

@@ -1,4 +1,5 @@
 // Model-specific registers. A false result is #GP(0), which the caller raises. @sdm 4 "Model-Specific Registers"
+
 import { COMM_VALUE } from "../abi/run";
 import {
   CPL,
@@ -52,6 +53,7 @@ import {
   PLATFORM_CPUID_FAULTING,
 } from "../abi/x86";
 import { writeEfer } from "./control";
+import { forgetCpuidAnswers } from "./cpuidCache";
 import {
   hasApic,
   hasLongMode,
@@ -167,6 +169,7 @@ function putBits(address: usize, value: u64, allowed: u64): bool {
 }
 
 export function writeMsr(index: u32, value: u64, ahead: u32): bool {
+  forgetCpuidAnswers();
   if (index >= MSR_INDEX_EFER) return writeHighMsr(index, value);
   switch (index) {
     case Msr.Tsc:

@@ -47,6 +47,10 @@ export interface CoreExports {
   decodeOnly(bytes: number, mode: number): number;
   /** A region's function is ready: its place in the table when it goes there, 0 when the region is gone. */
   linkRegion(place: number, ticket: number, base: number): number;
+  /** What generated code calls for an instruction that has no generated form (assembly/run/step.ts). */
+  jitStep(site: number, rip: bigint, begun: number): number;
+  /** What generated code calls after a store to bytes of decoded code. */
+  jitStored(host: number, bytes: number): number;
   /** Code is generated for blocks that ran `threshold` times; 0: never. */
   setJit(threshold: number): void;
 

@@ -3,7 +3,7 @@
 // on the calling thread.
 import type { CoreExports } from "./exports.ts";
 
-/** Regions that exist at a time (JIT_REGION_MAX). */
+/** The table grows by this many slots (JIT_REGION_MAX is the most). */
 const SLOTS = 1024;
 /** jitCompile's answer when the module comes later. */
 const LATER = 0x8000_0000;
@@ -28,6 +28,8 @@ export interface JitStatistics {
   /** Time the calling thread spent in compiling and linking. */
   readonly milliseconds: number;
 }
+/** Functions 0 and 1 of a module: `jitStep` and `jitStored` of the core. */
+const IMPORTED = 2;
 
 const unsigned = (value: number): number[] => {
   const out: number[] = [];
@@ -41,18 +43,18 @@ const unsigned = (value: number): number[] => {
 };
 const section = (id: number, body: readonly number[]): number[] => [id, ...unsigned(body.length), ...body];
 
-/** A module of `count` functions (i32, i32) -> i32 over the imported memory; `bodies` carry their sizes. */
+/** A module of `count` functions (i32, i32) -> i32 over the imported memory and jitStep; `bodies` carry their sizes. */
 function moduleOf(count: number, bodies: Uint8Array): Uint8Array<ArrayBuffer> {
   const names: number[] = [];
   for (let i = 0; i < count; i++) {
     const name = Array.from(`${i}`, (c) => c.charCodeAt(0));
-    names.push(...unsigned(name.length), ...name, 0, ...unsigned(i));
+    names.push(...unsigned(name.length), ...name, 0, ...unsigned(i + IMPORTED));
   }
   const counted = unsigned(count);
   const head = [
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-    ...section(1, [1, 0x60, 2, 0x7f, 0x7f, 1, 0x7f]),
-    ...section(2, [1, 1, 0x6d, 1, 0x6d, 2, 0, 1]),
+    ...section(1, [2, ...[0x60, 2, 0x7f, 0x7f, 1, 0x7f], ...[0x60, 3, 0x7f, 0x7e, 0x7f, 1, 0x7f]]),
+    ...section(2, [3, ...[1, 0x6d, 1, 0x6d, 2, 0, 1], ...[1, 0x6d, 1, 0x73, 0, 1], ...[1, 0x6d, 1, 0x77, 0, 0]]),
     ...section(3, [...counted, ...Array<number>(count).fill(0)]),
     ...section(7, [...counted, ...names]),
     ...[10, ...unsigned(counted.length + bodies.length), ...counted],
@@ -106,7 +108,8 @@ export class Linker {
     const base = this.#base;
     const generated = moduleOf(count, new Uint8Array(memory.buffer, code, bytes));
     const place = new Uint32Array(memory.buffer, places, count);
-    const imports = { m: { m: memory } };
+    const imports = { m: { m: memory, s: core.jitStep, w: core.jitStored } };
+    for (const one of place) while (base + one >= table.length) table.grow(SLOTS);
     const done = () => {
       this.#statistics.modules++;
       this.#statistics.functions += count;

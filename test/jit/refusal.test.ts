@@ -36,10 +36,9 @@ function warnings(): () => string[] {
 describe("where generated code is refused", () => {
   it("the interpreter goes on, with one warning for all machines", () => {
     const seen = warnings();
-    hotLoop(false);
+    const machines = [hotLoop(), hotLoop()];
     WebAssembly.Module = forbidden().Module;
-    for (let i = 0; i < 2; i++) {
-      const machine = hotLoop();
+    for (const machine of machines) {
       expect(machine.run().reason).toBe("halt");
       expect(machine.registers.rax).toBe(SUM);
     }
@@ -63,13 +62,12 @@ describe("where generated code is refused", () => {
 
   it("modules too large for the calling thread are compiled in the background, without a warning", async () => {
     const seen = warnings();
-    hotLoop(false);
+    const machine = hotLoop();
     WebAssembly.Module = class {
       constructor() {
         throw new RangeError("WebAssembly.Module(): Compile is disallowed on the main thread");
       }
     } as unknown as typeof Module;
-    const machine = hotLoop();
     expect(machine.run({ maxInstructions: 150_000 }).reason).toBe("instructions");
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(machine.run().reason).toBe("halt");

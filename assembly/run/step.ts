@@ -1,0 +1,77 @@
+// The door from generated code to the interpreter: instructions that have no generated form run here, and the region goes
+// on when nothing happened that it does not know of.
+import { R_OP, RECORD_SIZE } from "../abi/record";
+import { BLOCK_RIP, COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, MODE, STOP, StopBit, TR_TAG } from "../abi/state";
+import { OP_END } from "../decode/table.generated";
+import { dispatch } from "../execute/dispatch.generated";
+import { entryCountLimit, entryMode, entryTag, leaveEarly, regionChanges, startOf, takeWork } from "../jit/manage";
+import { flushCount } from "../memory/context";
+import { noteWrite } from "../memory/frames";
+import { FLAG_RF, FLAG_TF } from "../state/flags";
+import { account } from "./account";
+import { drainCodeWrites, GO_ON, settle } from "./boundary";
+
+/** Nothing that a region depends on has changed since it was entered, and nothing waits. */
+function undisturbed(changes: u32, flushes: u32): bool {
+  return (
+    !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF))) &&
+    load<u32>(MODE) == entryMode &&
+    load<u64>(TR_TAG) == entryTag &&
+    load<u64>(COUNT_LIMIT) == entryCountLimit &&
+    regionChanges == changes &&
+    flushCount == flushes
+  );
+}
+
+/** What the run loop must return with, GO_ON: nothing. */
+let held: i32 = GO_ON;
+
+export function takeHeld(): i32 {
+  const code = held;
+  held = GO_ON;
+  return code;
+}
+
+/**
+ * Runs the records at `site`, which an END record follows, of the block at `rip`; `begun` instructions of this entry come
+ * before that block. 0: all completed. 1: the region must return at once; RIP and the counts are exact already.
+ */
+export function jitStep(site: u32, rip: u64, begun: u32): u32 {
+  const changes = regionChanges;
+  const flushes = flushCount;
+  startOf(begun);
+  store<u64>(BLOCK_RIP, rip);
+  const rec = dispatch(site);
+  if (undisturbed(changes, flushes)) {
+    takeWork(begun);
+    return 0;
+  }
+  const before = load<u64>(COUNT);
+  account(rec);
+  const last = load<u16>(rec, R_OP) == OP_END || load<u16>(rec + RECORD_SIZE, R_OP) == OP_END;
+  const s = load<u32>(STOP);
+  if (s && last && !(s & ~(StopBit.Commit | StopBit.Leave))) {
+    const code = settle();
+    if (code != GO_ON) {
+      held = code;
+      store<u32>(EXTRA, 1);
+    } else if (undisturbed(changes, flushes)) {
+      takeWork(begun + u32(load<u64>(COUNT) - before));
+      return 0;
+    }
+  }
+  leaveEarly();
+  return 1;
+}
+
+/**
+ * Generated code has stored to bytes of decoded code. 1: the region must return before the next instruction, because what it
+ * was made from may have changed.
+ */
+export function jitStored(host: u32, bytes: u32): u32 {
+  const changes = regionChanges;
+  noteWrite(host, bytes);
+  drainCodeWrites();
+  store<u32>(STOP, load<u32>(STOP) & ~StopBit.Leave);
+  return u32(load<u32>(STOP) != 0 || regionChanges != changes);
+}
