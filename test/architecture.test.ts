@@ -159,6 +159,27 @@ describe.each([
   });
 });
 
+describe("web", () => {
+  const page = files("web").filter((file) => !file.startsWith("web/dist/"));
+
+  it("imports no node:* module, and only src and assembly/abi outside itself", () => {
+    const strays = page.flatMap((from) =>
+      specifiers(read(from))
+        .map((name) => (name.startsWith(".") ? normalize(join(dirname(from), name)) : name))
+        .filter(
+          (to) =>
+            to.startsWith("node:") || (to.includes("/") && !/^(web|src|assembly\/abi|fixtures\/guests|@)/.test(to)),
+        )
+        .map((to) => `${from} imports ${to}`),
+    );
+    expect(strays).toEqual([]);
+  });
+
+  it(`has no file above ${LINES} lines`, () => {
+    expect(page.filter((file) => read(file).split("\n").length > LINES + 1)).toEqual([]);
+  });
+});
+
 describe("src outside cli and bench", () => {
   const portable = files("src").filter((file) => !generated(file) && !NODE_FOLDERS.includes(unit("src", file)));
 

@@ -331,8 +331,9 @@ export function assemble(source: string): Assembly {
       errors.push({ line: i + 1, column: error.column, length: error.length, message: error.message });
     }
   }
-  const pass = (before: Pass | undefined, last: boolean): Pass =>
-    new Pass(before, last, ORIGIN[before?.firstMode ?? 16]).run(lines);
+  // where it lies without org depends on the mode, and the lengths of jumps on where it lies
+  const origin = ORIGIN[new Pass(undefined, false, 0).run(lines).firstMode ?? 16];
+  const pass = (before: Pass | undefined, last: boolean): Pass => new Pass(before, last, origin).run(lines);
   let before = pass(undefined, false);
   for (let i = 0; ; i++) {
     const now = pass(before, false);

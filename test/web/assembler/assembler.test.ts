@@ -82,6 +82,11 @@ describe("a program", () => {
     expect(hexOf(bytes.subarray(0, 8))).toBe("e9ca000000eb0090");
   });
 
+  it("has short jumps where nothing says the origin, too", () => {
+    const { bytes } = assemble("bits 64\njz ahead\nnop\nahead: jmp ahead");
+    expect(hexOf(bytes)).toBe("740190ebfe");
+  });
+
   it("says which bytes belong to which line", () => {
     const { lines } = assemble("bits 64\norg 0x100000\nstart:\n mov eax, 1 ; one\n\n db 1, 2\n hlt");
     expect(lines).toEqual([

@@ -1,0 +1,107 @@
+import { DebugConsole, DebugExit, PortBus, Serial } from "../../src/devices/index.ts";
+import {
+  type Exit,
+  type GuestImage,
+  genericModel,
+  loadImage,
+  Machine,
+  type RegisterValues,
+} from "../../src/machine/index.ts";
+import {
+  type Ending,
+  exitText,
+  HALTED,
+  type Session,
+  type SessionOptions,
+  SHUTDOWN,
+  unimplementedText,
+} from "./session.ts";
+
+const MEMORY = 16 << 20;
+
+/** A guest on the bare processor. It has VMX, so a guest may be a hypervisor itself. */
+export class BareSession implements Session {
+  readonly vmx = undefined;
+  ending: Ending | undefined;
+  readonly #machine: Machine;
+  readonly #serial: Serial;
+  #status: number | undefined;
+
+  constructor(image: GuestImage, options: SessionOptions) {
+    const machine = new Machine({ memory: MEMORY, extraMemory: 0, cpu: genericModel({ vmx: true }) });
+    this.#machine = machine;
+    this.#serial = new Serial(options.console);
+    const bus = new PortBus()
+      .add(new DebugConsole(options.console))
+      .add(this.#serial)
+      .add(
+        new DebugExit((value) => {
+          this.#status = value;
+          machine.stop();
+        }),
+      );
+    machine.onPortIn([0, 0xffff], (port, size) => bus.read(port, size));
+    machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
+    loadImage(machine, image);
+  }
+
+  get count(): number {
+    return Number(this.#machine.instructionCount);
+  }
+
+  get rip(): number {
+    const { cs, rip } = this.#machine.registers;
+    return Number(BigInt.asUintN(this.codeMode === 64 ? 64 : 32, (this.codeMode === 64 ? 0n : cs.base) + rip));
+  }
+
+  get codeMode(): 16 | 32 | 64 {
+    return this.#machine.codeMode;
+  }
+
+  get cpl(): number {
+    return this.#machine.registers.cpl;
+  }
+
+  advance(instructions: number, work: number): void {
+    const exit = this.#machine.run({ maxInstructions: instructions, maxWork: work });
+    this.ending = this.#status === undefined ? endingOf(exit) : exitText(this.#status);
+  }
+
+  registers(): RegisterValues {
+    return this.#machine.registers.read();
+  }
+
+  read(address: number): number | undefined {
+    const physical = this.#machine.translate(address);
+    if (physical === undefined) return undefined;
+    try {
+      return this.#machine.readMemory(physical, 1)[0];
+    } catch {
+      return undefined;
+    }
+  }
+
+  input(bytes: Uint8Array): void {
+    receive(this.#serial, bytes);
+  }
+}
+
+/** What has come in on the serial line. */
+export function receive(serial: Serial, bytes: Uint8Array): void {
+  (serial as { receive?(bytes: Iterable<number>): void }).receive?.(bytes);
+}
+
+function endingOf(exit: Exit): Ending | undefined {
+  switch (exit.reason) {
+    case "halt":
+      return HALTED;
+    case "shutdown":
+      return SHUTDOWN;
+    case "unimplemented":
+      return { text: unimplementedText(exit), failed: true };
+    case "vmxAbort":
+      return { text: `VMX abort ${exit.code}`, failed: true };
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,149 @@
+import { VMX_STATE, VmxBit } from "../../assembly/abi/state.ts";
+import { kvmGvaToGpa } from "../../src/kvm/mmu.ts";
+import { getDebugRegs, getRegs, getSregs } from "../../src/kvm/registers.ts";
+import type { Segment } from "../../src/kvm/segments.ts";
+import { type GuestEnding, Vmm } from "../../src/lab/vmm.ts";
+import { type GuestImage, Registers, type RegisterValues } from "../../src/machine/index.ts";
+import { VmxLog } from "../vmx/log.ts";
+import { receive } from "./bare-session.ts";
+import type { MachineSettings } from "./protocol.ts";
+import {
+  type Ending,
+  exitText,
+  HALTED,
+  type Session,
+  type SessionOptions,
+  SHUTDOWN,
+  unimplementedText,
+} from "./session.ts";
+
+const MEMORY = 16 << 20;
+
+function toRegister({ selector, base, limit, type, s, dpl, present, avl, l, db, g, unusable }: Segment) {
+  const attributes =
+    type | (s << 4) | (dpl << 5) | (present << 7) | (avl << 12) | (l << 13) | (db << 14) | (g << 15) | (unusable << 16);
+  return { selector, base, limit, attributes };
+}
+
+/** A guest in VMX non-root operation under KVM's paths. Looking at it changes nothing that is counted. */
+export class KvmSession implements Session {
+  readonly vmx: VmxLog;
+  ending: Ending | undefined;
+  readonly #vmm: Vmm;
+  readonly #start: bigint;
+  #pauseAt = 0n;
+  #steps: Generator<void, GuestEnding, bigint | undefined> | undefined;
+
+  constructor(image: GuestImage, settings: MachineSettings, options: SessionOptions) {
+    const { policy, kernel, hostValue } = settings;
+    const hostOptions = { hostValue };
+    const { console } = options;
+    const pauseAt = (): bigint => this.#pauseAt;
+    this.#vmm = new Vmm({
+      image,
+      memory: MEMORY,
+      policy,
+      kernel,
+      hostOptions,
+      console,
+      yieldInUserSpace: true,
+      pauseAt,
+    });
+    const { host } = this.#vmm.kvm;
+    host.ledger.restart();
+    this.#start = host.core.count;
+    this.vmx = new VmxLog(this.#vmm.vcpu.vmx);
+    host.trace = this.vmx.sink;
+  }
+
+  get #vcpu() {
+    return this.#vmm.vcpu.vmx;
+  }
+
+  get #core() {
+    return this.#vmm.kvm.host.core;
+  }
+
+  /** The processor is in the guest now: its registers are the guest's. */
+  get inGuest(): boolean {
+    return (this.#core.read32(VMX_STATE) & VmxBit.NonRoot) !== 0;
+  }
+
+  get count(): number {
+    return Number(this.#core.count - this.#start);
+  }
+
+  get rip(): number {
+    const { cs, rip } = this.registers();
+    return Number(BigInt.asUintN(this.codeMode === 64 ? 64 : 32, (this.codeMode === 64 ? 0n : cs.base) + rip));
+  }
+
+  get codeMode(): 16 | 32 | 64 {
+    if (this.inGuest) return this.#core.codeMode;
+    const { cs, efer } = getSregs(this.#vcpu);
+    if (cs.l && efer & (1n << 10n)) return 64;
+    return cs.db ? 32 : 16;
+  }
+
+  get cpl(): number {
+    return this.inGuest ? this.#core.cpl : getSregs(this.#vcpu).ss.dpl;
+  }
+
+  advance(instructions: number, work: number): void {
+    const target = this.count + instructions;
+    this.#pauseAt = this.#start + BigInt(target);
+    let left = work;
+    while (this.ending === undefined && left > 0 && this.count < target) {
+      const slice = BigInt(Math.min(target - this.count, left));
+      left -= Number(slice);
+      // the first value sent to a generator is lost
+      this.#steps ??= this.#vmm.runSteps(slice);
+      const step = this.#steps.next(slice);
+      if (step.done) this.ending = endingOf(step.value);
+    }
+  }
+
+  registers(): RegisterValues {
+    if (this.inGuest) return new Registers(this.#core).read();
+    const vcpu = this.#vcpu;
+    const { es, cs, ss, ds, fs, gs, ldt, tr, gdt, idt, cr0, cr2, cr3, cr4, cr8, efer } = getSregs(vcpu);
+    const [dr0 = 0n, dr1 = 0n, dr2 = 0n, dr3 = 0n, dr6 = 0n, dr7 = 0n] = getDebugRegs(vcpu);
+    return {
+      ...getRegs(vcpu),
+      ...{ es: toRegister(es), cs: toRegister(cs), ss: toRegister(ss), ds: toRegister(ds) },
+      ...{ fs: toRegister(fs), gs: toRegister(gs), ldtr: toRegister(ldt), tr: toRegister(tr) },
+      ...{ gdtr: gdt, idtr: idt, cr0, cr2, cr3, cr4, cr8, efer, dr0, dr1, dr2, dr3, dr6, dr7 },
+    };
+  }
+
+  read(address: number): number | undefined {
+    if (this.inGuest) {
+      // a page that the guest has not touched is not in the EPT yet
+      const physical = this.#core.translate(BigInt(address), 0);
+      if (physical !== undefined) return this.#core.readPhysical(physical, 1)[0];
+    }
+    const walk = kvmGvaToGpa(this.#vcpu, BigInt(address));
+    return "gpa" in walk ? this.#vcpu.vm.slots.read(walk.gpa, 1)?.[0] : undefined;
+  }
+
+  input(bytes: Uint8Array): void {
+    receive(this.#vmm.serial, bytes);
+  }
+}
+
+function endingOf(ending: GuestEnding): Ending {
+  switch (ending.kind) {
+    case "exit":
+      return exitText(ending.status);
+    case "halt":
+      return HALTED;
+    case "shutdown":
+      return SHUTDOWN;
+    case "unimplemented":
+      return { text: unimplementedText(ending), failed: true };
+    case "failed":
+      return { text: ending.message, failed: true };
+    default:
+      return { text: ending.kind, failed: true };
+  }
+}

@@ -1,0 +1,45 @@
+import type { RegisterValues } from "../../src/machine/index.ts";
+import type { VmxLog } from "../vmx/log.ts";
+
+/** How a guest ended for good. */
+export interface Ending {
+  readonly text: string;
+  /** It did not end as a guest should. */
+  readonly failed: boolean;
+}
+
+/** A processor with one guest, bare or under KVM: the same face for both. */
+export interface Session {
+  /** Instructions completed and events delivered since the start. */
+  readonly count: number;
+  /** Linear address of the next instruction. */
+  readonly rip: number;
+  readonly codeMode: 16 | 32 | 64;
+  readonly cpl: number;
+  readonly ending: Ending | undefined;
+  readonly vmx: VmxLog | undefined;
+  /** Runs at most that many instructions and units of work; less when the guest ends or the slice is over. */
+  advance(instructions: number, work: number): void;
+  registers(): RegisterValues;
+  /** Bytes at a linear address; undefined where no page is. */
+  read(address: number): number | undefined;
+  /** Console input. */
+  input(bytes: Uint8Array): void;
+}
+
+export interface SessionOptions {
+  readonly console: (byte: number) => void;
+}
+
+/** What an unimplemented instruction is called. */
+export function unimplementedText({ rip, bytes, mode }: { rip: bigint; bytes: Uint8Array; mode: number }): string {
+  const shown = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  return `stopped: the instruction at 0x${rip.toString(16)} is not implemented (${shown}, ${mode}-bit code)`;
+}
+
+export function exitText(status: number): Ending {
+  return { text: `ended with status ${status & 0xff}`, failed: (status & 0xff) !== 0 };
+}
+
+export const HALTED: Ending = { text: "halted", failed: false };
+export const SHUTDOWN: Ending = { text: "triple fault: the processor shut down", failed: true };
