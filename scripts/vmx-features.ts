@@ -3,7 +3,13 @@
  * set of VMCS fields follow from this list: a control is added here in the change that builds it.
  */
 export const advertised: Record<string, readonly string[]> = {
-  "pin-based": ["external-interrupt exiting", "NMI exiting", "virtual NMIs", "activate VMX-preemption timer"],
+  "pin-based": [
+    "external-interrupt exiting",
+    "NMI exiting",
+    "virtual NMIs",
+    "activate VMX-preemption timer",
+    "process posted interrupts",
+  ],
   "primary-proc-based": [
     "interrupt-window exiting",
     "use TSC offsetting",
@@ -16,6 +22,7 @@ export const advertised: Record<string, readonly string[]> = {
     "CR3-store exiting",
     "CR8-load exiting",
     "CR8-store exiting",
+    "use TPR shadow",
     "NMI-window exiting",
     "MOV-DR exiting",
     "unconditional I/O exiting",
@@ -27,17 +34,27 @@ export const advertised: Record<string, readonly string[]> = {
     "activate secondary controls",
   ],
   "secondary-proc-based": [
+    "virtualize APIC accesses",
     "enable EPT",
     "descriptor-table exiting",
     "enable RDTSCP",
+    "virtualize x2APIC mode",
     "enable VPID",
     "WBINVD exiting",
     "unrestricted guest",
+    "APIC-register virtualization",
+    "virtual-interrupt delivery",
+    "PAUSE-loop exiting",
     "RDRAND exiting",
     "enable INVPCID",
+    "enable VM functions",
+    "VMCS shadowing",
     "RDSEED exiting",
+    "enable PML",
+    "mode-based execute control for EPT",
     "use TSC scaling",
   ],
+  "vm-function": ["EPTP switching"],
   "primary-exit": [
     "save debug controls",
     "host address-space size",

@@ -172,8 +172,10 @@ function controlsFile(): string {
     }
     if (!advertised[control]) continue;
     const masks = controlMasks(control);
-    text += `export const ${prefix}_DEFAULT1 = ${word(masks.default1)};\n`;
-    text += `export const ${prefix}_REQUIRED = ${word(masks.required)}; // must be 1 (TRUE capability MSR)\n`;
+    if (masks.default1) {
+      text += `export const ${prefix}_DEFAULT1 = ${word(masks.default1)};\n`;
+      text += `export const ${prefix}_REQUIRED = ${word(masks.required)}; // must be 1 (TRUE capability MSR)\n`;
+    }
     text += `export const ${prefix}_ALLOWED = ${word(masks.allowed1)}; // may be 1\n`;
   }
   const highest = Math.max(

@@ -11,7 +11,7 @@ export const PIN_ACTIVATE_VMX_PREEMPTION_TIMER = 1 << 6;
 export const PIN_PROCESS_POSTED_INTERRUPTS = 1 << 7;
 export const PIN_DEFAULT1 = 0x16;
 export const PIN_REQUIRED = 0x16; // must be 1 (TRUE capability MSR)
-export const PIN_ALLOWED = 0x7f; // may be 1
+export const PIN_ALLOWED = 0xff; // may be 1
 
 // --- primary-proc-based ---
 export const PRIMARY_INTERRUPT_WINDOW_EXITING = 1 << 2;
@@ -38,7 +38,7 @@ export const PRIMARY_PAUSE_EXITING = 1 << 30;
 export const PRIMARY_ACTIVATE_SECONDARY_CONTROLS = 1 << 31;
 export const PRIMARY_DEFAULT1 = 0x401e172;
 export const PRIMARY_REQUIRED = 0x4006172; // must be 1 (TRUE capability MSR)
-export const PRIMARY_ALLOWED = -2490370; // may be 1
+export const PRIMARY_ALLOWED = -393218; // may be 1
 
 // --- secondary-proc-based ---
 export const SECONDARY_VIRTUALIZE_APIC_ACCESSES = 1 << 0;
@@ -72,9 +72,7 @@ export const SECONDARY_ENABLE_PCONFIG = 1 << 27;
 export const SECONDARY_ENABLE_ENCLV_EXITING = 1 << 28;
 export const SECONDARY_VMM_BUS_LOCK_DETECTION = 1 << 30;
 export const SECONDARY_INSTRUCTION_TIMEOUT = 1 << 31;
-export const SECONDARY_DEFAULT1 = 0x0;
-export const SECONDARY_REQUIRED = 0x0; // must be 1 (TRUE capability MSR)
-export const SECONDARY_ALLOWED = 0x20118ee; // may be 1
+export const SECONDARY_ALLOWED = 0x2437fff; // may be 1
 
 // --- tertiary-proc-based ---
 export const TERTIARY_LOADIWKEY_EXITING = 1 << 0;
@@ -138,5 +136,6 @@ export const SECONDARY_EXIT_PREMATURELY_BUSY_SHADOW_STACK = 1 << 3;
 
 // --- vm-function ---
 export const VMFUNC_EPTP_SWITCHING = 1 << 0;
+export const VMFUNC_ALLOWED = 0x1; // may be 1
 
 export const VMCS_HIGHEST_INDEX = 25;

@@ -169,7 +169,16 @@ export const DEBUG_DR7 = 0x1524; // u32 DR7 that DEBUG_WATCH came from, 0 when i
 export const DEADLINE = 0x1528; // u64 COUNT at which the VMX-preemption timer runs out, all ones: none
 export const RUN_LIMIT = 0x1530; // u64 COUNT that the caller of run() asked for; COUNT_LIMIT is the nearer of it and DEADLINE
 
-export const STATE_END = 0x1538;
+// --- what VMX controls ask of memory and of the next boundary ---
+export const TR_APIC_PAGE = 0x1538; // u64 APIC-access address while the guest's accesses to it are virtualized, all ones: none
+export const APIC_WRITE = 0x1540; // u32 page offset | size << 16 of a virtualized write that waits for the end of its instruction, 0: none
+export const TRAP_EXIT = 0x1544; // u32 reason of a trap-like VM exit at the next boundary, 0: none (no event has exit reason 0 here)
+export const TRAP_QUALIFICATION = 0x1548; // u32
+export const VIRTUAL_INTERRUPT = 0x154c; // u32 1: a pending virtual interrupt is recognized
+export const PAUSE_FIRST = 0x1550; // u64 TSC of the first PAUSE of a loop at CPL 0
+export const PAUSE_LAST = 0x1558; // u64 TSC of the last PAUSE at CPL 0, all ones: none since VM entry
+
+export const STATE_END = 0x1560;
 
 export const enum ModeBit {
   Code32 = 1, // CS.D, outside 64-bit mode
@@ -193,6 +202,7 @@ export const enum TransBit {
   Smap = 128,
   Ac = 256, // RFLAGS.AC: only part of a context when Smap is set
   Ept = 512,
+  Apic = 1024, // TR_APIC_PAGE names a page
 }
 
 export const enum StopBit {

@@ -1,4 +1,5 @@
 // MOV to and from control and debug registers, CLTS, LMSW, SMSW. @sdm 2B "MOV-Move to/from Control Registers"
+import { PRIMARY_USE_TPR_SHADOW } from "../abi/controls";
 import { R_SIZE } from "../abi/record";
 import { CR0, CR2, CR3, CR4, CR8, DR7, EV_PAYLOAD, GPR, MODE, ModeBit, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { CR0_PE, CR0_TS, CR4_DE, CR4_UMIP, DR6_BD, DR7_GD, VEC_DB, VEC_UD } from "../abi/x86";
@@ -17,7 +18,9 @@ import {
   maskCr0,
   maskCr4,
   nonRoot,
+  primary,
 } from "../vmx/intercept";
+import { setVirtualCr8, virtualCr8 } from "../vmx/virtualApic";
 import { effectiveAddress, isMem, probeMemory, readRm, segmentOf, setDst } from "./operands";
 import { gp0, gpr, regField, requireCpl0, rmField } from "./privilege";
 
@@ -43,6 +46,11 @@ export function movToCr(rec: usize): void {
     if (exitMovToCr(cr, rmField(rec), value, rec)) return;
     if (cr == 0) value = maskCr0(value);
     if (cr == 4) value = maskCr4(value);
+    if (cr == 8 && primary(PRIMARY_USE_TPR_SHADOW)) {
+      if (value >> 4) gp0();
+      else setVirtualCr8(value);
+      return;
+    }
   }
   if (!writeCr(cr, value) && !aborted()) gp0();
 }
@@ -73,7 +81,7 @@ function readCr(cr: u32): u64 {
   if (cr == 2) return load<u64>(CR2);
   if (cr == 3) return load<u64>(CR3);
   if (cr == 4) return nonRoot() ? guestCr4() : load<u64>(CR4);
-  return load<u64>(CR8);
+  return nonRoot() && primary(PRIMARY_USE_TPR_SHADOW) ? virtualCr8() : load<u64>(CR8);
 }
 
 /** CR0 as software sees it: read shadow in the bits that the host owns. */

@@ -28,7 +28,7 @@ import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdra
 import { cli, cpuid, hlt, invd, rdmsr, rdpmc, rdtsc, sti, wbinvd, wrmsr } from "./system";
 import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
-import { invept, invvpid, vmcall, vmclear, vmlaunch, vmptrld, vmptrst, vmread, vmresume, vmwrite, vmxoff, vmxon } from "./vmx";
+import { invept, invvpid, vmcall, vmclear, vmfunc, vmlaunch, vmptrld, vmptrst, vmread, vmresume, vmwrite, vmxoff, vmxon } from "./vmx";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
 import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt, rorx, sarx, shlx, shrx, tzcnt } from "./bmi";
 
@@ -1650,129 +1650,131 @@ export function dispatch(rec: usize): usize {
         store<u64>(RIP, nextRip(rec)); xgetbv(rec); return rec;
       case 804: // xsetbv
         store<u64>(RIP, nextRip(rec)); xsetbv(rec); return rec;
-      case 805: // swapgs
+      case 805: // vmfunc
+        store<u64>(RIP, nextRip(rec)); vmfunc(rec); return rec;
+      case 806: // swapgs
         store<u64>(RIP, nextRip(rec)); swapgs(rec); return rec;
-      case 806: // rdtscp
+      case 807: // rdtscp
         store<u64>(RIP, nextRip(rec)); rdtscp(rec); return rec;
-      case 807: // lar
+      case 808: // lar
         lar(rec); break;
-      case 808: // lsl
+      case 809: // lsl
         lsl(rec); break;
-      case 809: // syscall
+      case 810: // syscall
         store<u64>(RIP, nextRip(rec)); syscall(rec); return rec;
-      case 810: // clts
+      case 811: // clts
         store<u64>(RIP, nextRip(rec)); clts(rec); return rec;
-      case 811: // sysret
+      case 812: // sysret
         store<u64>(RIP, nextRip(rec)); sysret(rec); return rec;
-      case 812: // invd
+      case 813: // invd
         store<u64>(RIP, nextRip(rec)); invd(rec); return rec;
-      case 813: // wbinvd
+      case 814: // wbinvd
         store<u64>(RIP, nextRip(rec)); wbinvd(rec); return rec;
-      case 814: // movFromCr
+      case 815: // movFromCr
         store<u64>(RIP, nextRip(rec)); movFromCr(rec); return rec;
-      case 815: // movToCr
+      case 816: // movToCr
         store<u64>(RIP, nextRip(rec)); movToCr(rec); return rec;
-      case 816: // movFromDr
+      case 817: // movFromDr
         store<u64>(RIP, nextRip(rec)); movFromDr(rec); return rec;
-      case 817: // movToDr
+      case 818: // movToDr
         store<u64>(RIP, nextRip(rec)); movToDr(rec); return rec;
-      case 818: // wrmsr
+      case 819: // wrmsr
         store<u64>(RIP, nextRip(rec)); wrmsr(rec); return rec;
-      case 819: // rdtsc
+      case 820: // rdtsc
         store<u64>(RIP, nextRip(rec)); rdtsc(rec); return rec;
-      case 820: // rdmsr
+      case 821: // rdmsr
         store<u64>(RIP, nextRip(rec)); rdmsr(rec); return rec;
-      case 821: // rdpmc
+      case 822: // rdpmc
         store<u64>(RIP, nextRip(rec)); rdpmc(rec); return rec;
-      case 822: // sysenter
+      case 823: // sysenter
         store<u64>(RIP, nextRip(rec)); sysenter(rec); return rec;
-      case 823: // sysexit
+      case 824: // sysexit
         store<u64>(RIP, nextRip(rec)); sysexit(rec); return rec;
-      case 824: // vmread
+      case 825: // vmread
         store<u64>(RIP, nextRip(rec)); vmread(rec); return rec;
-      case 825: // vmwrite
+      case 826: // vmwrite
         store<u64>(RIP, nextRip(rec)); vmwrite(rec); return rec;
-      case 826: // cpuid
+      case 827: // cpuid
         store<u64>(RIP, nextRip(rec)); cpuid(rec); return rec;
-      case 827: // clflush
+      case 828: // clflush
         clflush(rec); break;
-      case 828: // rdfsbase
+      case 829: // rdfsbase
         rdfsbase(rec); break;
-      case 829: // rdgsbase
+      case 830: // rdgsbase
         rdgsbase(rec); break;
-      case 830: // wrfsbase
+      case 831: // wrfsbase
         store<u64>(RIP, nextRip(rec)); wrfsbase(rec); return rec;
-      case 831: // wrgsbase
+      case 832: // wrgsbase
         store<u64>(RIP, nextRip(rec)); wrgsbase(rec); return rec;
-      case 832: // fence
+      case 833: // fence
         fence(rec); rec += RECORD_SIZE; continue;
-      case 833: // cmpxchg8b
+      case 834: // cmpxchg8b
         cmpxchg8b(rec); break;
-      case 834: // vmptrld
+      case 835: // vmptrld
         store<u64>(RIP, nextRip(rec)); vmptrld(rec); return rec;
-      case 835: // vmclear
+      case 836: // vmclear
         store<u64>(RIP, nextRip(rec)); vmclear(rec); return rec;
-      case 836: // vmxon
+      case 837: // vmxon
         store<u64>(RIP, nextRip(rec)); vmxon(rec); return rec;
-      case 837: // vmptrst
+      case 838: // vmptrst
         store<u64>(RIP, nextRip(rec)); vmptrst(rec); return rec;
-      case 838: // rdrand
+      case 839: // rdrand
         store<u64>(RIP, nextRip(rec)); rdrand(rec); return rec;
-      case 839: // rdseed
+      case 840: // rdseed
         store<u64>(RIP, nextRip(rec)); rdseed(rec); return rec;
-      case 840: // rdpid
+      case 841: // rdpid
         rdpid(rec); break;
-      case 841: // nop
+      case 842: // nop
         nop(rec); rec += RECORD_SIZE; continue;
-      case 842: // popcnt
+      case 843: // popcnt
         popcnt(rec); break;
-      case 843: // tzcnt
+      case 844: // tzcnt
         tzcnt(rec); break;
-      case 844: // lzcnt
+      case 845: // lzcnt
         lzcnt(rec); break;
-      case 845: // movbeLoad
+      case 846: // movbeLoad
         movbeLoad(rec); break;
-      case 846: // movbeStore
+      case 847: // movbeStore
         movbeStore(rec); break;
-      case 847: // crc32Eb
+      case 848: // crc32Eb
         crc32Eb(rec); break;
-      case 848: // crc32Ev
+      case 849: // crc32Ev
         crc32Ev(rec); break;
-      case 849: // adcx
+      case 850: // adcx
         adcx(rec); break;
-      case 850: // adox
+      case 851: // adox
         adox(rec); break;
-      case 851: // invept
+      case 852: // invept
         store<u64>(RIP, nextRip(rec)); invept(rec); return rec;
-      case 852: // invvpid
+      case 853: // invvpid
         store<u64>(RIP, nextRip(rec)); invvpid(rec); return rec;
-      case 853: // invpcid
+      case 854: // invpcid
         store<u64>(RIP, nextRip(rec)); invpcid(rec); return rec;
-      case 854: // andn
+      case 855: // andn
         andn(rec); break;
-      case 855: // blsr
+      case 856: // blsr
         blsr(rec); break;
-      case 856: // blsmsk
+      case 857: // blsmsk
         blsmsk(rec); break;
-      case 857: // blsi
+      case 858: // blsi
         blsi(rec); break;
-      case 858: // bzhi
+      case 859: // bzhi
         bzhi(rec); break;
-      case 859: // pext
+      case 860: // pext
         pext(rec); break;
-      case 860: // pdep
+      case 861: // pdep
         pdep(rec); break;
-      case 861: // mulx
+      case 862: // mulx
         mulx(rec); break;
-      case 862: // bextr
+      case 863: // bextr
         bextr(rec); break;
-      case 863: // shlx
+      case 864: // shlx
         shlx(rec); break;
-      case 864: // sarx
+      case 865: // sarx
         sarx(rec); break;
-      case 865: // shrx
+      case 866: // shrx
         shrx(rec); break;
-      case 866: // rorx
+      case 867: // rorx
         rorx(rec); break;
       default:
         return rec;

@@ -26,6 +26,7 @@ import {
   guestTsc,
   nonRoot,
 } from "../vmx/intercept";
+import { MSR_FAULT, MSR_NOT_VIRTUAL, readVirtualMsr, writeVirtualMsr } from "../vmx/virtualApic";
 import { enterHook, gp0, leaveHook, pair, requireCpl0, setPair } from "./privilege";
 
 /** CPUID faulting is a privilege fault, so it comes before the exit. @sdm 2A "CPUID-CPU Identification" */
@@ -60,7 +61,13 @@ export function cpuid(rec: usize): void {
 export function rdmsr(rec: usize): void {
   if (!requireCpl0()) return;
   const index = load<u32>(RCX);
-  if (nonRoot() && exitRdmsr(index, rec)) return;
+  if (nonRoot()) {
+    if (exitRdmsr(index, rec)) return;
+    if (readVirtualMsr(index)) {
+      setPair(RDX, RAX, load<u64>(COMM_VALUE));
+      return;
+    }
+  }
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Rdmsr) {
     enterHook(rec);
@@ -80,8 +87,13 @@ export function rdmsr(rec: usize): void {
 export function wrmsr(rec: usize): void {
   if (!requireCpl0()) return;
   const index = load<u32>(RCX);
-  if (nonRoot() && exitWrmsr(index, rec)) return;
   const value = pair(RDX, RAX);
+  if (nonRoot()) {
+    if (exitWrmsr(index, rec)) return;
+    const virtual = writeVirtualMsr(index, value);
+    if (virtual == MSR_FAULT) gp0();
+    if (virtual != MSR_NOT_VIRTUAL) return;
+  }
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Wrmsr) {
     enterHook(rec);

@@ -1,11 +1,13 @@
 // VMX instructions of guest code. Order: #UD, exit in non-root operation, #GP(0) for CPL > 0, then the operand.
 // @sdm 3C "VMX Instruction Reference", "Instructions That Cause VM Exits Unconditionally"
+import { SECONDARY_ENABLE_VM_FUNCTIONS } from "../abi/controls";
 import {
   ERROR_VMCALL_EXECUTED_IN_ROOT_OPERATION,
   REASON_INVEPT,
   REASON_INVVPID,
   REASON_VMCALL,
   REASON_VMCLEAR,
+  REASON_VMFUNC,
   REASON_VMLAUNCH,
   REASON_VMPTRLD,
   REASON_VMPTRST,
@@ -17,7 +19,7 @@ import {
 } from "../abi/exits";
 import { R_INDEX } from "../abi/record";
 import { COMM_VALUE, VmxResult } from "../abi/run";
-import { CPL, GPR, HOOKS, HookBit, XR_INFO } from "../abi/state";
+import { CPL, GPR, HOOKS, HookBit, RAX, RCX, XR_INFO } from "../abi/state";
 import { VEC_UD } from "../abi/x86";
 import { vmcallHook, vmEntryHook } from "../imports";
 import { readMem } from "../memory/access";
@@ -26,9 +28,8 @@ import { code64 } from "../system/mode";
 import { enterGuest } from "../vmx/entry";
 import { displacement, vmxFieldInfo, vmxMemoryInfo } from "../vmx/instructionInfo";
 import * as semantics from "../vmx/instructions";
-import { exitInstruction, nonRoot } from "../vmx/intercept";
+import { exitInstruction, fieldAccessExits, nonRoot, secondary } from "../vmx/intercept";
 import { vmFail, vmFailInvalid } from "../vmx/result";
-import { hasVmcs } from "../vmx/vmcs";
 import { effectiveAddress, isMem, probeMemory, readMemory, segmentOf } from "./operands";
 import { enterHook, gp0, gpr, leaveHook, regField, rmField } from "./privilege";
 
@@ -43,8 +44,12 @@ function bare(rec: usize, reason: u32): bool {
 
 /** The same with a memory operand; qualification: its displacement. */
 function withOperand(rec: usize, reason: u32, illegal: bool, info: u32): bool {
+  return operandOrExit(rec, reason, illegal, nonRoot(), info);
+}
+
+function operandOrExit(rec: usize, reason: u32, illegal: bool, exits: bool, info: u32): bool {
   if (illegal) raise(VEC_UD);
-  else if (nonRoot()) {
+  else if (exits) {
     exitInstruction(reason, displacement(rec), rec);
     store<u32>(XR_INFO, info);
   } else if (load<u32>(CPL)) gp0();
@@ -71,6 +76,13 @@ function enter(rec: usize, reason: u32, launch: bool): void {
   if (!bare(rec, reason)) return;
   if (load<u32>(HOOKS) & HookBit.VmEntry && hooked(rec, u32(launch))) return;
   enterGuest(launch, <u32>load<u8>(rec, R_INDEX) + 1);
+}
+
+/** #UD but in a guest that has VM functions; from any CPL and mode. @sdm 3C "VMFUNC" */
+export function vmfunc(rec: usize): void {
+  const index = load<u32>(RAX);
+  if (!nonRoot() || !secondary(SECONDARY_ENABLE_VM_FUNCTIONS) || index >= 64) raise(VEC_UD);
+  else if (!semantics.vmfunc(index, load<u32>(RCX))) exitInstruction(REASON_VMFUNC, 0, rec);
 }
 
 export function vmlaunch(rec: usize): void {
@@ -123,9 +135,15 @@ function register(index: u32): u64 {
   return code64() ? gpr(index) : gpr(index) & 0xffffffff;
 }
 
+/** #UD, exit or #GP(0). A guest with VMCS shadowing reaches the fields that the bitmaps leave it. */
+function fieldAccess(rec: usize, encoding: u64, write: bool): bool {
+  const exits = nonRoot() && fieldAccessExits(encoding, write);
+  return operandOrExit(rec, write ? REASON_VMWRITE : REASON_VMREAD, semantics.vmxUndefined(), exits, vmxFieldInfo(rec));
+}
+
 export function vmread(rec: usize): void {
-  if (!withOperand(rec, REASON_VMREAD, semantics.vmxUndefined(), vmxFieldInfo(rec))) return;
   const encoding = register(regField(rec));
+  if (!fieldAccess(rec, encoding, false)) return;
   const wide = code64();
   let host: u32 = 0;
   // a VMREAD that fails does not touch its destination
@@ -140,17 +158,18 @@ export function vmread(rec: usize): void {
   else store<u32>(host, <u32>value);
 }
 
-/** Without a current VMCS it fails before the source operand is read. */
+/** Without a VMCS it fails before the source operand is read. */
 export function vmwrite(rec: usize): void {
-  if (!withOperand(rec, REASON_VMWRITE, semantics.vmxUndefined(), vmxFieldInfo(rec))) return;
-  if (!hasVmcs()) {
+  const encoding = register(regField(rec));
+  if (!fieldAccess(rec, encoding, true)) return;
+  if (!semantics.accessedVmcs()) {
     vmFailInvalid();
     return;
   }
   let value: u64;
   if (!isMem(rec)) value = register(rmField(rec));
   else value = code64() ? readMemory<u64>(rec) : <u64>readMemory<u32>(rec);
-  if (!aborted()) semantics.vmwrite(register(regField(rec)), value);
+  if (!aborted()) semantics.vmwrite(encoding, value);
 }
 
 // --- invalidation: the type in a register, a 128-bit descriptor in memory, which is read for every legal type ---

@@ -34,6 +34,7 @@ import {
   WatchBit,
 } from "../abi/state";
 import { aborted, raiseError } from "../state/stop";
+import { apicFetch, apicModify, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
 import { tlbMask } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
 import { orPageFlag, pageFlags } from "./frames";
@@ -55,6 +56,8 @@ import { noteAccess, pageWatched } from "./watch";
 
 /** Place of a translated byte that is not plain RAM: lastPhys holds its physical address. */
 const DEVICE: u32 = 1;
+/** Place of a byte on the APIC-access page that apicRead() or apicWrite() is to allow. */
+const APIC: u32 = 2;
 let lastPhys: u64 = 0;
 const buffer: usize = memory.data(64);
 
@@ -94,7 +97,7 @@ function fill(table: u32, tag: u64, linear: u64, host: u32): void {
   }
 }
 
-/** Address of one linear byte; 0: faulted, DEVICE: no RAM there. */
+/** Address of one linear byte; 0: faulted, DEVICE: no RAM there, APIC: see there. */
 function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
   const e = tlbEntry(table, linear);
   const have =
@@ -106,6 +109,11 @@ function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
     if (!emulated) return 0;
     lastPhys = emulated;
     return DEVICE;
+  }
+  if (apicPage(walkPhys)) {
+    if (access != EXECUTE) return APIC;
+    apicFetch(linear);
+    return 0;
   }
   const pa = walkPhys | (linear & 0xfff);
   const host = physToHost(pa);
@@ -160,15 +168,32 @@ function aligned(linear: u64, size: u32): bool {
   return false;
 }
 
+/** The place of a read from the APIC-access page; 0: a VM exit. */
+function apicSource(linear: u64, size: u32): u32 {
+  if (!apicRead(linear, size)) return 0;
+  lastPhys = virtualApicAddress(linear);
+  return max<u32>(physToHost(lastPhys), DEVICE);
+}
+
+/** The staged copy of a write to the APIC-access page; 0: a VM exit. */
+function apicTarget(linear: u64, size: u32): u32 {
+  if (!apicWrite(linear, size)) return 0;
+  const pa = virtualApicAddress(linear);
+  return stage(size, physToHost(pa), pa, size, 0, 0);
+}
+
 /** Copies `size` bytes (at most 64) at a linear address into `buffer`. */
 function gather(linear: u64, size: u32, access: u32, table: u32, tag: u64): bool {
   const len1 = min<u32>(size, 4096 - (u32(linear) & 0xfff));
-  const h1 = translateAt(linear, access, table, tag);
+  let h1 = translateAt(linear, access, table, tag);
+  if (h1 == APIC) h1 = apicSource(linear, size);
   if (!h1) return false;
   const p1 = lastPhys;
   let h2: u32 = 0;
   if (size > len1) {
-    h2 = translateAt(nextPart(linear, len1), access, table, tag);
+    const next = nextPart(linear, len1);
+    h2 = translateAt(next, access, table, tag);
+    if (h2 == APIC) h2 = apicSource(next, size);
     if (!h2) return false;
   }
   const p2 = lastPhys;
@@ -209,6 +234,7 @@ function probeAt(linear: u64, size: u32, table: u32, tag: u64): u32 {
   const len1 = min<u32>(size, 4096 - (u32(linear) & 0xfff));
   const h1 = translateAt(linear, WRITE, table, tag);
   if (!h1) return 0;
+  if (h1 == APIC) return apicTarget(linear, size);
   const p1 = lastPhys;
   const next = nextPart(linear, len1);
   let h2: u32 = 0;
@@ -216,6 +242,7 @@ function probeAt(linear: u64, size: u32, table: u32, tag: u64): u32 {
     h2 = translateAt(next, WRITE, table, tag);
     if (!h2) return 0;
   }
+  if (h2 == APIC) return apicTarget(next, 8);
   const p2 = lastPhys;
   const ram1 = h1 == DEVICE ? 0 : h1;
   const ram2 = h2 == DEVICE ? 0 : h2;
@@ -286,6 +313,7 @@ function probeSlow(seg: u32, ea: u64, size: u32): u32 {
 export function probeModify(seg: u32, ea: u64, size: u32): u32 {
   const at = probeWrite(seg, ea, size);
   if (at != 0 && at < <u32>STATIC_DATA) {
+    if (!apicModify()) return 0;
     stageRead(at);
     if (aborted()) return 0;
   }

@@ -2,7 +2,7 @@
 // and reaches memory in commit(), after everything of the instruction that can fault.
 import { PageFlag, STAGING, STAGING_SIZE, TrapKind } from "../abi/layout";
 import { COMM_DATA, RunCode } from "../abi/run";
-import { STOP, StopBit } from "../abi/state";
+import { APIC_WRITE, STOP, StopBit } from "../abi/state";
 import { mmioRead, mmioWrite } from "../imports";
 import { aborted, stop, stopHost } from "../state/stop";
 import { deviceAddress, isEmulated, pieceBytes } from "./emulate";
@@ -161,6 +161,7 @@ export function commit(): void {
 /** Drops the staged writes of an instruction that did not complete. */
 export function discard(): void {
   store<u32>(STOP, load<u32>(STOP) & ~StopBit.Commit);
+  store<u32>(APIC_WRITE, 0);
   count = 0;
   hooks = 0;
 }

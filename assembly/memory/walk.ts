@@ -3,7 +3,8 @@
 import { CR3, PDPTE, TR_EPTP, TR_MODE, TransBit } from "../abi/state";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import { raisePageFault } from "../state/stop";
-import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, eptTableAccess, eptWalk } from "./ept";
+import { apicPage, apicTableAccess } from "./apicPage";
+import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, EPT_USER, eptTableAccess, eptWalk } from "./ept";
 import { notePageTable } from "./frames";
 import { physRead32, physRead64, physToHost } from "./physical";
 
@@ -56,7 +57,12 @@ function visited(i: u32): u64 {
 function structure(gpa: u64, linear: u64): u64 {
   if (load<u64>(TR_EPTP) == 0) return gpa;
   const r = eptWalk(gpa, eptTableAccess(), EPT_LINEAR | quietBit(), linear);
-  return r ? (r & PHYSICAL_MASK) | (gpa & 0xfff) : ~(0 as u64);
+  if (!r) return ~(0 as u64);
+  if (apicPage(r & PHYSICAL_MASK)) {
+    if (!silent) apicTableAccess();
+    return ~(0 as u64);
+  }
+  return (r & PHYSICAL_MASK) | (gpa & 0xfff);
 }
 
 function fault(linear: u64, access: u32, user: bool, present: bool, reserved: bool): bool {
@@ -122,14 +128,15 @@ function finish(
     // a page that is not dirty yet must be walked again on the first write
     if (access != WRITE && !(leaf & D)) perm &= ~WRITE;
   }
-  return translated(gpa, access, perm, linear);
+  return translated(gpa, access, perm, linear, userPage);
 }
 
 /** The final guest-physical address, through EPT when it is on. */
-function translated(gpa: u64, access: u32, perm: u32, linear: u64): bool {
+function translated(gpa: u64, access: u32, perm: u32, linear: u64, userPage: bool): bool {
   if (load<u64>(TR_EPTP) != 0) {
     gpa = (gpa & PHYSICAL_MASK) | (linear & 0xfff); // an exit reports the byte
-    const r = eptWalk(gpa, access, EPT_LINEAR | EPT_FINAL | quietBit(), linear);
+    const use = EPT_LINEAR | EPT_FINAL | quietBit() | (userPage ? EPT_USER : 0);
+    const r = eptWalk(gpa, access, use, linear);
     if (r == 0) return false;
     perm &= u32(r) & 7;
     gpa = r & PHYSICAL_MASK;
@@ -227,7 +234,7 @@ export function walk(linear: u64, access: u32, user: bool, implicit: bool, quiet
   silent = quiet;
   levels = 0;
   const mode = load<u32>(TR_MODE);
-  if (!(mode & TransBit.Paging)) return translated(linear, access, READ | WRITE | EXECUTE, linear);
+  if (!(mode & TransBit.Paging)) return translated(linear, access, READ | WRITE | EXECUTE, linear, true);
   return mode & TransBit.Pae ? walkWide(linear, access, user) : walk32(linear, access, user);
 }
 

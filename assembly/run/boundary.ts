@@ -3,6 +3,7 @@
 import { RunCode } from "../abi/run";
 import {
   ACTIVITY,
+  APIC_WRITE,
   COUNT,
   DEBUG_HITS,
   DEBUG_WATCH,
@@ -64,6 +65,7 @@ import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "
 import { pendingInjection } from "../vmx/entry";
 import { takeExit } from "../vmx/exit";
 import { disarmTrap, idleToDeadline, trapExits } from "../vmx/timer";
+import { emulateApicWrite, trapLikeExit } from "../vmx/virtualApic";
 
 /** No RunCode: go on. */
 export const GO_ON: i32 = -1;
@@ -118,6 +120,7 @@ function forgetHits(): void {
 /** Writes stop bits of staged stores and left blocks off. */
 function finishStores(): void {
   if (load<u32>(STOP) & StopBit.Commit) commit();
+  if (load<u32>(APIC_WRITE)) emulateApicWrite();
   drainCodeWrites();
 }
 
@@ -260,7 +263,7 @@ function instructionBreakpoint(): bool {
 
 /**
  * Between two instructions: pending debug traps, NMI, external interrupts, window exits, in SDM priority order.
- * GO_ON means that the next instruction may run (after delivery of at most one event).
+ * GO_ON means that the next instruction may run, or that one event has been delivered (WORK has risen).
  */
 export function boundary(): i32 {
   if (pendingInjection()) return settle();
@@ -269,7 +272,7 @@ export function boundary(): i32 {
     stop(StopBit.Event);
     return settle();
   }
-  if (trapExits()) return leaveGuest();
+  if (trapLikeExit() || trapExits()) return leaveGuest();
   const shadow = interruptShadow();
   let again: u32 = shadow || load<u32>(MTF) ? LOOK_AFTER_ONE : 0;
   if (load<u64>(PENDING_DEBUG) && !(shadow & 2)) {
@@ -278,7 +281,7 @@ export function boundary(): i32 {
     raiseDebugTrap(bits & 0xe00f);
     return settle();
   }
-  if (boundaryCheck()) return leaveGuest();
+  if (boundaryCheck()) return settle();
   if (wantsBoundary()) again |= LOOK_AFTER_BLOCK;
   if (load<u32>(PENDING_NMI)) {
     again |= LOOK_AFTER_BLOCK;

@@ -197,9 +197,12 @@ export function run(maxInstructions: u64, work: u64): u32 {
     }
     if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
     if (load<u32>(EXTRA)) {
+      const work = load<u64>(WORK);
       const code = boundary();
       if (code != GO_ON) return code;
       boundCount();
+      // there is a boundary before the first instruction of a handler too
+      if (load<u64>(WORK) != work) continue;
       if (load<u32>(STOP) || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
     }
     if (load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA) & LOOK_AFTER_ONE) {

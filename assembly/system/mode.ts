@@ -24,6 +24,7 @@ import {
   SG_LIMIT,
   SG_READ_END,
   SG_WRITE_END,
+  TR_APIC_PAGE,
   TR_EPTP,
   TR_MODE,
   TR_TABLE,
@@ -55,6 +56,8 @@ import { alignmentMatters, selectContext } from "../memory/context";
 import { followDr7 } from "../memory/watch";
 import { forgetCpuidAnswers } from "./cpuidCache";
 
+/** TR_APIC_PAGE: no page. */
+export const NO_APIC_PAGE: u64 = 0xffffffffffffffff;
 const ALL: u64 = 0xffffffffffffffff;
 const LOW32: u64 = 0xffffffff;
 
@@ -134,11 +137,17 @@ function modeWord(): u32 {
   return user | code | stack | ModeBit.Protected;
 }
 
+/** The bits of TR_MODE that VMX controls decide. */
+export function translationUnderVmx(): u32 {
+  const ept: u32 = load<u64>(TR_EPTP) ? TransBit.Ept : 0;
+  return load<u64>(TR_APIC_PAGE) == NO_APIC_PAGE ? ept : ept | TransBit.Apic;
+}
+
 function translationMode(): u32 {
   const cr0 = load<u64>(CR0);
   const cr4 = load<u64>(CR4);
   const efer = load<u64>(EFER);
-  let bits: u32 = load<u64>(TR_EPTP) ? TransBit.Ept : 0;
+  let bits = translationUnderVmx();
   if (cr0 & CR0_PG) bits |= TransBit.Paging;
   if (cr0 & CR0_WP) bits |= TransBit.Wp;
   if (cr4 & CR4_PAE) bits |= TransBit.Pae;

@@ -61,6 +61,7 @@ import {
   SEG_TR,
   SHADOW_COUNT,
   STOP,
+  TR_APIC_PAGE,
   TR_EPTP,
   TSC_BASE,
   TSC_RATIO,
@@ -87,7 +88,7 @@ import {
 } from "../abi/x86";
 import { setRflags } from "../state/flags";
 import { modelCpuid } from "./cpuid";
-import { recomputeMode } from "./mode";
+import { NO_APIC_PAGE, recomputeMode } from "./mode";
 import { setSegment } from "./segments";
 
 const PAT_RESET: u64 = 0x0007040600070406;
@@ -169,5 +170,6 @@ export function initProcessor(): void {
   store<u64>(SHADOW_COUNT, 0);
   store<u32>(EXTRA, 0);
   store<u64>(TR_EPTP, 0);
+  store<u64>(TR_APIC_PAGE, NO_APIC_PAGE);
   recomputeMode();
 }

@@ -1,4 +1,4 @@
-// The VMX capability MSRs 480H-490H, and the control-register bits that VMX operation fixes.
+// The VMX capability MSRs 480H-491H, and the control-register bits that VMX operation fixes.
 // @sdm 3D appendix A "VMX Capability Reporting Facility"
 import {
   ENTRY_ALLOWED,
@@ -15,11 +15,14 @@ import {
   PRIMARY_REQUIRED,
   SECONDARY_ALLOWED,
   VMCS_HIGHEST_INDEX,
+  VMFUNC_ALLOWED,
 } from "../abi/controls";
 import { CR4_VMXE } from "../abi/x86";
 import { cr4Supported } from "./control";
 import { CR0_FIXED0, CR0_FIXED1 } from "./vmxMode";
 
+/** Bit 31 of the first word of a region: a shadow VMCS. */
+export const VMCS_SHADOW: u32 = 0x80000000;
 /** VMCS revision identifier; changes when the layout of the region (abi/vmcsLayout.ts) does. */
 export const VMCS_REVISION_ID: u32 = 1;
 
@@ -43,9 +46,19 @@ const EPT_UC: u64 = 1 << 8;
 const EPT_WB: u64 = 1 << 14;
 const EPT_2M: u64 = 1 << 16;
 const EPT_1G: u64 = 1 << 17;
+const EPT_ACCESSED_DIRTY: u64 = 1 << 21;
 const INVEPT_TYPES: u64 = (1 << 20) | (1 << 25) | (1 << 26); // the instruction; single-context, all-context
 const INVVPID_TYPES: u64 = ((<u64>0xf) << 40) | ((<u64>1) << 32); // the four types; the instruction
-const EPT_VPID: u64 = EPT_EXECUTE_ONLY | EPT_4_LEVEL | EPT_UC | EPT_WB | EPT_2M | EPT_1G | INVEPT_TYPES | INVVPID_TYPES;
+const EPT_VPID: u64 =
+  EPT_EXECUTE_ONLY |
+  EPT_ACCESSED_DIRTY |
+  EPT_4_LEVEL |
+  EPT_UC |
+  EPT_WB |
+  EPT_2M |
+  EPT_1G |
+  INVEPT_TYPES |
+  INVVPID_TYPES;
 
 // IA32_VMX_BASIC: 30:0 revision; 44:32 region size; 53:50 memory type, 6 = WB; 54 INS/OUTS information; 55 TRUE controls
 const BASIC_REGION: u64 = (<u64>4096) << 32;
@@ -66,7 +79,7 @@ function controls(required: u32, allowed: u32): u64 {
 
 /** Is `index` (480H-493H) a VMX capability MSR of this processor? Others of the range raise #GP(0). */
 export function hasVmxCapability(index: u32): bool {
-  return index >= 0x480 && index <= 0x490;
+  return index >= 0x480 && index <= 0x491;
 }
 
 /** Value of a capability MSR for which hasVmxCapability() holds. */
@@ -106,6 +119,8 @@ export function vmxCapability(index: u32): u64 {
       return controls(EXIT_REQUIRED, EXIT_ALLOWED);
     case 16:
       return controls(ENTRY_REQUIRED, ENTRY_ALLOWED);
+    case 17:
+      return VMFUNC_ALLOWED;
     default:
       return 0;
   }

@@ -17,7 +17,7 @@ const EPTP_UC: u64 = 0;
 const EPTP_WB: u64 = 6;
 const EPTP_WALK: u64 = 0x38;
 const EPTP_WALK_4: u64 = 0x18;
-const EPTP_RESERVED: u64 = 0xfc0; // 6 included: no accessed and dirty flags yet
+const EPTP_RESERVED: u64 = 0xf80;
 
 /** May VM entry use this EPT pointer? @sdm 3C "VM-Execution Control Fields" (checks) */
 export function eptpValid(eptp: u64): bool {

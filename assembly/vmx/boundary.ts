@@ -6,7 +6,7 @@
 //                        included, before delivery; DELIVERING still describes the event whose delivery it interrupted.
 //                        False for an event that VM entry injected: deliver it.
 //   boundaryCheck()      at an instruction boundary of a guest, after pending debug exceptions: windows, NMI, external
-//                        interrupt, in the order of priority. An NMI or interrupt that the guest takes itself is left alone.
+//                        interrupt, in the order of priority. Or it has raised a virtual interrupt (StopBit.Event). An NMI or interrupt that the guest takes itself is left alone.
 //   wantsBoundary()      boundaryCheck() must be called at the next boundary though nothing else is pending.
 //   tripleFaultExits()   an exception during the delivery of #DF. False: the processor shuts down.
 //   initSignal()         INIT: 0 = reset the processor, 1 = blocked in root operation, 2 = exit recorded.
@@ -43,6 +43,7 @@ import {
   INTERRUPTIBILITY,
   PENDING_INTR,
   PENDING_NMI,
+  VIRTUAL_INTERRUPT,
   VMX_STATE,
   VmxBit,
   XR_INTR_ERROR,
@@ -66,6 +67,7 @@ import { interruptShadow } from "../system/shadow";
 import { exitControl, nonRoot, pin, primary } from "./controls";
 import { INFO_NMI_UNBLOCKED, interruptionInfo } from "./interruptionInfo";
 import { timerExits } from "./timer";
+import { processPosted, takeVirtualInterrupt } from "./virtualApic";
 import { vmcs32 } from "./vmcs";
 
 /** B3-B0, BD and BS: what the qualification of a #DB exit holds (table 27-1). */
@@ -158,20 +160,24 @@ export function boundaryCheck(): bool {
     }
   }
   if (activity == Activity.Shutdown || shadow) return false;
+  if (load<u32>(PENDING_NMI) && !nmiBlocked) return false; // the guest takes it first
   if (primary(PRIMARY_INTERRUPT_WINDOW_EXITING) && load<u32>(EFLAGS_REST) & FLAG_IF) {
     recordExit(REASON_INTERRUPT_WINDOW, 0, 0);
     return true;
   }
+  if (takeVirtualInterrupt()) return true;
   const pending = load<u32>(PENDING_INTR);
-  if (pending && pin(PIN_EXTERNAL_INTERRUPT_EXITING)) {
-    externalInterrupt(pending & 0xff);
-    return true;
-  }
-  return false;
+  if (!pending || !pin(PIN_EXTERNAL_INTERRUPT_EXITING)) return false;
+  if (processPosted(pending & 0xff)) return takeVirtualInterrupt();
+  externalInterrupt(pending & 0xff);
+  return true;
 }
 
 export function wantsBoundary(): bool {
-  return nonRoot() && primary(PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING);
+  return (
+    nonRoot() &&
+    (primary(PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING) || load<u32>(VIRTUAL_INTERRUPT) != 0)
+  );
 }
 
 export function tripleFaultExits(): bool {

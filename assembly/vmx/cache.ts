@@ -14,9 +14,9 @@ import {
   LINEAR_MASK,
   MODE,
   SEGS,
-  TR_EPTP,
   TR_MODE,
   TR_TABLE,
+  TransBit,
   VMCS_HOST,
 } from "../abi/state";
 import { FLAG_AC, FLAG_VM } from "../abi/x86";
@@ -24,7 +24,7 @@ import { selectContext } from "../memory/context";
 import { frameRangeValid, unwatchFrame, watchedWrites, watchFrame } from "../memory/frames";
 import { followDr7 } from "../memory/watch";
 import { cpuidGeneration } from "../system/cpuid";
-import { leaveMode64 } from "../system/mode";
+import { leaveMode64, translationUnderVmx } from "../system/mode";
 
 // groups of fields that need a check
 export const CONTROLS_DIRTY: u32 = 1;
@@ -100,7 +100,7 @@ export function keepImage(image: usize): void {
   store<u64>(image, load<u64>(CODE_END), 40);
   store<u64>(image, load<u64>(LINEAR_MASK), 48);
   store<u32>(image, load<u32>(TR_MODE), 56);
-  store<u32>(image, load<u32>(TR_TABLE) | (load<u64>(TR_EPTP) ? 1 : 0), 60);
+  store<u32>(image, load<u32>(TR_TABLE), 60);
   copy(image + SEGMENTS_AT, SEGS);
 }
 
@@ -129,7 +129,7 @@ export function segmentsSaved(): void {
   if (load<u32>(GUEST_IMAGE) && !(dirty & GUEST_DIRTY)) store<u32>(GUEST_IMAGE, SAVED);
 }
 
-/** With CR0, CR4, EFER, RFLAGS and TR_EPTP loaded: puts the rest of the image in place. False: it does not fit. */
+/** With CR0, CR4, EFER, RFLAGS, TR_EPTP and TR_APIC_PAGE loaded: puts the rest of the image in place. False: it does not fit. */
 export function restoreImage(image: usize): bool {
   if (
     !load<u32>(image) ||
@@ -137,7 +137,7 @@ export function restoreImage(image: usize): bool {
     load<u64>(image, 8) != load<u64>(CR0) ||
     load<u64>(image, 16) != load<u64>(CR4) ||
     load<u64>(image, 24) != load<u64>(EFER) ||
-    (load<u32>(image, 60) & 1) != <u32>(load<u64>(TR_EPTP) != 0)
+    (load<u32>(image, 56) & (TransBit.Ept | TransBit.Apic)) != translationUnderVmx()
   ) {
     return false;
   }
@@ -148,7 +148,7 @@ export function restoreImage(image: usize): bool {
   store<u64>(CODE_END, load<u64>(image, 40));
   store<u64>(LINEAR_MASK, load<u64>(image, 48));
   store<u32>(TR_MODE, load<u32>(image, 56));
-  store<u32>(TR_TABLE, load<u32>(image, 60) & ~1);
+  store<u32>(TR_TABLE, load<u32>(image, 60));
   copy(SEGS, image + SEGMENTS_AT);
   selectContext();
   followDr7();

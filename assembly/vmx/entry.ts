@@ -29,6 +29,7 @@ import {
   EventType,
   EXTRA,
   INTERRUPTIBILITY,
+  PAUSE_LAST,
   PENDING_DEBUG,
   SHADOW_COUNT,
   StopBit,
@@ -64,11 +65,13 @@ import { checkGuestState, injecting, STATE_VALID, vectoring } from "./entryGuest
 import { addressSpaceFits, hostStateValid } from "./entryHost";
 import { loadGuestState } from "./entryLoad";
 import { failEntry } from "./exit";
+import { NO_PAUSE } from "./intercept";
 import { INFO_ERROR, INFO_VECTOR, infoType } from "./interruptionInfo";
 import { loadMsrList } from "./msrLists";
 import { vmFailInvalid, vmFailValid } from "./result";
 import { startTimer, startTrap } from "./timer";
-import { hasVmcs, launched, setLaunched, vmcs32, vmcs64 } from "./vmcs";
+import { startVirtualApic, thresholdInvalid } from "./virtualApic";
+import { hasVmcs, isShadowVmcs, launched, setLaunched, vmcs32, vmcs64 } from "./vmcs";
 
 /** Blocking, activity and pending debug exceptions. @sdm 3C "Updating Non-Register State" */
 function loadNonRegister(completed: u32): void {
@@ -124,7 +127,7 @@ function checkControlsAndHost(): u32 {
     markDirty(HOST_DIRTY | GUEST_DIRTY);
     checked(CONTROLS_DIRTY);
   }
-  if (!injectionValid()) return ERROR_VM_ENTRY_INVALID_CONTROL_FIELD;
+  if (!injectionValid() || thresholdInvalid()) return ERROR_VM_ENTRY_INVALID_CONTROL_FIELD;
   if (dirtyGroups() & HOST_DIRTY) {
     if (!hostStateValid()) return ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD;
     dropImage(HOST_IMAGE);
@@ -138,7 +141,7 @@ function checkControlsAndHost(): u32 {
  * host calls, to which the exit then returns.
  */
 export function enterGuest(launch: bool, completed: u32): u32 {
-  if (!hasVmcs()) return vmFailInvalid();
+  if (!hasVmcs() || isShadowVmcs()) return vmFailInvalid();
   // a shadow holds at the start of a block only
   if (completed <= 1 && interruptShadow() & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
   if (launch && launched()) return vmFailValid(ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR);
@@ -163,11 +166,13 @@ export function enterGuest(launch: bool, completed: u32): u32 {
   loadNonRegister(completed);
   store<u32>(DELIVERING, 0);
   store<u32>(EV_INJECTED, 0);
+  store<u64>(PAUSE_LAST, NO_PAUSE);
   store<u64>(ENTRIES, load<u64>(ENTRIES) + 1);
   stop(StopBit.Leave);
   startTimer(load<u64>(COUNT) + <u64>completed);
   const vectored = vectoring();
   startTrap(injecting() && !vectored, vectored);
+  startVirtualApic();
   if (vectored) inject();
   return VmxResult.Succeed;
 }

@@ -6,6 +6,7 @@ import {
   ENTRY_LOAD_IA32_EFER,
   ENTRY_LOAD_IA32_PAT,
   PIN_VIRTUAL_NMIS,
+  SECONDARY_VMCS_SHADOWING,
 } from "../abi/controls";
 import { CURRENT_VMCS, EventType } from "../abi/state";
 import {
@@ -60,13 +61,14 @@ import {
   MISC_ACTIVITY_HLT,
   MISC_ACTIVITY_SHUTDOWN,
   VMCS_REVISION_ID,
+  VMCS_SHADOW,
   VMX_MISC,
 } from "../system/vmxCaps";
 import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
 import { canonical } from "../system/width";
 import { pageAddress, physicalWidth } from "./address";
 import { checked, dirtyGroups, dropImage, GUEST_DIRTY, GUEST_IMAGE, markDirty } from "./cache";
-import { entryControl, pin, unrestrictedGuest } from "./controls";
+import { entryControl, pin, secondary, unrestrictedGuest } from "./controls";
 import { fixedBits } from "./entryHost";
 import { guestSegmentsValid } from "./entrySegments";
 import { INFO_VALID, INFO_VECTOR, infoType, TYPE_OTHER } from "./interruptionInfo";
@@ -207,11 +209,12 @@ function nonRegister(): u32 {
   return STATE_VALID;
 }
 
-/** The VMCS link pointer; there is no VMCS shadowing yet, so it must name an ordinary VMCS. */
+/** The VMCS link pointer names a shadow VMCS when there is VMCS shadowing, else an ordinary one. */
 function linkPointerValid(): bool {
   const link = vmcs64(V_VMCS_LINK_POINTER);
   if (link == NO_VMCS) return true;
-  return pageAddress(link) && physRead32(link) == VMCS_REVISION_ID && link != load<u64>(CURRENT_VMCS);
+  const revision = VMCS_REVISION_ID | (secondary(SECONDARY_VMCS_SHADOWING) ? VMCS_SHADOW : 0);
+  return pageAddress(link) && physRead32(link) == revision && link != load<u64>(CURRENT_VMCS);
 }
 
 /** Does the guest use PAE paging with its four PDPTEs? */

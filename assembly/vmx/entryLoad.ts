@@ -4,6 +4,7 @@ import {
   ENTRY_LOAD_DEBUG_CONTROLS,
   ENTRY_LOAD_IA32_EFER,
   ENTRY_LOAD_IA32_PAT,
+  SECONDARY_VIRTUALIZE_APIC_ACCESSES,
 } from "../abi/controls";
 import {
   CPL,
@@ -32,11 +33,13 @@ import {
   SG_BASE,
   SG_LIMIT,
   SG_SELECTOR,
+  TR_APIC_PAGE,
   TR_EPTP,
   TR_VPID,
   VMCS_HOST,
 } from "../abi/state";
 import {
+  V_APIC_ACCESS_ADDRESS,
   V_ENTRY_CONTROLS,
   V_EPT_POINTER,
   V_GUEST_CR0,
@@ -63,10 +66,11 @@ import {
   V_VPID,
 } from "../abi/vmcsLayout";
 import { CR0_PG, DR7_FIXED, DR7_WRITABLE, EFER_LMA, EFER_LME, SA_DPL_SHIFT, SA_UNUSABLE } from "../abi/x86";
+import { flushTlb } from "../memory/context";
 import { setRflags } from "../state/flags";
 import { recomputeMode } from "../system/mode";
 import { GUEST_IMAGE, keepImage, restoreImage } from "./cache";
-import { eptOn, vpidOn } from "./controls";
+import { eptFlags, eptOn, secondary, vpidOn } from "./controls";
 import { guestUsesPdptes } from "./entryGuest";
 import { loadGuestPdptes } from "./pdpte";
 import { vmcs16, vmcs32, vmcs64 } from "./vmcs";
@@ -108,6 +112,17 @@ function loadEfer(): void {
   store<u64>(EFER, efer);
 }
 
+let lastApicPage: u64 = 0;
+
+/** Translations that the TLB keeps from another APIC-access page would let accesses to this one pass. */
+function setApicPage(): void {
+  if (!secondary(SECONDARY_VIRTUALIZE_APIC_ACCESSES)) return;
+  const page = vmcs64(V_APIC_ACCESS_ADDRESS);
+  store<u64>(TR_APIC_PAGE, page);
+  if (page != lastApicPage) flushTlb();
+  lastApicPage = page;
+}
+
 /** Registers, MSRs with fields of their own, and the address space. */
 export function loadGuestState(): void {
   const v = load<u32>(VMCS_HOST);
@@ -126,8 +141,9 @@ export function loadGuestState(): void {
   store<u64>(RIP, load<u64>(v, V_GUEST_RIP));
   store<u64>(RSP, load<u64>(v, V_GUEST_RSP));
   setRflags(load<u64>(v, V_GUEST_RFLAGS));
-  store<u64>(TR_EPTP, eptOn() ? load<u64>(v, V_EPT_POINTER) : 0);
+  store<u64>(TR_EPTP, eptOn() ? load<u64>(v, V_EPT_POINTER) | eptFlags() : 0);
   store<u32>(TR_VPID, vpidOn() ? load<u16>(v, V_VPID) : 0);
+  setApicPage();
   if (guestUsesPdptes()) loadGuestPdptes();
   if (restoreImage(GUEST_IMAGE)) return;
   loadSegments();

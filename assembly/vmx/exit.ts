@@ -6,7 +6,7 @@
 //                is in root operation: STOP holds Host with RunCode.VmExit when the host made the entry, with
 //                RunCode.VmxAbort after an abort, else Leave, and execution goes on at HOST_RIP.
 import { EXIT_HOST_ADDRESS_SPACE_SIZE, PIN_VIRTUAL_NMIS } from "../abi/controls";
-import { REASON_EPT_VIOLATION, REASON_EXCEPTION_OR_NMI } from "../abi/exits";
+import { REASON_EPT_VIOLATION, REASON_EXCEPTION_OR_NMI, REASON_PML_FULL } from "../abi/exits";
 import { RunCode } from "../abi/run";
 import {
   ACTIVITY,
@@ -49,6 +49,7 @@ import { recordInformation, saveGuestState } from "./exitSave";
 import { INFO_VALID, infoType } from "./interruptionInfo";
 import { loadMsrList, storeMsrList } from "./msrLists";
 import { NO_DEADLINE, saveTimer } from "./timer";
+import { stopVirtualApic } from "./virtualApic";
 import { hasVmcs, setVmcs32, setVmcs64, vmcs32, vmcs64 } from "./vmcs";
 
 // VMX-abort indicators
@@ -81,6 +82,7 @@ function returnToHost(): void {
   store<u32>(VMX_STATE, VmxBit.On);
   store<u64>(DEADLINE, NO_DEADLINE);
   store<u32>(MTF, 0);
+  stopVirtualApic();
   store<u32>(DELIVERING, 0);
   store<u32>(EV_INJECTED, 0);
   store<u32>(EXTRA, 1);
@@ -114,7 +116,8 @@ export function takeExit(): void {
     abortVmx(ABORT_VMCS);
     return;
   }
-  if (load<u32>(XR_REASON) == REASON_EPT_VIOLATION && unblockedByIret()) {
+  const reason = load<u32>(XR_REASON);
+  if ((reason == REASON_EPT_VIOLATION || reason == REASON_PML_FULL) && unblockedByIret()) {
     store<u64>(XR_QUALIFICATION, load<u64>(XR_QUALIFICATION) | QUALIFICATION_NMI_UNBLOCKED);
   }
   recordInformation();

@@ -33,6 +33,7 @@ import {
   SG_BASE,
   SG_LIMIT,
   SG_SELECTOR,
+  TR_APIC_PAGE,
   TR_EPTP,
   TR_VPID,
   VMCS_HOST,
@@ -80,7 +81,7 @@ import {
 } from "../abi/x86";
 import { setRflags } from "../state/flags";
 import { loadPdptes } from "../system/control";
-import { recomputeMode } from "../system/mode";
+import { NO_APIC_PAGE, recomputeMode } from "../system/mode";
 import { HOST_IMAGE, keepImage, restoreImage } from "./cache";
 import { mergeCr0 } from "./entryLoad";
 import { vmcs16, vmcs64 } from "./vmcs";
@@ -145,6 +146,7 @@ export function loadHostState(): bool {
   const v = load<u32>(VMCS_HOST);
   const wide = (load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_HOST_ADDRESS_SPACE_SIZE) != 0;
   store<u64>(TR_EPTP, 0);
+  store<u64>(TR_APIC_PAGE, NO_APIC_PAGE);
   store<u32>(TR_VPID, 0);
   loadRegisters(wide);
   store<u64>(RIP, load<u64>(v, V_HOST_RIP));

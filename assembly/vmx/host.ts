@@ -30,6 +30,7 @@ import {
   SG_BASE,
   SG_LIMIT,
   SG_SELECTOR,
+  TR_APIC_PAGE,
   TR_EPTP,
   TR_VPID,
   VMX_ABORT,
@@ -63,7 +64,7 @@ import {
 } from "../abi/x86";
 import { physWrite32 } from "../memory/physical";
 import { setRflags } from "../state/flags";
-import { recomputeMode } from "../system/mode";
+import { NO_APIC_PAGE, recomputeMode } from "../system/mode";
 import { VMCS_REVISION_ID } from "../system/vmxCaps";
 import { nonRoot } from "./controls";
 import { enterGuest, pendingInjection } from "./entry";
@@ -133,6 +134,7 @@ export function hostInit(pa: u64): u32 {
   store<u32>(EV_INJECTED, 0);
   store<u32>(EXTRA, 1);
   store<u64>(TR_EPTP, 0);
+  store<u64>(TR_APIC_PAGE, NO_APIC_PAGE);
   store<u32>(TR_VPID, 0);
   recomputeMode();
   physWrite32(pa + VMCS_REVISION, VMCS_REVISION_ID);

@@ -3,6 +3,7 @@
 //
 // A handler of guest code asks in this order: vmxUndefined() -> #UD; nonRoot() -> VM exit; CPL > 0 -> #GP(0); then the
 // memory operand is read, then the function below is called. Its result has already set the flags.
+import { VMFUNC_EPTP_SWITCHING } from "../abi/controls";
 import {
   ERROR_INVEPT_INVVPID_INVALID_OPERAND,
   ERROR_VMCLEAR_BAD_PHYSICAL_ADDRESS,
@@ -23,20 +24,40 @@ import {
   MODE,
   ModeBit,
   MSR_FEATURE_CONTROL,
+  TR_EPTP,
+  VMCS_HOST,
   VMX_STATE,
   VMXON_POINTER,
   VmxBit,
 } from "../abi/state";
-import { VMCS_LAUNCHED, VMCS_REVISION } from "../abi/vmcsLayout";
+import {
+  V_EPT_POINTER,
+  V_EPTP_LIST_ADDRESS,
+  V_VM_FUNCTION_CONTROLS,
+  VMCS_LAUNCHED,
+  VMCS_REVISION,
+} from "../abi/vmcsLayout";
 import { CR4_VMXE, VEC_GP, VEC_UD } from "../abi/x86";
-import { flushTlb } from "../memory/context";
-import { physRead32, physWrite32 } from "../memory/physical";
-import { CR4_FIXED0, cr4Fixed1, MISC_VMWRITE_ANY, VMCS_REVISION_ID, VMX_MISC } from "../system/vmxCaps";
+import { flushTlb, selectContext } from "../memory/context";
+import { physRead32, physRead64, physWrite32 } from "../memory/physical";
+import { CR4_FIXED0, cr4Fixed1, MISC_VMWRITE_ANY, VMCS_REVISION_ID, VMCS_SHADOW, VMX_MISC } from "../system/vmxCaps";
 import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
 import { canonical } from "../system/width";
 import { eptpValid, pageAddress } from "./address";
+import { eptFlags, nonRoot } from "./controls";
 import { vmFail, vmFailInvalid, vmFailValid, vmSucceed } from "./result";
-import { fieldOffset, fieldReadOnly, hasVmcs, NO_VMCS, readField, selectVmcs, writeField } from "./vmcs";
+import {
+  fieldOffset,
+  fieldReadOnly,
+  NO_VMCS,
+  readField,
+  selectVmcs,
+  setVmcs64,
+  shadowRegion,
+  vmcs64,
+  writeField,
+  writeShadowField,
+} from "./vmcs";
 
 // IA32_FEATURE_CONTROL: 0 lock   2 VMXON outside SMX
 const FEATURE_VMXON: u64 = 5;
@@ -115,7 +136,8 @@ export function vmclear(pa: u64): u32 {
 export function vmptrld(pa: u64): u32 {
   if (!pageAddress(pa)) return vmFail(ERROR_VMPTRLD_BAD_PHYSICAL_ADDRESS);
   if (pa == load<u64>(VMXON_POINTER)) return vmFail(ERROR_VMPTRLD_OPERAND_IS_THE_VMXON_POINTER);
-  if (physRead32(pa + VMCS_REVISION) != VMCS_REVISION_ID) return vmFail(ERROR_VMPTRLD_WRONG_REVISION_ID);
+  if ((physRead32(pa + VMCS_REVISION) & ~VMCS_SHADOW) != VMCS_REVISION_ID)
+    return vmFail(ERROR_VMPTRLD_WRONG_REVISION_ID);
   selectVmcs(pa);
   return vmSucceed();
 }
@@ -126,29 +148,55 @@ export function vmptrst(): u64 {
   return load<u64>(CURRENT_VMCS);
 }
 
+/** The VMCS that VMREAD and VMWRITE act on, in linear memory: the current one, for a guest its shadow. 0: none. */
+export function accessedVmcs(): u32 {
+  return nonRoot() ? shadowRegion() : load<u32>(VMCS_HOST);
+}
+
 /** VMREAD; on success the value is in COMM_VALUE. */
 export function vmread(encoding: u64): u32 {
-  if (!hasVmcs()) return vmFailInvalid();
+  const region = accessedVmcs();
+  if (!region) return vmFailInvalid();
   const offset = fieldOffset(encoding);
   if (offset == 0) return vmFailValid(ERROR_VMREAD_VMWRITE_UNSUPPORTED_COMPONENT);
-  store<u64>(COMM_VALUE, readField(<u32>encoding, offset));
+  store<u64>(COMM_VALUE, readField(region, <u32>encoding, offset));
   return vmSucceed();
 }
 
 /** Would VMREAD of this encoding succeed? */
 export function fieldExists(encoding: u64): bool {
-  return hasVmcs() && fieldOffset(encoding) != 0;
+  return accessedVmcs() != 0 && fieldOffset(encoding) != 0;
 }
 
 export function vmwrite(encoding: u64, value: u64): u32 {
-  if (!hasVmcs()) return vmFailInvalid();
+  const region = accessedVmcs();
+  if (!region) return vmFailInvalid();
   const offset = fieldOffset(encoding);
   if (offset == 0) return vmFailValid(ERROR_VMREAD_VMWRITE_UNSUPPORTED_COMPONENT);
   if (!(VMX_MISC & MISC_VMWRITE_ANY) && fieldReadOnly(<u32>encoding)) {
     return vmFailValid(ERROR_VMWRITE_READ_ONLY_COMPONENT);
   }
-  writeField(<u32>encoding, offset, value);
+  if (nonRoot()) writeShadowField(region, <u32>encoding, offset, value);
+  else writeField(<u32>encoding, offset, value);
   return vmSucceed();
+}
+
+const EPTP_LIST_ENTRIES: u32 = 512;
+
+/** VM function 0. False: a VM exit. @sdm 3C "EPTP Switching" */
+function switchEptp(entry: u32): bool {
+  if (!(vmcs64(V_VM_FUNCTION_CONTROLS) & VMFUNC_EPTP_SWITCHING) || entry >= EPTP_LIST_ENTRIES) return false;
+  const eptp = physRead64(vmcs64(V_EPTP_LIST_ADDRESS) + 8 * <u64>entry);
+  if (!eptpValid(eptp)) return false;
+  setVmcs64(V_EPT_POINTER, eptp);
+  store<u64>(TR_EPTP, eptp | eptFlags());
+  selectContext();
+  return true;
+}
+
+/** VMFUNC with function `index` below 64, in a guest that may use it. False: a VM exit. */
+export function vmfunc(index: u32, argument: u32): bool {
+  return index == 0 && switchEptp(argument);
 }
 
 // The TLB never holds what the tables no longer say, so that an invalidation only has to be correct, not fine-grained.

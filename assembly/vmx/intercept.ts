@@ -21,9 +21,11 @@ import {
   SECONDARY_DESCRIPTOR_TABLE_EXITING,
   SECONDARY_ENABLE_INVPCID,
   SECONDARY_ENABLE_RDTSCP,
+  SECONDARY_PAUSE_LOOP_EXITING,
   SECONDARY_RDRAND_EXITING,
   SECONDARY_RDSEED_EXITING,
   SECONDARY_USE_TSC_SCALING,
+  SECONDARY_VMCS_SHADOWING,
   SECONDARY_WBINVD_EXITING,
 } from "../abi/controls";
 import {
@@ -44,8 +46,8 @@ import {
   REASON_WBINVD,
   REASON_WRMSR,
 } from "../abi/exits";
-import { R_LEN } from "../abi/record";
-import { CR0, CR4, XR_INFO, XR_LINEAR } from "../abi/state";
+import { R_INDEX, R_LEN } from "../abi/record";
+import { CPL, CR0, CR4, PAUSE_FIRST, PAUSE_LAST, XR_INFO, XR_LINEAR } from "../abi/state";
 import {
   V_CR0_GUEST_HOST_MASK,
   V_CR0_READ_SHADOW,
@@ -56,12 +58,17 @@ import {
   V_IO_BITMAP_A_ADDRESS,
   V_IO_BITMAP_B_ADDRESS,
   V_MSR_BITMAP_ADDRESS,
+  V_PLE_GAP,
+  V_PLE_WINDOW,
   V_TSC_MULTIPLIER,
   V_TSC_OFFSET,
+  V_VMREAD_BITMAP_ADDRESS,
+  V_VMWRITE_BITMAP_ADDRESS,
 } from "../abi/vmcsLayout";
 import { CR0_PE, CR0_TS } from "../abi/x86";
 import { physToHost } from "../memory/physical";
 import { recordExit } from "../state/exitRecord";
+import { readTsc } from "../system/time";
 import { CR3_TARGETS } from "../system/vmxCaps";
 import { nonRoot, primary, secondary } from "./controls";
 import {
@@ -82,7 +89,7 @@ export {
   tripleFaultExits,
   wantsBoundary,
 } from "./boundary";
-export { nonRoot };
+export { nonRoot, primary, secondary };
 
 /** VM exit of an instruction that always exits: writes the exit record. */
 export function exitInstruction(reason: u32, qualification: u64, rec: usize): void {
@@ -122,6 +129,12 @@ export function exitRdmsr(index: u32, rec: usize): bool {
 
 export function exitWrmsr(index: u32, rec: usize): bool {
   return nonRoot() && exitIf(msrExits(index, true), REASON_WRMSR, 0, rec);
+}
+
+/** Does VMREAD or VMWRITE of this field exit? @sdm 3C "VMREAD", "VMWRITE"; "Instructions That Cause VM Exits Conditionally" */
+export function fieldAccessExits(encoding: u64, write: bool): bool {
+  if (!secondary(SECONDARY_VMCS_SHADOWING) || encoding >> 15) return true;
+  return bitmapBit(vmcs64(write ? V_VMWRITE_BITMAP_ADDRESS : V_VMREAD_BITMAP_ADDRESS), <u32>encoding);
 }
 
 /** @sdm 3C "I/O-Bitmap Addresses" */
@@ -276,8 +289,24 @@ export function exitWbinvd(rec: usize): bool {
   return nonRoot() && exitIf(secondary(SECONDARY_WBINVD_EXITING), REASON_WBINVD, 0, rec);
 }
 
+/** PAUSE_LAST: none since VM entry. */
+export const NO_PAUSE: u64 = 0xffffffffffffffff;
+
 export function exitPause(rec: usize): bool {
-  return nonRoot() && exitIf(primary(PRIMARY_PAUSE_EXITING), REASON_PAUSE, 0, rec);
+  return exitIf(primary(PRIMARY_PAUSE_EXITING) || pauseLoopExits(rec), REASON_PAUSE, 0, rec);
+}
+
+/** Gap and window are TSC ticks. @sdm 3C "Instructions That Cause VM Exits Conditionally" (PAUSE) */
+function pauseLoopExits(rec: usize): bool {
+  if (!secondary(SECONDARY_PAUSE_LOOP_EXITING) || load<u32>(CPL) != 0) return false;
+  const now = readTsc(load<u8>(rec, R_INDEX));
+  const last = load<u64>(PAUSE_LAST);
+  store<u64>(PAUSE_LAST, now);
+  if (last == NO_PAUSE || now - last > <u64>vmcs32(V_PLE_GAP)) {
+    store<u64>(PAUSE_FIRST, now);
+    return false;
+  }
+  return now - load<u64>(PAUSE_FIRST) > <u64>vmcs32(V_PLE_WINDOW);
 }
 
 /** LGDT LIDT SGDT SIDT (46), LLDT LTR SLDT STR (47). */

@@ -11,9 +11,13 @@ import {
   V_GUEST_INTERRUPTIBILITY_STATE,
   V_GUEST_PENDING_DEBUG_EXCEPTIONS,
   V_GUEST_RSP,
+  V_VMCS_LINK_POINTER,
   VMCS_LAUNCHED,
+  VMCS_REVISION,
 } from "../abi/vmcsLayout";
+import { noteWrite } from "../memory/frames";
 import { physToHost } from "../memory/physical";
+import { VMCS_SHADOW } from "../system/vmxCaps";
 import { CONTROLS_DIRTY, GUEST_DIRTY, HOST_DIRTY, markDirty, releaseRegion } from "./cache";
 import { VMCS_CLASSES } from "./fields.generated";
 
@@ -64,6 +68,10 @@ export function setVmcs64(offset: u32, value: u64): void {
   store<u64>(load<u32>(VMCS_HOST) + offset, value);
 }
 
+export function isShadowVmcs(): bool {
+  return (vmcs32(VMCS_REVISION) & VMCS_SHADOW) != 0;
+}
+
 export function launched(): bool {
   return vmcs32(VMCS_LAUNCHED) != 0;
 }
@@ -100,9 +108,9 @@ export function fieldReadOnly(encoding: u32): bool {
   return ((encoding >> 10) & 3) == 1;
 }
 
-/** Value of an existing field as VMREAD gives it; `offset` is its fieldOffset(). */
-export function readField(encoding: u32, offset: u32): u64 {
-  const value = vmcs64(offset);
+/** Value of an existing field as VMREAD gives it; `offset` is its fieldOffset(), `region` the VMCS in linear memory. */
+export function readField(region: u32, encoding: u32, offset: u32): u64 {
+  const value = load<u64>(region + offset);
   const width = widthOf(encoding);
   if (width == WIDTH_16) return value & 0xffff;
   if (width == WIDTH_32) return value & 0xffffffff;
@@ -120,15 +128,32 @@ function alwaysChecked(at: u32): bool {
   );
 }
 
-/** VMWRITE to an existing field: bits beyond its width are dropped; a high half leaves the low one. */
+/** VMWRITE to an existing field of the current VMCS. */
 export function writeField(encoding: u32, offset: u32, value: u64): void {
-  const width = widthOf(encoding);
   if (!alwaysChecked(offset)) {
     const type = (encoding >> 10) & 3;
     if (type == 0) markDirty(CONTROLS_DIRTY);
     else if (type == 2) markDirty(GUEST_DIRTY);
     else if (type == 3) markDirty(HOST_DIRTY);
   }
-  if (encoding & HIGH) store<u32>(load<u32>(VMCS_HOST) + offset + 4, <u32>value);
-  else setVmcs64(offset, width == WIDTH_16 ? value & 0xffff : width == WIDTH_32 ? value & 0xffffffff : value);
+  putField(load<u32>(VMCS_HOST), encoding, offset, value);
+}
+
+/** Bits beyond the width of the field are dropped; a high half leaves the low one. */
+function putField(region: u32, encoding: u32, offset: u32, value: u64): void {
+  const width = widthOf(encoding);
+  if (encoding & HIGH) store<u32>(region + offset + 4, <u32>value);
+  else store<u64>(region + offset, width == WIDTH_16 ? value & 0xffff : width == WIDTH_32 ? value & 0xffffffff : value);
+}
+
+/** VMWRITE to an existing field of another VMCS. */
+export function writeShadowField(region: u32, encoding: u32, offset: u32, value: u64): void {
+  putField(region, encoding, offset, value);
+  noteWrite(region + offset, 8);
+}
+
+/** The VMCS that the link pointer names, in linear memory; 0: none. */
+export function shadowRegion(): u32 {
+  const link = vmcs64(V_VMCS_LINK_POINTER);
+  return link == NO_VMCS ? 0 : physToHost(link);
 }

@@ -24,7 +24,7 @@ row("n0 0f 01 ca", "clac", "", "clac", "smap ends");
 row("n0 0f 01 cb", "stac", "", "stac", "smap ends");
 row("n0 0f 01 d0", "xgetbv", "", "xgetbv", "xsave ends");
 row("n0 0f 01 d1", "xsetbv", "", "xsetbv", "xsave ends");
-row("n0 0f 01 d4", "vmfunc", "", "ud", "ends");
+row("n0 0f 01 d4", "vmfunc", "", "vmfunc", "ends");
 row("n0 0f 01 d5", "xend", "", "ud", "ends");
 row("n0 0f 01 d6", "xtest", "", "ud", "ends");
 row("0f 01 f8", "swapgs", "", "swapgs", "only64 ends");

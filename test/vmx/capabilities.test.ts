@@ -80,13 +80,18 @@ describe("capability MSRs", () => {
     expect((msr(0x48a) >> 1n) & 0x1ffn).toBe(BigInt(highest));
   });
 
-  it("EPT and VPID: 4 levels, large pages, all invalidation types, no accessed and dirty flags", () => {
+  it("EPT and VPID: 4 levels, large pages, all invalidation types, accessed and dirty flags", () => {
     expect(msr(0x48c)).toBe(
-      [0, 6, 8, 14, 16, 17, 20, 25, 26, 32, 40, 41, 42, 43].reduce((all, bit) => all | (1n << BigInt(bit)), 0n),
+      [0, 6, 8, 14, 16, 17, 20, 21, 25, 26, 32, 40, 41, 42, 43].reduce((all, bit) => all | (1n << BigInt(bit)), 0n),
     );
   });
 
-  it.each([0x491, 0x492, 0x493])("MSR %i does not exist", (index) => {
+  it("VM functions: EPTP switching", () => {
+    expect(msr(0x491)).toBe(allowedBits("vm-function", 0n));
+    expect(msr(0x491)).toBe(1n);
+  });
+
+  it.each([0x492, 0x493])("MSR %i does not exist", (index) => {
     expect(vmx.msr(index)).toBe("#GP");
   });
 

@@ -24,10 +24,18 @@ import {
   vpid,
   WIDE,
 } from "./entryTools.ts";
-import { realGuest } from "./guests.ts";
+import { type Fields, realGuest } from "./guests.ts";
 
 const TIMER = u32(controls.PIN_ACTIVATE_VMX_PREEMPTION_TIMER);
 const SAVE_TIMER = u32(controls.EXIT_SAVE_VMX_PREEMPTION_TIMER_VALUE);
+
+const PML = u32(controls.SECONDARY_ENABLE_PML);
+const FUNCTIONS = u32(controls.SECONDARY_ENABLE_VM_FUNCTIONS);
+const functions: Fields = { ...ept(), SECONDARY_PROC_BASED_CONTROLS: EPT | FUNCTIONS };
+const shadowing: Fields = {
+  PRIMARY_PROC_BASED_CONTROLS: SECOND,
+  SECONDARY_PROC_BASED_CONTROLS: u32(controls.SECONDARY_VMCS_SHADOWING),
+};
 
 export const controlsRows: Readonly<Record<number, RowTest>> = {
   1: {
@@ -53,6 +61,17 @@ export const controlsRows: Readonly<Record<number, RowTest>> = {
     ],
   },
   4: { bad: [{ title: "no current VMCS", before: (vmx) => void vmx.core.vmclear(vmx.vmcs) }] },
+  5: {
+    bad: [
+      {
+        title: "shadow VMCS",
+        before: (vmx) => {
+          vmx.formatRegion(0x9000n, vmx.revision | 0x80000000);
+          vmx.select(0x9000n);
+        },
+      },
+    ],
+  },
   6: {
     bad: [
       {
@@ -131,13 +150,39 @@ export const controlsRows: Readonly<Record<number, RowTest>> = {
       one("memory type 1", { ...ept(), EPT_POINTER: 0x5019n }),
       one("2 levels", { ...ept(), EPT_POINTER: 0x500en }),
       one("5 levels", { ...ept(), EPT_POINTER: 0x5026n }),
-      one("accessed and dirty flags", { ...ept(), EPT_POINTER: 0x505en }),
       one("bit 7", { ...ept(), EPT_POINTER: 0x509en }),
       one("bit 11", { ...ept(), EPT_POINTER: 0x581en }),
       one("too wide", { ...ept(), EPT_POINTER: EPTP + WIDE }),
     ],
-    good: [one("uncacheable", { ...ept(), EPT_POINTER: 0x5018n }), one("write-back", { ...ept(), EPT_POINTER: EPTP })],
+    good: [
+      one("uncacheable", { ...ept(), EPT_POINTER: 0x5018n }),
+      one("write-back", { ...ept(), EPT_POINTER: EPTP }),
+      one("accessed and dirty flags", { ...ept(), EPT_POINTER: 0x505en }),
+    ],
   },
+  27: both(addresses("PML_ADDRESS", 0x10000n, 0x1000n, { ...ept(), SECONDARY_PROC_BASED_CONTROLS: EPT | PML }), {
+    bad: [one("without EPT", { PRIMARY_PROC_BASED_CONTROLS: SECOND, SECONDARY_PROC_BASED_CONTROLS: PML })],
+  }),
+  29: both(addresses("EPTP_LIST_ADDRESS", 0x10000n, 0x1000n, { ...functions, VM_FUNCTION_CONTROLS: 1n }), {
+    bad: [
+      one("reserved bit", { ...functions, VM_FUNCTION_CONTROLS: 2n }),
+      one("bit 63", { ...functions, VM_FUNCTION_CONTROLS: 1n << 63n }),
+      one("EPTP switching without EPT", {
+        ...functions,
+        SECONDARY_PROC_BASED_CONTROLS: FUNCTIONS,
+        VM_FUNCTION_CONTROLS: 1n,
+      }),
+    ],
+    good: [
+      one("no function, list ignored", { ...functions, EPTP_LIST_ADDRESS: 1n }),
+      one("no VM functions, field ignored", { ...ept(), VM_FUNCTION_CONTROLS: ~0n & (2n ** 64n - 1n) }),
+    ],
+  }),
+  30: both(
+    addresses("VMREAD_BITMAP_ADDRESS", 0x10000n, 0x1000n, shadowing),
+    addresses("VMWRITE_BITMAP_ADDRESS", 0x10000n, 0x1000n, shadowing),
+    { bad: [], good: [one("not used", { VMREAD_BITMAP_ADDRESS: 1n, VMWRITE_BITMAP_ADDRESS: 1n })] },
+  ),
   28: {
     bad: [one("without EPT", { PRIMARY_PROC_BASED_CONTROLS: SECOND, SECONDARY_PROC_BASED_CONTROLS: UNRESTRICTED })],
     good: [one("with EPT", { ...ept(), SECONDARY_PROC_BASED_CONTROLS: EPT | UNRESTRICTED })],
@@ -192,6 +237,20 @@ export const controlsRows: Readonly<Record<number, RowTest>> = {
     good: [
       { title: "aligned, loadable entry", ...list(0xc0000102n, 0n) },
       one("no entry, address ignored", { ENTRY_MSR_LOAD_ADDRESS: 1n }),
+    ],
+  },
+  113: {
+    bad: [
+      one("without EPT", {
+        PRIMARY_PROC_BASED_CONTROLS: SECOND,
+        SECONDARY_PROC_BASED_CONTROLS: u32(controls.SECONDARY_MODE_BASED_EXECUTE_CONTROL_FOR_EPT),
+      }),
+    ],
+    good: [
+      one("with EPT", {
+        ...ept(),
+        SECONDARY_PROC_BASED_CONTROLS: EPT | u32(controls.SECONDARY_MODE_BASED_EXECUTE_CONTROL_FOR_EPT),
+      }),
     ],
   },
   44: {

@@ -58,6 +58,30 @@ export function predict(v: Fields, cpu: Processor): Prediction {
     if (f("CR3_TARGET_COUNT") > 4n) return false; // 12
     if (primary(25) && !(page(f("IO_BITMAP_A_ADDRESS")) && page(f("IO_BITMAP_B_ADDRESS")))) return false; // 13
     if (primary(28) && !page(f("MSR_BITMAP_ADDRESS"))) return false; // 14
+    const tprShadow = primary(21);
+    const [accesses, x2apic, registers, delivery] = [secondary(0), secondary(4), secondary(8), secondary(9)];
+    if (tprShadow) {
+      if (!page(f("VIRTUAL_APIC_ADDRESS"))) return false; // 15
+      if (!delivery && f("TPR_THRESHOLD") > 15n) return false; // 16
+      const vtpr = BigInt(cpu.read32(f("VIRTUAL_APIC_ADDRESS") + 0x80n));
+      if (!accesses && !delivery && f("TPR_THRESHOLD") > bits(vtpr, 7, 4)) return false; // 17
+    }
+    if (accesses && !page(f("APIC_ACCESS_ADDRESS"))) return false; // 20
+    if (!tprShadow && (x2apic || registers || delivery)) return false; // 21
+    if (accesses && x2apic) return false; // 22
+    if (delivery && !pin(0)) return false; // 23
+    if (pin(7)) {
+      const descriptor = f("POSTED_INTERRUPT_DESCRIPTOR_ADDRESS");
+      const legal = delivery && exit(15) && f("POSTED_INTERRUPT_NOTIFICATION_VECTOR") < 256n;
+      if (!legal || descriptor & 63n || wide(descriptor)) return false; // 24
+    }
+    if (secondary(17) && !(ept && page(f("PML_ADDRESS")))) return false; // 27
+    if (secondary(13)) {
+      if (f("VM_FUNCTION_CONTROLS") & ~cpu.msr(0x491)) return false; // 29
+      if (bit(f("VM_FUNCTION_CONTROLS"), 0) && !(ept && page(f("EPTP_LIST_ADDRESS")))) return false; // 29
+    }
+    if (secondary(14) && !(page(f("VMREAD_BITMAP_ADDRESS")) && page(f("VMWRITE_BITMAP_ADDRESS")))) return false; // 30
+    if (secondary(22) && !ept) return false; // 113
     if (pin(5) && !pin(3)) return false; // 18
     if (primary(22) && !pin(5)) return false; // 19
     if (secondary(5) && f("VPID") === 0n) return false; // 25
@@ -209,7 +233,7 @@ export function predict(v: Fields, cpu: Processor): Prediction {
     if ((sti || movSs || activity === 1n) && bit(pending, 14) !== steps) return 0n; // 108
     const link = f("VMCS_LINK_POINTER");
     if (link !== 0xffff_ffff_ffff_ffffn) {
-      const revision = Number(cpu.msr(0x480) & 0x7fffffffn);
+      const revision = Number((cpu.msr(0x480) & 0x7fffffffn) + (secondary(14) ? 0x80000000n : 0n));
       if (!page(link) || cpu.read32(link) !== revision || link === cpu.currentVmcs) return 4n; // 109
     }
     if (bit(cr0, 31) && bit(f("GUEST_CR4"), 5) && !long) {

@@ -1,9 +1,16 @@
 // Rows 97-112: guest non-register state, PDPTEs, MSR loading.
 import * as controls from "../../assembly/abi/controls.ts";
 import { PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
-import { cpl3, ept, inject, list, NON_CANONICAL, one, PIN, type RowTest, u32, WIDE } from "./entryTools.ts";
-import { paeGuest } from "./guests.ts";
+import { cpl3, ept, inject, list, NON_CANONICAL, one, PIN, type RowTest, SECOND, u32, WIDE } from "./entryTools.ts";
+import { type Fields, paeGuest } from "./guests.ts";
 import type { Vmx } from "./harness.ts";
+
+const shadowing: Fields = {
+  PRIMARY_PROC_BASED_CONTROLS: SECOND,
+  SECONDARY_PROC_BASED_CONTROLS: u32(controls.SECONDARY_VMCS_SHADOWING),
+  VMREAD_BITMAP_ADDRESS: 0x9000n,
+  VMWRITE_BITMAP_ADDRESS: 0x9000n,
+};
 
 export const stateRows: Readonly<Record<number, RowTest>> = {
   97: {
@@ -115,8 +122,19 @@ export const stateRows: Readonly<Record<number, RowTest>> = {
         before: (vmx) => vmx.formatRegion(0x10000n, vmx.revision + 0x80000000),
       },
       one("the current VMCS", { VMCS_LINK_POINTER: 0x2000n }),
+      {
+        title: "VMCS shadowing, ordinary VMCS",
+        set: { ...shadowing, VMCS_LINK_POINTER: 0x10000n },
+        before: (vmx) => vmx.formatRegion(0x10000n),
+      },
     ],
     good: [
+      { title: "VMCS shadowing, no VMCS", set: shadowing },
+      {
+        title: "VMCS shadowing, shadow VMCS",
+        set: { ...shadowing, VMCS_LINK_POINTER: 0x10000n },
+        before: (vmx) => vmx.formatRegion(0x10000n, vmx.revision + 0x80000000),
+      },
       { title: "another VMCS", set: { VMCS_LINK_POINTER: 0x10000n }, before: (vmx) => vmx.formatRegion(0x10000n) },
     ],
   },

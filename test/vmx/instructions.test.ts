@@ -55,8 +55,8 @@ const errors: Record<number, Record<string, () => Outcome>> = {
       vmx.formatRegion(other, vmx.revision + 1);
       return outcome(core.vmptrld(other));
     },
-    "a shadow VMCS without VMCS shadowing": () => {
-      vmx.formatRegion(other, vmx.revision + 0x80000000);
+    "a shadow VMCS of another revision": () => {
+      vmx.formatRegion(other, vmx.revision + 0x80000001);
       return outcome(core.vmptrld(other));
     },
     "no memory": () => outcome(core.vmptrld(0x4000_0000n)),
