@@ -28,7 +28,7 @@ const SRC_ORDER = [
   ["trace"],
   ["kvm"],
   ["lab"],
-  ["debug"],
+  ["gdb"],
   ["bench"],
   ["cli"],
   ["index"],

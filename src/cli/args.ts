@@ -8,6 +8,10 @@ export class UsageError extends Error {
 export interface OptionSpec {
   readonly type: "string" | "boolean";
   readonly short?: string;
+  /** Values that completion offers; without them an option's value is a word of its own, or a file. */
+  readonly values?: readonly string[];
+  /** The value is a file's name. */
+  readonly file?: true;
 }
 
 export interface ParsedArgs {

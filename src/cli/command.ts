@@ -8,6 +8,8 @@ export interface Command {
   readonly help: string;
   /** Long options besides --help, which the dispatcher handles. */
   readonly options: Readonly<Record<string, OptionSpec>>;
+  /** What completion offers for arguments; default: files. */
+  readonly arguments?: { readonly words?: readonly string[]; readonly files?: boolean };
   /** Exit status. A UsageError or GuestImageError thrown here becomes a message and status 2. */
   run(args: ParsedArgs): Promise<number>;
 }

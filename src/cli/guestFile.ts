@@ -6,7 +6,7 @@ import { type OptionSpec, type ParsedArgs, parseNumber, parseSize, suggestion, U
 export const GUEST_OPTIONS = {
   load: { type: "string" },
   entry: { type: "string" },
-  mode: { type: "string" },
+  mode: { type: "string", values: START_MODES },
   memory: { type: "string" },
 } as const satisfies Record<string, OptionSpec>;
 
@@ -21,17 +21,21 @@ export const DEFAULT_MEMORY = 16 << 20;
 /** RAM and tables share one 4 GiB WebAssembly memory. */
 const MAX_MEMORY = 4064 * 2 ** 20;
 
-function readGuest(path: string): Uint8Array {
+/** The bytes of a file that the user named. UsageError says why it cannot be read, or that it is empty. */
+export function readFileOf(what: string, path: string): Uint8Array {
   try {
-    return readFileSync(path);
+    const bytes = readFileSync(path);
+    if (bytes.length === 0) throw new UsageError(`${what} ${path} is empty`);
+    return bytes;
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     const code = (error as NodeJS.ErrnoException).code;
     const why: Readonly<Record<string, string>> = {
       ENOENT: "there is no such file",
       EISDIR: "it is a directory",
       EACCES: "permission denied",
     };
-    throw new UsageError(`cannot read guest ${path}: ${why[code ?? ""] ?? (error as Error).message}`);
+    throw new UsageError(`cannot read ${what} ${path}: ${why[code ?? ""] ?? (error as Error).message}`);
   }
 }
 
@@ -62,8 +66,7 @@ export function guestFrom(args: ParsedArgs, command: string): Guest {
       `--memory ${size} is ${memory} bytes: RAM must be a multiple of 4K between 4K and ${MAX_MEMORY / 2 ** 20}M`,
     );
   }
-  const bytes = readGuest(path);
-  if (bytes.length === 0) throw new UsageError(`guest ${path} is empty`);
+  const bytes = readFileOf("guest", path);
   const load = number("load");
   const entry = number("entry");
   if (isElf(bytes) && load !== undefined) {

@@ -1,28 +1,14 @@
 import { readFileSync } from "node:fs";
 import { GuestImageError, MemoryMapError } from "../core/index.ts";
 import { parseOptions, suggestion, UsageError } from "./args.ts";
-import { type Command, ExitStatus } from "./command.ts";
+import { ExitStatus } from "./command.ts";
+import { COMMANDS, commandNamed } from "./commands.ts";
+import { columnsOf, fitText } from "./fit.ts";
 import { packageRoot } from "./packageRoot.ts";
 import { exitOnBrokenPipe, styler } from "./terminal.ts";
 
-const COMMANDS: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Command> }>> = {
-  run: { summary: "run a guest binary, bare or under VMX", load: async () => (await import("./run.ts")).runCommand },
-  compare: {
-    summary: "run a guest under every policy for MSR 0x140 and compare",
-    load: async () => (await import("./compare.ts")).compareCommand,
-  },
-  lab: {
-    summary: "sweep workloads, policies, host values and cost models",
-    load: async () => (await import("./lab.ts")).labCommand,
-  },
-  demo: {
-    summary: "run a real guest and show what it does",
-    load: async () => (await import("./demo.ts")).demoCommand,
-  },
-};
-
 function usage(): string {
-  const list = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
+  const list = COMMANDS.map(({ name, summary }) => `  ${name.padEnd(10)}  ${summary}`);
   return `\
 Usage: wasm-vmx COMMAND [options]
 
@@ -31,8 +17,20 @@ An x86 processor with VMX in WebAssembly, and a host that plays KVM.
 Commands:
 ${list.join("\n")}
 
-  --help     this text, or a command's own: wasm-vmx run --help
-  --version  the version`;
+  --help      this text, or a command's own: wasm-vmx run --help
+  --version   the version
+
+Exit status:
+  0   success, or the guest halted; run and trace: what the guest wrote to port
+      0xF4 (low 8 bits)
+  1   the guest crashed (triple fault)
+  2   bad input
+  3   the guest reached an instruction that is not implemented
+  70  internal error
+  124 --max-instructions reached
+  130 interrupted (Ctrl-C)
+
+Output is plain text when it is no terminal or NO_COLOR is set.`;
 }
 
 function version(): string {
@@ -40,29 +38,32 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version;
 }
 
-const print = (text: string) => process.stdout.write(`${text}\n`);
+const print = (text: string) => process.stdout.write(`${fitText(text, columnsOf(process.stdout))}\n`);
+
+function entryOf(name: string) {
+  const entry = commandNamed(name);
+  if (entry !== undefined) return entry;
+  const kind = name.startsWith("-") ? "option" : "command";
+  const known = name.startsWith("-") ? ["--help", "--version"] : COMMANDS.map((one) => one.name);
+  throw new UsageError(`unknown ${kind} ${name}${suggestion(name, known)}; see wasm-vmx --help`);
+}
 
 async function dispatch(argv: readonly string[]): Promise<number> {
   const [name, ...rest] = argv;
   if (name === undefined) {
-    process.stderr.write(`${usage()}\n`);
+    process.stderr.write(`${fitText(usage(), columnsOf(process.stderr))}\n`);
     return ExitStatus.Usage;
   }
   if (name === "--help" || name === "-h" || name === "help") {
-    const topic = rest[0] === undefined ? undefined : COMMANDS[rest[0]];
-    print(topic ? (await topic.load()).help : usage());
+    const [topic] = rest;
+    print(topic === undefined || topic.startsWith("-") ? usage() : (await entryOf(topic).load()).help);
     return ExitStatus.Ok;
   }
   if (name === "--version" || name === "-V") {
     print(version());
     return ExitStatus.Ok;
   }
-  if (!Object.hasOwn(COMMANDS, name)) {
-    const kind = name.startsWith("-") ? "option" : "command";
-    const known = name.startsWith("-") ? ["--help", "--version"] : Object.keys(COMMANDS);
-    throw new UsageError(`unknown ${kind} ${name}${suggestion(name, known)}; see wasm-vmx --help`);
-  }
-  const command = await COMMANDS[name]!.load();
+  const command = await entryOf(name).load();
   const args = parseOptions(rest, { help: { type: "boolean", short: "h" }, ...command.options });
   if (args.flags.has("help")) {
     print(command.help);

@@ -1,5 +1,6 @@
 import { setCoreDefaults } from "../core/index.ts";
 import { type CpuModel, checkImage, genericModel } from "../machine/index.ts";
+import { POLICIES } from "../policy/index.ts";
 import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
 import type { Command } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
@@ -45,12 +46,13 @@ Examples:
   wasm-vmx run kernel.elf --memory 64M --max-instructions 1000000
   wasm-vmx run guest.bin --mode long --policy always-hardware --json`;
 
-const MODELS: Readonly<Record<string, () => CpuModel>> = {
+/** CPU models by the name that --cpu takes. */
+export const MODELS: Readonly<Record<string, () => CpuModel>> = {
   generic: () => genericModel(),
   vmx: () => genericModel({ vmx: true }),
 };
 
-function modelFrom(name: string | undefined): CpuModel | undefined {
+export function modelFrom(name: string | undefined): CpuModel | undefined {
   if (name === undefined) return undefined;
   const make = Object.hasOwn(MODELS, name) ? MODELS[name] : undefined;
   if (make) return make();
@@ -76,8 +78,8 @@ export const runCommand: Command = {
     ...GUEST_OPTIONS,
     bare: { type: "boolean" },
     vmx: { type: "boolean" },
-    policy: { type: "string" },
-    cpu: { type: "string" },
+    policy: { type: "string", values: POLICIES.map(({ name }) => name) },
+    cpu: { type: "string", values: Object.keys(MODELS) },
     "max-instructions": { type: "string" },
     trace: { type: "boolean" },
     json: { type: "boolean" },

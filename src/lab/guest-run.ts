@@ -78,13 +78,18 @@ export function runGuestUnderVmx(options: GuestRunOptions): GuestRunResult {
 
 /** The same in slices of at most about 10 ms; an abort ends it with "interrupted". Slices change no count. */
 export async function runGuestUnderVmxAsync(options: AsyncGuestRunOptions): Promise<GuestRunResult> {
-  const { vmm, hostBefore } = start(options);
+  const { vmm, hostBefore } = start({ ...options, yieldInUserSpace: true });
   let work = FIRST_SLICE;
   const steps = vmm.runSteps(BigInt(work));
   let begun = performance.now();
   let step = steps.next();
   while (!step.done) {
     const elapsed = performance.now() - begun;
+    // short of a slice: the guest's exits to user space come more often than that
+    if (elapsed < SLICE_MS / 4 && !options.signal?.aborted) {
+      step = steps.next();
+      continue;
+    }
     work = Math.max(100, Math.min(Math.floor((work * SLICE_MS) / Math.max(elapsed, 0.1)), work * 4));
     await yieldToHost();
     begun = performance.now();

@@ -1,0 +1,14 @@
+export { architectureOf, describeTarget, type GdbArchitecture, type TargetDescription } from "./features.ts";
+export { MachineTarget, type MachineTargetOptions } from "./machineTarget.ts";
+export { encodePacket, type Incoming, PacketReader } from "./packets.ts";
+export { GdbSession, type SessionEnd, type SessionOptions } from "./session.ts";
+export {
+  type GdbTarget,
+  type MonitorCommand,
+  MonitorError,
+  POINT_KINDS,
+  type Point,
+  type PointKind,
+  type Resume,
+  type Stop,
+} from "./target.ts";
