@@ -14,6 +14,15 @@ export interface Command {
   run(args: ParsedArgs): Promise<number>;
 }
 
+/** A subcommand's place in the table of commands. */
+export interface CommandEntry {
+  readonly name: string;
+  /** One line for the list of commands. */
+  readonly summary: string;
+  /** Loaded when it is needed: each command starts quickly whatever the others need. */
+  readonly load: () => Promise<Command>;
+}
+
 /** Exit statuses besides the guest's own. */
 export const ExitStatus = {
   Ok: 0,

@@ -1,12 +1,4 @@
-import type { Command } from "./command.ts";
-
-interface CommandEntry {
-  readonly name: string;
-  /** One line for the list of commands. */
-  readonly summary: string;
-  /** Loaded when it is needed: each command starts quickly whatever the others need. */
-  readonly load: () => Promise<Command>;
-}
+import type { CommandEntry } from "./command.ts";
 
 /** Every subcommand, in the order of the help. */
 export const COMMANDS: readonly CommandEntry[] = [
@@ -48,7 +40,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   {
     name: "completion",
     summary: "completion of this command for bash, zsh or fish",
-    load: async () => (await import("./completion.ts")).completionCommand,
+    load: async () => (await import("./completion.ts")).completionOf(COMMANDS),
   },
 ];
 

@@ -1,6 +1,5 @@
 import { type OptionSpec, suggestion, UsageError } from "./args.ts";
-import { type Command, ExitStatus } from "./command.ts";
-import { COMMANDS } from "./commands.ts";
+import { type Command, type CommandEntry, ExitStatus } from "./command.ts";
 
 const SHELLS = ["bash", "zsh", "fish"] as const;
 type Shell = (typeof SHELLS)[number];
@@ -27,9 +26,9 @@ interface Completed {
   readonly files: boolean;
 }
 
-async function table(): Promise<Completed[]> {
+async function table(commands: readonly CommandEntry[]): Promise<Completed[]> {
   return Promise.all(
-    COMMANDS.map(async ({ name, summary, load }) => {
+    commands.map(async ({ name, summary, load }) => {
       const command = await load();
       const options: [string, OptionSpec][] = Object.entries<OptionSpec>(command.options);
       const { words = [], files = true } = command.arguments ?? {};
@@ -128,7 +127,8 @@ function fish(commands: readonly Completed[]): string {
 
 const SCRIPTS: Readonly<Record<Shell, (commands: readonly Completed[]) => string>> = { bash, zsh, fish };
 
-export const completionCommand: Command = {
+/** The command that completes all commands of a table. */
+export const completionOf = (commands: readonly CommandEntry[]): Command => ({
   summary: "completion of this command for bash, zsh or fish",
   help,
   options: {},
@@ -142,7 +142,7 @@ export const completionCommand: Command = {
     if (known === undefined) {
       throw new UsageError(`unknown shell "${shell}": ${SHELLS.join(", ")}${suggestion(shell, SHELLS)}`);
     }
-    process.stdout.write(SCRIPTS[known](await table()));
+    process.stdout.write(SCRIPTS[known](await table(commands)));
     return ExitStatus.Ok;
   },
-};
+});

@@ -9,9 +9,7 @@ import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom, readFileOf } from "./gues
 import { writeLines } from "./lines.ts";
 import { describeEnding, type Ending, exitStatus } from "./outcome.ts";
 import { readCostModel } from "./policyOptions.ts";
-import { MODELS, modelFrom } from "./run.ts";
 import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
-import { traceBare } from "./traceBare.ts";
 import {
   kindsFrom,
   rangesFrom,
@@ -27,14 +25,12 @@ import { traceVmx } from "./traceVmx.ts";
 const help = `\
 Usage: wasm-vmx trace GUEST [options]
 
-Runs a guest and prints what happens, a line each: the instructions completed
+Runs a guest under VMX and prints what happens, a line each: the instructions completed
 before, the linear address, and an instruction with the registers it changed, an
 exception or interrupt, a VM exit or entry. The guest's console goes to stderr.
 It runs no further than what is read: pipe it to head as you like.
 
-  --bare             on the bare processor (default)
-  --vmx              as a guest in VMX non-root operation, under KVM's paths
-  --policy POLICY    what KVM does with MSR 0x140 at a switch (implies --vmx)
+  --policy POLICY    what KVM does with MSR 0x140 at a switch
   --kinds LIST       of instruction, fault (an exception), interrupt, exit and
                      entry (VMX), msr (the host's accesses to 0x140) and kvm
                      (its other tracepoints)
@@ -47,11 +43,10 @@ It runs no further than what is read: pipe it to head as you like.
   --perfetto FILE    write the run as a Chrome trace for ui.perfetto.dev or
                      chrome://tracing: time in the guest, in KVM and in user
                      space, exits, switches of MSR 0x140, in cycles of a cost
-                     model; alone it prints no lines (implies --vmx)
+                     model; alone it prints no lines
   --cost MODEL       cost model of --perfetto, or a JSON file with one (default
                      thread-trip)
 ${GUEST_OPTIONS_HELP}
-  --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
   --max-instructions N
                      stop after exactly N instructions
   --help             this text
@@ -62,7 +57,7 @@ Examples:
   wasm-vmx trace boot.bin | head -n 40
   wasm-vmx trace guest.elf --kinds fault --json
   wasm-vmx trace guest.elf --range 0x100020-0x100080 --after 1000 --count 50
-  wasm-vmx trace guest.bin --mode long --vmx --kinds exit,msr
+  wasm-vmx trace guest.bin --mode long --kinds exit,msr
   wasm-vmx trace guest.bin --mode long --perfetto trace.json`;
 
 const DEFAULT_KINDS: readonly TraceKind[] = ["instruction", "fault", "interrupt", "exit"];
@@ -103,9 +98,6 @@ function traced(args: ParsedArgs, console: (byte: number) => void, signal: Abort
   checkImage(image, memory);
   const policy = policyFrom(args);
   const perfetto = args.strings.has("perfetto");
-  const vmx = args.flags.has("vmx") || policy !== undefined || perfetto;
-  if (vmx && args.flags.has("bare")) throw new UsageError("--bare excludes --vmx, --policy and --perfetto");
-  if (vmx && args.strings.has("cpu")) throw new UsageError("--cpu is for --bare: KVM gives its guests their own CPUID");
   if (args.strings.has("cost") && !perfetto) throw new UsageError("--cost is for --perfetto");
   const filter: TraceFilter = {
     kinds: kindsFrom(args.strings.get("kinds"), perfetto ? [] : DEFAULT_KINDS),
@@ -121,8 +113,7 @@ function traced(args: ParsedArgs, console: (byte: number) => void, signal: Abort
     maxInstructions: number("max-instructions"),
   };
   const cost = perfetto ? readCostModel(args.strings.get("cost") ?? "thread-trip") : undefined;
-  if (vmx) return { path, ...traceVmx({ ...common, policy, perfetto: cost }) };
-  return { path, records: traceBare({ ...common, cpu: modelFrom(args.strings.get("cpu")) }) };
+  return { path, ...traceVmx({ ...common, policy, perfetto: cost }) };
 }
 
 export const traceCommand: Command = {
@@ -130,8 +121,6 @@ export const traceCommand: Command = {
   help,
   options: {
     ...GUEST_OPTIONS,
-    bare: { type: "boolean" },
-    vmx: { type: "boolean" },
     policy: { type: "string", values: POLICIES.map(({ name }) => name) },
     kinds: { type: "string", values: TRACE_KINDS },
     range: { type: "string" },
@@ -140,7 +129,6 @@ export const traceCommand: Command = {
     json: { type: "boolean" },
     perfetto: { type: "string", file: true },
     cost: { type: "string" },
-    cpu: { type: "string", values: Object.keys(MODELS) },
     "max-instructions": { type: "string" },
   },
   async run(args) {

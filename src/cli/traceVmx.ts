@@ -9,6 +9,10 @@ import {
 } from "../../assembly/abi/state.ts";
 import type { Core } from "../core/index.ts";
 import type { CostModel } from "../cost/index.ts";
+import { kvmGetLinearRip } from "../kvm/guest-debug.ts";
+import type { VcpuVmx } from "../kvm/index.ts";
+import { kvmGvaToGpa } from "../kvm/mmu.ts";
+import { Field } from "../kvm/vmcs-fields.ts";
 import { type GuestEnding, perfettoTrace, Vmm } from "../lab/index.ts";
 import { GPR_NAMES } from "../machine/index.ts";
 import { formatTraceEvent, type PerfettoTrace, type TraceEvent } from "../trace/index.ts";
@@ -30,6 +34,9 @@ export interface VmxTrace {
 }
 
 const PAGE_FAULT = 14;
+const CS_L = 1 << 13;
+const CS_DB = 1 << 14;
+const EFER_LMA = 1n << 10n;
 /** Work between two looks at what KVM reported, when no instruction is wanted. */
 const SLICE = 10_000n;
 const LONGEST = 15;
@@ -46,6 +53,18 @@ function codeAt(core: Core, linear: bigint): Uint8Array {
     const physical = core.translate(linear + BigInt(i), 2);
     if (physical === undefined || core.physToHost(physical) === 0) break;
     bytes.push(core.u8[core.physToHost(physical)]!);
+  }
+  return Uint8Array.from(bytes);
+}
+
+/** The same before the entry, by the VMCS and the guest's own tables. */
+function codeAtEntry(vcpu: VcpuVmx, linear: bigint): Uint8Array {
+  const bytes: number[] = [];
+  for (let i = 0; i < LONGEST; i++) {
+    const walk = kvmGvaToGpa(vcpu, linear + BigInt(i));
+    const byte = "gpa" in walk ? vcpu.vm.slots.read(walk.gpa, 1) : undefined;
+    if (byte === undefined) break;
+    bytes.push(byte[0]!);
   }
   return Uint8Array.from(bytes);
 }
@@ -71,6 +90,20 @@ function pendingAt(core: Core, filter: TraceFilter): Pending {
     mode: core.codeMode,
     bytes: wanted ? codeAt(core, address) : new Uint8Array(),
     gprs: wanted ? GPR_NAMES.map((_, i) => core.gpr(i)) : [],
+  };
+}
+
+function pendingAtEntry(vcpu: VcpuVmx, filter: TraceFilter): Pending {
+  const address = kvmGetLinearRip(vcpu);
+  const wanted = filter.kinds.has("instruction") && inRanges(filter, address);
+  const access = vcpu.vmread32(Field.GUEST_CS_AR_BYTES);
+  const long = (vcpu.arch.efer & EFER_LMA) !== 0n && (access & CS_L) !== 0;
+  return {
+    count: vcpu.host.core.count,
+    address,
+    mode: long ? 64 : access & CS_DB ? 32 : 16,
+    bytes: wanted ? codeAtEntry(vcpu, address) : new Uint8Array(),
+    gprs: wanted ? GPR_NAMES.map((_, i) => vcpu.gpr(i)) : [],
   };
 }
 
@@ -137,7 +170,8 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
       const was = before;
       before = now;
       const last = pending;
-      pending = undefined;
+      // it did not come to anything yet: KVM may still complete it
+      pending = last !== undefined && last.count === core.count && now.all === was.all ? last : undefined;
       const at = last?.address ?? address;
       if (core.count - start < BigInt(after) || !inRanges(filter, at)) return;
       const count = (last?.count ?? core.count - 1n) - start;
@@ -150,10 +184,13 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
     };
     host.trace = (event) => {
       perfetto?.sink(event);
+      // what KVM completed is out before the entry
+      if (event.name === "kvm_entry") settle();
       if (event.name === "kvm_entry" || event.name === "kvm_exit") {
-        ({ rip: address } = event);
+        address = kvmGetLinearRip(vmm.vcpu.vmx);
         inGuest = event.name === "kvm_entry";
       }
+      if (event.name === "kvm_entry" && stepping) pending = pendingAtEntry(vmm.vcpu.vmx, filter);
       if (core.count - start < BigInt(after)) return;
       const record = fromKvm(event, core.count - start, address);
       if (filter.kinds.has(record.kind) && inRanges(filter, address)) waiting.push(record);
