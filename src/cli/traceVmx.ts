@@ -39,6 +39,7 @@ const CS_DB = 1 << 14;
 const EFER_LMA = 1n << 10n;
 /** Work between two looks at what KVM reported, when no instruction is wanted. */
 const SLICE = 10_000n;
+const NEVER = 1n << 62n;
 const LONGEST = 15;
 
 /** Linear address of the next instruction. */
@@ -150,7 +151,12 @@ function fromKvm(event: TraceEvent, count: bigint, address: bigint): TraceRecord
 export function traceVmx(options: VmxTraceOptions): VmxTrace {
   const { image, memory, console, policy = "upstream", maxInstructions, filter, after, signal } = options;
   const limit = maxInstructions === undefined ? {} : { maxInstructions };
-  const vmm = new Vmm({ image, memory, console, policy, yieldInUserSpace: true, ...limit });
+  let pauseAt = NEVER;
+  const vmm = new Vmm({
+    ...{ image, memory, console, policy, ...limit },
+    yieldInUserSpace: true,
+    pauseAt: () => pauseAt,
+  });
   const { host } = vmm.kvm;
   host.ledger.restart();
   const perfetto = options.perfetto === undefined ? undefined : perfettoTrace(host, options.perfetto);
@@ -173,8 +179,8 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
       // it did not come to anything yet: KVM may still complete it
       pending = last !== undefined && last.count === core.count && now.all === was.all ? last : undefined;
       const at = last?.address ?? address;
-      if (core.count - start < BigInt(after) || !inRanges(filter, at)) return;
       const count = (last?.count ?? core.count - 1n) - start;
+      if (count < BigInt(after) || !inRanges(filter, at)) return;
       if (now.all !== was.all) {
         const kind = now.faults === was.faults ? "interrupt" : "fault";
         if (stepping && filter.kinds.has(kind)) waiting.push(delivery(core, kind, count, at));
@@ -195,11 +201,11 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
       const record = fromKvm(event, core.count - start, address);
       if (filter.kinds.has(record.kind) && inRanges(filter, address)) waiting.push(record);
     };
+    /** Sets the next pause: the beginning of the trace, then each instruction. */
     const slice = (): bigint => {
-      if (signal?.aborted) return 0n;
-      const left = BigInt(after) - (core.count - start);
-      if (left > 0n) return left < SLICE ? left : SLICE;
-      return stepping ? 1n : SLICE;
+      const begin = start + BigInt(after);
+      pauseAt = core.count < begin ? begin : stepping ? core.count + 1n : NEVER;
+      return signal?.aborted ? 0n : SLICE;
     };
     const steps = vmm.runSteps(slice());
     let step = steps.next();
