@@ -22,6 +22,8 @@ export async function writeLines(
     if (pending.length < PIECE && performance.now() - written < 100) continue;
     if (!(await write(stream, pending))) return false;
     pending = "";
+    // signals are seen between turns of the event loop
+    await new Promise((resolve) => setImmediate(resolve));
     written = performance.now();
   }
   return pending === "" || write(stream, pending);

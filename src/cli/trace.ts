@@ -1,6 +1,6 @@
 import { createWriteStream } from "node:fs";
 import { elfCode, SymbolNames } from "../disasm/index.ts";
-import { checkImage, isElf } from "../machine/index.ts";
+import { checkImage, isElf, yieldToHost } from "../machine/index.ts";
 import { POLICIES } from "../policy/index.ts";
 import type { PerfettoTrace } from "../trace/index.ts";
 import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
@@ -9,7 +9,9 @@ import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom, readFileOf } from "./gues
 import { writeLines } from "./lines.ts";
 import { describeEnding, type Ending, exitStatus } from "./outcome.ts";
 import { readCostModel } from "./policyOptions.ts";
+import { MODELS, modelFrom } from "./run.ts";
 import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
+import { traceBare } from "./traceBare.ts";
 import {
   kindsFrom,
   rangesFrom,
@@ -25,12 +27,14 @@ import { traceVmx } from "./traceVmx.ts";
 const help = `\
 Usage: wasm-vmx trace GUEST [options]
 
-Runs a guest under VMX and prints what happens, a line each: the instructions completed
+Runs a guest and prints what happens, a line each: the instructions completed
 before, the linear address, and an instruction with the registers it changed, an
 exception or interrupt, a VM exit or entry. The guest's console goes to stderr.
 It runs no further than what is read: pipe it to head as you like.
 
-  --policy POLICY    what KVM does with MSR 0x140 at a switch
+  --bare             on the bare processor (default)
+  --vmx              as a guest in VMX non-root operation, under KVM's paths
+  --policy POLICY    what KVM does with MSR 0x140 at a switch (implies --vmx)
   --kinds LIST       of instruction, fault (an exception), interrupt, exit and
                      entry (VMX), msr (the host's accesses to 0x140) and kvm
                      (its other tracepoints)
@@ -43,10 +47,11 @@ It runs no further than what is read: pipe it to head as you like.
   --perfetto FILE    write the run as a Chrome trace for ui.perfetto.dev or
                      chrome://tracing: time in the guest, in KVM and in user
                      space, exits, switches of MSR 0x140, in cycles of a cost
-                     model; alone it prints no lines
+                     model; alone it prints no lines (implies --vmx)
   --cost MODEL       cost model of --perfetto, or a JSON file with one (default
                      thread-trip)
 ${GUEST_OPTIONS_HELP}
+  --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
   --max-instructions N
                      stop after exactly N instructions
   --help             this text
@@ -57,9 +62,10 @@ Examples:
   wasm-vmx trace boot.bin | head -n 40
   wasm-vmx trace guest.elf --kinds fault --json
   wasm-vmx trace guest.elf --range 0x100020-0x100080 --after 1000 --count 50
-  wasm-vmx trace guest.bin --mode long --kinds exit,msr
+  wasm-vmx trace guest.bin --mode long --vmx --kinds exit,msr
   wasm-vmx trace guest.bin --mode long --perfetto trace.json`;
 
+const TURN_MS = 20;
 const DEFAULT_KINDS: readonly TraceKind[] = ["instruction", "fault", "interrupt", "exit"];
 
 /** Names of an ELF guest's addresses; a flat one has none. */
@@ -89,7 +95,7 @@ function policyFrom(args: ParsedArgs): string | undefined {
 }
 
 interface Traced {
-  readonly records: Generator<TraceRecord, Ending>;
+  readonly records: Generator<TraceRecord | undefined, Ending>;
   readonly perfetto?: PerfettoTrace | undefined;
 }
 
@@ -98,6 +104,9 @@ function traced(args: ParsedArgs, console: (byte: number) => void, signal: Abort
   checkImage(image, memory);
   const policy = policyFrom(args);
   const perfetto = args.strings.has("perfetto");
+  const vmx = args.flags.has("vmx") || policy !== undefined || perfetto;
+  if (vmx && args.flags.has("bare")) throw new UsageError("--bare excludes --vmx, --policy and --perfetto");
+  if (vmx && args.strings.has("cpu")) throw new UsageError("--cpu is for --bare: KVM gives its guests their own CPUID");
   if (args.strings.has("cost") && !perfetto) throw new UsageError("--cost is for --perfetto");
   const filter: TraceFilter = {
     kinds: kindsFrom(args.strings.get("kinds"), perfetto ? [] : DEFAULT_KINDS),
@@ -113,7 +122,8 @@ function traced(args: ParsedArgs, console: (byte: number) => void, signal: Abort
     maxInstructions: number("max-instructions"),
   };
   const cost = perfetto ? readCostModel(args.strings.get("cost") ?? "thread-trip") : undefined;
-  return { path, ...traceVmx({ ...common, policy, perfetto: cost }) };
+  if (vmx) return { path, ...traceVmx({ ...common, policy, perfetto: cost }) };
+  return { path, records: traceBare({ ...common, cpu: modelFrom(args.strings.get("cpu")) }) };
 }
 
 export const traceCommand: Command = {
@@ -121,6 +131,8 @@ export const traceCommand: Command = {
   help,
   options: {
     ...GUEST_OPTIONS,
+    bare: { type: "boolean" },
+    vmx: { type: "boolean" },
     policy: { type: "string", values: POLICIES.map(({ name }) => name) },
     kinds: { type: "string", values: TRACE_KINDS },
     range: { type: "string" },
@@ -129,6 +141,7 @@ export const traceCommand: Command = {
     json: { type: "boolean" },
     perfetto: { type: "string", file: true },
     cost: { type: "string" },
+    cpu: { type: "string", values: Object.keys(MODELS) },
     "max-instructions": { type: "string" },
   },
   async run(args) {
@@ -143,12 +156,20 @@ export const traceCommand: Command = {
       const trace = traced(args, guestConsole.put, signal);
       const name = namesOf(trace.path);
       const options = { name, dim: (text: string) => style("dim", text) };
-      function* lines(): Generator<string> {
+      let turned = performance.now();
+      async function* lines(): AsyncGenerator<string> {
         while (left > 0) {
           const next = trace.records.next();
           if (next.done) {
             ending = next.value;
             return;
+          }
+          if (next.value === undefined) {
+            // Ctrl-C is seen between turns of the event loop
+            if (performance.now() - turned < TURN_MS) continue;
+            await yieldToHost();
+            turned = performance.now();
+            continue;
           }
           left--;
           yield json ? recordJson(next.value, name) : recordText(next.value, options);

@@ -4,6 +4,7 @@ import {
   EV_FAULTS,
   EV_HAS_ERROR,
   EV_PAYLOAD,
+  EV_TYPE,
   EV_VECTOR,
   SEG_CS,
 } from "../../assembly/abi/state.ts";
@@ -29,11 +30,13 @@ export interface VmxTraceOptions extends GuestRunOptions {
 }
 
 export interface VmxTrace {
-  readonly records: Generator<TraceRecord, GuestEnding>;
+  readonly records: Generator<TraceRecord | undefined, GuestEnding>;
   readonly perfetto: PerfettoTrace | undefined;
 }
 
 const PAGE_FAULT = 14;
+/** EV_TYPE of software interrupts and exceptions. @sdm 3C "VM-Entry Controls for Event Injection" */
+const SOFTWARE: ReadonlySet<number> = new Set([4, 5, 6]);
 const CS_L = 1 << 13;
 const CS_DB = 1 << 14;
 const EFER_LMA = 1n << 10n;
@@ -162,7 +165,7 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
   const perfetto = options.perfetto === undefined ? undefined : perfettoTrace(host, options.perfetto);
   const stepping = ["instruction", "fault", "interrupt"].some((kind) => filter.kinds.has(kind as TraceRecord["kind"]));
 
-  function* records(): Generator<TraceRecord, GuestEnding> {
+  function* records(): Generator<TraceRecord | undefined, GuestEnding> {
     const { core } = host;
     const waiting: TraceRecord[] = [];
     const start = core.count;
@@ -181,7 +184,8 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
       const at = last?.address ?? address;
       const count = (last?.count ?? core.count - 1n) - start;
       if (count < BigInt(after) || !inRanges(filter, at)) return;
-      if (now.all !== was.all) {
+      // INT n, INT1, INT3 and INTO are instructions
+      if (now.all !== was.all && !SOFTWARE.has(core.read32(EV_TYPE))) {
         const kind = now.faults === was.faults ? "interrupt" : "fault";
         if (stepping && filter.kinds.has(kind)) waiting.push(delivery(core, kind, count, at));
       } else if (last !== undefined && core.count !== last.count && filter.kinds.has("instruction")) {
@@ -211,6 +215,7 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
     let step = steps.next();
     while (!step.done) {
       settle();
+      if (waiting.length === 0) yield undefined;
       yield* waiting.splice(0);
       if (stepping && inGuest && core.count - start >= BigInt(after)) pending = pendingAt(core, filter);
       step = steps.next(slice());

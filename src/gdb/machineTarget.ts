@@ -1,16 +1,12 @@
 // A bare machine as GDB sees it: one thread.
-import { type CodeMode, MemoryMapError } from "../core/index.ts";
+import { type CodeMode, MemoryMapError, TranslationError } from "../core/index.ts";
 import type { Exit, Machine, RegisterUpdate, RegisterValues } from "../machine/index.ts";
-import { yieldToHost } from "../machine/index.ts";
-import { programCounter } from "./registers.ts";
 import type { GdbTarget, MonitorCommand, Point, Resume, Stop } from "./target.ts";
-import { walkTables } from "./walk.ts";
 
 const THREAD = 1;
 const SIGILL = 4;
-const SIGABRT = 6;
 const SIGTRAP = 5;
-const CR4_VMXE = 1n << 13n;
+const SIGABRT = 6;
 
 export interface MachineTargetOptions {
   /** What the guest wrote to its exit port, once it has. */
@@ -24,13 +20,28 @@ function end(signal: number, message: string, status?: number): Stop {
 const hexBytes = (bytes: Uint8Array): string =>
   Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
+/** What there is no memory for is undefined. */
+function ifMapped<T>(access: () => T): T | undefined {
+  try {
+    return access();
+  } catch (error) {
+    if (error instanceof MemoryMapError || error instanceof TranslationError) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * A machine for a GdbSession. Breakpoints and watchpoints are the machine's own: the guest does not see them, and there is no
+ * limit but memory.
+ */
 export class MachineTarget implements GdbTarget {
   readonly threads: readonly number[] = [THREAD];
   readonly reversible: boolean = false;
+  ended: Stop | undefined;
   readonly #machine: Machine;
   readonly #options: MachineTargetOptions;
-  ended: Stop | undefined;
-  readonly #points = new Map<bigint, Point>();
+  /** By the machine's number. */
+  readonly #points = new Map<number, Point>();
 
   constructor(machine: Machine, options: MachineTargetOptions = {}) {
     this.#machine = machine;
@@ -62,38 +73,38 @@ export class MachineTarget implements GdbTarget {
   }
 
   translate(_thread: number, linear: bigint): bigint | undefined {
-    const machine = this.#machine;
-    const found = machine.translate(linear);
-    // supervisor pages at CPL 3; under VMX the tables may themselves be translated
-    if (found !== undefined || machine.registers.cpl < 3 || (machine.registers.cr4 & CR4_VMXE) !== 0n) return found;
-    return walkTables((address, size) => this.readPhysical(address, size), machine.registers.read(), linear);
+    return this.#machine.translate(linear);
+  }
+
+  readLinear(_thread: number, linear: bigint, size: number): Uint8Array | undefined {
+    return ifMapped(() => this.#machine.readVirtual(linear, size));
+  }
+
+  writeLinear(_thread: number, linear: bigint, bytes: Uint8Array): boolean {
+    return ifMapped(() => this.#machine.writeVirtual(linear, bytes) ?? true) === true;
   }
 
   readPhysical(address: bigint, size: number): Uint8Array | undefined {
-    return this.#ifMapped(() => this.#machine.readMemory(address, size));
-  }
-
-  writePhysical(address: bigint, bytes: Uint8Array): boolean {
-    return this.#ifMapped(() => this.#machine.writeMemory(address, bytes) ?? true) === true;
-  }
-
-  #ifMapped<T>(access: () => T): T | undefined {
-    try {
-      return access();
-    } catch (error) {
-      if (error instanceof MemoryMapError) return undefined;
-      throw error;
-    }
+    return ifMapped(() => this.#machine.readMemory(address, size));
   }
 
   insert(point: Point): boolean {
-    if (point.kind !== "software" && point.kind !== "hardware") return false;
-    this.#points.set(point.address, point);
+    const { kind, address, size } = point;
+    const machine = this.#machine;
+    const { id } =
+      kind === "software" || kind === "hardware"
+        ? machine.addBreakpoint(address)
+        : machine.addWatchpoint(address, { size, access: kind });
+    this.#points.set(id, point);
     return true;
   }
 
-  remove(point: Point): void {
-    this.#points.delete(point.address);
+  remove({ kind, address, size }: Point): void {
+    for (const [id, point] of this.#points) {
+      if (point.kind !== kind || point.address !== address || point.size !== size) continue;
+      this.#points.delete(id);
+      this.#machine.removeBreakpoint(id);
+    }
   }
 
   readonly commands: readonly MonitorCommand[] = [
@@ -112,43 +123,47 @@ export class MachineTarget implements GdbTarget {
   }
 
   async #run(how: Resume, signal: AbortSignal): Promise<Stop> {
-    if (how.step !== undefined) return this.#after(this.#machine.step(), signal) ?? { kind: "step", thread: THREAD };
-    if (this.#points.size === 0) {
-      return this.#after(await this.#machine.runAsync({ signal }), signal) ?? { kind: "interrupt", thread: THREAD };
-    }
-    for (let steps = 1; ; steps++) {
-      const stop = this.#after(this.#machine.step(), signal);
-      if (stop !== undefined) return stop;
-      const point = this.#points.get(programCounter(this.#machine.registers.read()));
-      if (point?.kind === "software" || point?.kind === "hardware") {
-        return { kind: "breakpoint", thread: THREAD, point: point.kind };
-      }
-      if (steps % 5_000 === 0) await yieldToHost();
-    }
-  }
-
-  /** undefined: the guest can go on. */
-  #after(exit: Exit, signal: AbortSignal): Stop | undefined {
+    const exit = how.step === undefined ? await this.#machine.runAsync({ signal }) : this.#machine.step();
     const status = this.#options.status?.();
     if (status !== undefined) return end(SIGTRAP, `the guest ended itself with status ${status}`, status);
+    return this.#stop(exit, how.step === undefined ? "interrupt" : "step");
+  }
+
+  #stop(exit: Exit, otherwise: "interrupt" | "step"): Stop {
     switch (exit.reason) {
-      case "instructions":
-      case "slice":
-      case "stopped":
-        return signal.aborted ? { kind: "interrupt", thread: THREAD } : undefined;
-      case "aborted":
-        return { kind: "interrupt", thread: THREAD };
+      case "breakpoint": {
+        const point = exit.ids.map((id) => this.#points.get(id)).find((known) => known !== undefined);
+        return { kind: "breakpoint", thread: THREAD, point: point?.kind === "hardware" ? "hardware" : "software" };
+      }
+      case "watchpoint":
+        return this.#watch(exit) ?? { kind: otherwise, thread: THREAD };
       case "halt":
         return end(SIGTRAP, "the guest halted and nothing can wake it", 0);
       case "shutdown":
         return end(SIGABRT, "the guest crashed: triple fault");
-      case "unimplemented":
-        return end(
-          SIGILL,
-          `the instruction ${hexBytes(exit.bytes)} at rip 0x${exit.rip.toString(16)} is not implemented`,
-        );
-      default:
+      case "unimplemented": {
+        const { bytes, rip } = exit;
+        return end(SIGILL, `the instruction ${hexBytes(bytes)} at rip 0x${rip.toString(16)} is not implemented`);
+      }
+      case "vmExit":
+      case "vmxAbort":
+      case "denied":
         return end(SIGABRT, `the run ended with ${exit.reason}`);
+      default:
+        return { kind: otherwise, thread: THREAD };
     }
+  }
+
+  /** The first of the accesses that GDB asked for, by an address inside what it watches. */
+  #watch({ hits }: Extract<Exit, { reason: "watchpoint" }>): Stop | undefined {
+    for (const hit of hits) {
+      for (const id of hit.ids) {
+        const point = this.#points.get(id);
+        if (point === undefined || point.kind === "software" || point.kind === "hardware") continue;
+        const address = hit.address > point.address ? hit.address : point.address;
+        return { kind: "watchpoint", thread: THREAD, point: point.kind, address };
+      }
+    }
+    return undefined;
   }
 }

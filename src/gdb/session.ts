@@ -6,7 +6,7 @@ import { encodePacket, PacketReader } from "./packets.ts";
 import { readRegister, writeRegister } from "./registers.ts";
 import { resumeOf } from "./resume.ts";
 import { exitReply, stopReply } from "./stops.ts";
-import { type GdbTarget, POINT_KINDS, type Point, type Resume, readLinear, type Stop, writeLinear } from "./target.ts";
+import { type GdbTarget, POINT_KINDS, type Point, type Resume, readBytes, type Stop } from "./target.ts";
 
 /** Bytes of a packet at most, either way. */
 const PACKET_SIZE = 0x4000;
@@ -243,7 +243,7 @@ export class GdbSession {
   #readMemory(text: string): string {
     const { address, size } = this.#range(text);
     const most = (PACKET_SIZE - 4) / 2;
-    const bytes = readLinear(this.#target, this.#thread, address, Math.min(size, most));
+    const bytes = readBytes(this.#target, this.#thread, address, Math.min(size, most));
     return bytes.length === 0 && size > 0 ? EFAULT : hexOf(bytes);
   }
 
@@ -252,7 +252,7 @@ export class GdbSession {
     const { address, size } = this.#range(text.slice(0, Math.max(colon, 0)));
     const bytes = bytesOf(text.slice(colon + 1));
     if (bytes.length !== size) throw new BadPacket("the length does not fit the bytes");
-    return writeLinear(this.#target, this.#thread, address, bytes) ? "OK" : EFAULT;
+    return this.#target.writeLinear(this.#thread, address, bytes) ? "OK" : EFAULT;
   }
 
   #writeBinary(text: string, data: Uint8Array): string {
@@ -260,7 +260,7 @@ export class GdbSession {
     const { address, size } = this.#range(text.slice(0, Math.max(colon, 0)));
     const bytes = data.subarray(colon + 2);
     if (bytes.length !== size) throw new BadPacket("the length does not fit the bytes");
-    return size === 0 || writeLinear(this.#target, this.#thread, address, bytes) ? "OK" : EFAULT;
+    return size === 0 || this.#target.writeLinear(this.#thread, address, bytes) ? "OK" : EFAULT;
   }
 
   // --- breakpoints and watchpoints ---

@@ -58,12 +58,14 @@ export interface GdbTarget {
   /** undefined: there is no such MSR. */
   readMsr(thread: number, index: number): bigint | undefined;
   writeMsr(thread: number, index: number, value: bigint): boolean;
-  /** Physical address of a linear one, whatever the privilege; undefined: not mapped. */
+  /** Physical address of a linear one for the code that runs; undefined: the access would fault. */
   translate(thread: number, linear: bigint): bigint | undefined;
+  /** Bytes of one page at a linear address, whatever the privilege; undefined where there are none. */
+  readLinear(thread: number, linear: bigint, size: number): Uint8Array | undefined;
+  /** All or nothing, read-only pages too; false where there is no memory. */
+  writeLinear(thread: number, linear: bigint, bytes: Uint8Array): boolean;
   /** Bytes of one physical page, undefined where there is no memory. */
   readPhysical(address: bigint, size: number): Uint8Array | undefined;
-  /** False where there is no memory. */
-  writePhysical(address: bigint, bytes: Uint8Array): boolean;
   /** False: this target has no such points, or no more of them. */
   insert(point: Point): boolean;
   remove(point: Point): void;
@@ -88,38 +90,16 @@ export class MonitorError extends Error {
 
 const PAGE = 4096n;
 
-function* pages(address: bigint, size: number): Generator<{ address: bigint; offset: number; size: number }> {
+/** As many bytes as there are from the linear address on. */
+export function readBytes(target: GdbTarget, thread: number, linear: bigint, size: number): Uint8Array {
+  const found = new Uint8Array(size);
   for (let offset = 0; offset < size; ) {
-    const at = BigInt.asUintN(64, address + BigInt(offset));
+    const at = BigInt.asUintN(64, linear + BigInt(offset));
     const n = Math.min(size - offset, Number(PAGE - (at & (PAGE - 1n))));
-    yield { address: at, offset, size: n };
+    const bytes = target.readLinear(thread, at, n);
+    if (bytes === undefined) return found.subarray(0, offset);
+    found.set(bytes, offset);
     offset += n;
   }
-}
-
-/** As many bytes as are mapped from the linear address on. */
-export function readLinear(target: GdbTarget, thread: number, linear: bigint, size: number): Uint8Array {
-  const found = new Uint8Array(size);
-  for (const part of pages(linear, size)) {
-    const physical = target.translate(thread, part.address);
-    const bytes = physical === undefined ? undefined : target.readPhysical(physical, part.size);
-    if (bytes === undefined) return found.subarray(0, part.offset);
-    found.set(bytes, part.offset);
-  }
   return found;
-}
-
-/** All or nothing. */
-export function writeLinear(target: GdbTarget, thread: number, linear: bigint, bytes: Uint8Array): boolean {
-  const parts = [...pages(linear, bytes.length)].map((part) => ({
-    ...part,
-    physical: target.translate(thread, part.address),
-  }));
-  for (const { physical, size } of parts) {
-    if (physical === undefined || target.readPhysical(physical, size) === undefined) return false;
-  }
-  for (const { physical, offset, size } of parts) {
-    if (!target.writePhysical(physical!, bytes.subarray(offset, offset + size))) return false;
-  }
-  return true;
 }
