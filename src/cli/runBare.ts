@@ -17,7 +17,7 @@ export interface GuestRunOptions {
 /** Units of work that the REP instructions of a run with --max-instructions may use beyond its instructions: seconds. */
 const REP_ALLOWANCE = 4_000_000;
 
-export /** How a run that cannot go on ended. */
+/** How a run that cannot go on ended. */
 export function toEnding(exit: Exit, status: number | undefined): Ending {
   if (status !== undefined) return { kind: "exit", status };
   switch (exit.reason) {
