@@ -23,7 +23,11 @@ describe("modules compiled in the background", () => {
     let arrived = 0;
     for (let i = 0; i < 12; i++) {
       const random = generator(77 + i);
-      const image = parseFlat(Uint8Array.from(program(random, mode === "long")), { mode, load: LOAD, entry: LOAD });
+      const image = parseFlat(program(random, { bits: mode === "long" ? 64 : 32, selfModifying: true, rounds: 400 }), {
+        mode,
+        load: LOAD,
+        entry: LOAD,
+      });
       arrived += await lockstepDelayed({ image, random, step: 800, limit: 30_000, memory: 4 << 20 });
     }
     expect(arrived).toBeGreaterThan(0);

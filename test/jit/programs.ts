@@ -1,85 +1,272 @@
-// Random programs for comparing the tiers.
+// Random programs for comparing the tiers: an outer loop around pieces of random instructions, inner loops, calls direct,
+// through registers and through a table, stores into the code of the loop, faults with handlers. They end with HLT.
+import { type Bits, Code } from "./code.ts";
 
-export const LOAD = 0x100000;
-const DATA = 0x200000;
+export const LOAD = 0x8000;
+const DATA = 0xa000;
+const STACK = 0x7c00;
+const IDT = 0x6000;
+/** Bytes to skip when an instruction faults. */
+const SKIP = 0x5ff0;
 
 export type Random = (below: number) => number;
 
-/** modrm for a register pair, or for [EBX/RBX + disp8] which always points into the data page. */
-function operand(random: Random, reg: number): number[] {
-  if (random(3) === 0) return [0x43 | (reg << 3), random(64)];
-  return [0xc0 | (reg << 3) | pick(random)];
+/** What a program may hold. */
+export interface Traits {
+  readonly bits: Bits;
+  /** Stores that change immediates and opcodes of the loop. */
+  readonly selfModifying?: boolean;
+  /** #DE and #UD with handlers that skip the instruction. */
+  readonly faults?: boolean;
+  /** Passes of the outer loop. */
+  readonly rounds: number;
 }
 
-/** A register that is neither the counter (ECX), the pointer (EBX) nor the stack pointer. */
-function pick(random: Random): number {
-  return [0, 2, 5, 6, 7][random(5)]!;
-}
+class Program {
+  readonly code: Code;
+  readonly #random: Random;
+  readonly #traits: Traits;
+  /** Places of 4-byte immediates in the outer loop. */
+  readonly #patchable: string[] = [];
 
-function imm(random: Random, bytes: number): number[] {
-  const kind = random(4);
-  return Array.from({ length: bytes }, () => (kind === 0 ? 0 : kind === 1 ? 0xff : random(256)));
-}
+  constructor(random: Random, traits: Traits) {
+    this.#random = random;
+    this.#traits = traits;
+    this.code = new Code(traits.bits);
+  }
 
-/** One instruction without a branch; `wide` allows REX.W. */
-function instruction(random: Random, wide: boolean): number[] {
-  const rex = wide && random(2) ? [0x48] : [];
-  const small = !rex.length && random(4) === 0 ? [0x66] : [];
-  const immBytes = small.length ? 2 : 4;
-  const reg = pick(random);
-  switch (random(18)) {
-    case 0:
-    case 1:
-    case 2:
-      return [...small, ...rex, random(8) * 8 + [1, 3][random(2)]!, ...operand(random, reg)];
-    case 3:
-      return [random(8) * 8 + [0, 2][random(2)]!, ...operand(random, random(2) ? 0 : 2)];
-    case 4:
-      return [...small, ...rex, 0x81, ...operand(random, random(8)), ...imm(random, immBytes)];
-    case 5:
-      return [...small, ...rex, 0x83, ...operand(random, random(8)), random(256)];
-    case 6:
-      return [...small, ...rex, 0xc1, ...operand(random, [0, 1, 4, 5, 7][random(5)]!), random(256)];
-    case 7:
-      return [...small, ...rex, 0xd3, ...operand(random, [0, 1, 4, 5, 7][random(5)]!)];
-    case 8:
-      return [...small, ...rex, 0xff, ...operand(random, random(2))];
-    case 9:
-      return [...small, ...rex, 0xf7, ...operand(random, 2 + random(2))];
-    case 10:
-      return [...small, ...rex, 0x0f, 0xaf, ...operand(random, reg)];
-    case 11:
-      return [...rex, 0x0f, [0xb6, 0xb7, 0xbe, 0xbf][random(4)]!, ...operand(random, reg)];
-    case 12:
-      return [0x0f, 0x90 + random(16), ...operand(random, 0)];
-    case 13:
-      return [...small, ...rex, 0x0f, 0x40 + random(16), ...operand(random, reg)];
-    case 14:
-      return [...small, ...rex, random(2) ? 0x8b : 0x89, ...operand(random, reg)];
-    case 15:
-      return [0x50 + pick(random), 0x58 + pick(random)];
-    case 16:
-      return [...rex, 0xf7, 0xc0 | ((4 + random(2)) << 3) | pick(random)];
-    default:
-      return [[0xf8, 0xf9, 0xf5, 0x98, 0x99, 0x90][random(6)]!];
+  #one<T>(list: readonly T[]): T {
+    return list[this.#random(list.length)]!;
+  }
+
+  /** Neither the pointer (3), the stack pointer (4) nor, in a loop, the counter (1). */
+  #register(): number {
+    return this.#one(this.#traits.bits === 64 ? [0, 2, 5, 6, 7, 8, 9, 13, 15] : [0, 2, 5, 6, 7]);
+  }
+
+  #immediate(bytes: number): number[] {
+    const kind = this.#random(4);
+    return Array.from({ length: bytes }, () => (kind === 0 ? 0 : kind === 1 ? 0xff : this.#random(256)));
+  }
+
+  /** An instruction with a modrm byte: a register pair, or a place in the data page, sometimes over its end. */
+  #modrm(opcode: readonly number[], size: number, reg: number, memory = this.#random(3) === 0, tail: number[] = []) {
+    const { code } = this;
+    if (memory)
+      code.op(
+        opcode,
+        { size, reg, displacement: this.#random(8) === 0 ? -1 - this.#random(9) : this.#random(64) },
+        tail,
+      );
+    else code.op(opcode, { size, reg, rm: this.#register() }, tail);
+  }
+
+  instruction(): void {
+    const { code } = this;
+    const random = this.#random;
+    const size = this.#one(this.#traits.bits === 64 ? [1, 2, 4, 4, 8, 8] : [1, 2, 4, 4, 4]);
+    const w = size === 1 ? 0 : 1;
+    const reg = size === 1 && this.#traits.bits !== 64 ? this.#one([0, 2, 4, 6]) : this.#register();
+    const imm = Math.min(size, 4);
+    switch (random(30)) {
+      case 0:
+      case 1:
+      case 2:
+        this.#modrm([random(8) * 8 + this.#one([0, 2]) + w], size, reg);
+        break;
+      case 3:
+      case 4:
+        this.#modrm([0x80 + w], size, random(8), undefined, this.#immediate(imm));
+        break;
+      case 5:
+        this.#modrm([0x83], Math.max(size, 2), random(8), undefined, this.#immediate(1));
+        break;
+      case 6: {
+        // add, or, sbb, sub, xor eax, imm: immediates and opcodes that stores may change
+        const label = code.fresh();
+        code.raw([...(this.#traits.bits === 16 ? [0x66] : []), this.#one([0x05, 0x0d, 0x1d, 0x2d, 0x35])]);
+        code.label(label);
+        code.raw(this.#immediate(4));
+        this.#patchable.push(label);
+        break;
+      }
+      case 7:
+        this.#modrm([0xc0 + w], size, random(8), undefined, [random(256)]);
+        break;
+      case 8:
+        this.#modrm([0xd2 + w], size, random(8));
+        break;
+      case 9:
+        this.#modrm([0xfe + w], size, random(2));
+        break;
+      case 10:
+        this.#modrm([0xf6 + w], size, 2 + random(4));
+        break;
+      case 11:
+        this.#modrm([0x0f, 0xaf], Math.max(size, 2), reg);
+        break;
+      case 12:
+        this.#modrm([0x0f, this.#one([0xb6, 0xb7, 0xbe, 0xbf])], Math.max(size, 2), reg);
+        break;
+      case 13:
+        this.#modrm([0x0f, 0x90 + random(16)], 1, 0);
+        break;
+      case 14:
+        this.#modrm([0x0f, 0x40 + random(16)], Math.max(size, 2), reg);
+        break;
+      case 15:
+      case 16:
+        this.#modrm([this.#one([0x88, 0x8a]) + w], size, reg, true);
+        break;
+      case 17:
+        code.raw([0x50 + this.#one([0, 2, 5, 6, 7]), 0x58 + this.#one([0, 2, 5, 6, 7])]);
+        break;
+      case 18:
+        this.#modrm([0xf6 + w], size, 4 + random(2));
+        break;
+      case 19:
+        this.#modrm([0x0f, this.#one([0xa3, 0xab, 0xb3, 0xbb])], Math.max(size, 2), reg, false);
+        break;
+      case 20:
+        this.#modrm([0x0f, 0xba], Math.max(size, 2), 4 + random(4), undefined, [random(256)]);
+        break;
+      case 21:
+        this.#modrm([0x0f, this.#one([0xbc, 0xbd])], Math.max(size, 2), reg);
+        break;
+      case 22:
+        this.#modrm([0x0f, this.#one([0xa4, 0xac])], Math.max(size, 2), reg, undefined, [random(256)]);
+        break;
+      case 23:
+        this.#modrm([this.#one([0x84, 0x86]) + w], size, reg);
+        break;
+      case 24:
+        this.#modrm([0x0f, this.#one([0xb0, 0xc0]) + w], size, reg);
+        break;
+      case 25:
+        this.#modrm([0x8d], Math.max(size, 2), reg, true);
+        break;
+      case 26: {
+        // mov e?i, DATA + n; push ecx; mov ecx, n; (rep) string; pop ecx
+        code.loadRegister(6, DATA + 0x100 + random(0x40));
+        code.loadRegister(7, DATA + 0x200 + random(0x40));
+        code.raw([0x51]);
+        code.loadRegister(1, random(9));
+        const repeat = this.#one([[], [0xf3], [0xf2]]);
+        code.raw([...repeat, this.#one([0xa4, 0xa5, 0xa6, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]), 0x59]);
+        break;
+      }
+      case 27:
+        code.raw(this.#one([[0x9c, 0x9d], [0x9f], [0x9e], [0x66, 0x99]]));
+        break;
+      default:
+        code.raw([this.#one([0xf8, 0xf9, 0xf5, 0x98, 0x99, 0x90, 0xfc])]);
+        break;
+    }
+  }
+
+  #straight(most: number): void {
+    for (let n = 1 + this.#random(most); n > 0; n--) this.instruction();
+  }
+
+  /** A counted loop around some instructions; the counter is saved. */
+  #innerLoop(): void {
+    const { code } = this;
+    const top = code.fresh();
+    code.raw([0x51]);
+    code.loadRegister(1, 1 + this.#random(12));
+    code.label(top);
+    this.#straight(5);
+    if (this.#random(2)) code.loop(top);
+    else {
+      code.decrement(1);
+      code.jump(0x85, top);
+    }
+    code.raw([0x59]);
+  }
+
+  #branch(): void {
+    const over = this.code.fresh();
+    this.code.jump(0x80 + this.#random(16), over);
+    this.#straight(4);
+    this.code.label(over);
+  }
+
+  #store(): void {
+    if (this.#patchable.length === 0) return;
+    const label = this.#one(this.#patchable);
+    // mov byte [immediate], al, or its opcode
+    if (this.#random(4) === 0) this.code.storeImmediate(label, -1, this.#one([0x05, 0x0d, 0x1d, 0x2d, 0x35]));
+    else this.code.storeAl(label, this.#random(4));
+  }
+
+  #fault(): void {
+    const { code } = this;
+    const start = code.fresh();
+    const end = code.fresh();
+    code.setSkip(SKIP, start, end);
+    code.label(start);
+    if (this.#random(2)) code.raw([0x0f, 0x0b]);
+    else code.op([0xf6 + this.#random(2)], { size: 4, reg: 6 + this.#random(2), rm: this.#one([2, 5, 6, 7]) }, []);
+    code.label(end);
+  }
+
+  piece(functions: readonly string[]): void {
+    const { code } = this;
+    switch (this.#random(this.#traits.faults ? 9 : 8)) {
+      case 0:
+        this.#innerLoop();
+        break;
+      case 1:
+        this.#branch();
+        break;
+      case 2:
+        code.call(this.#one(functions));
+        break;
+      case 3:
+        code.callRegister(this.#one(functions));
+        break;
+      case 4:
+        code.callTable(this.#random(functions.length));
+        break;
+      case 5:
+        if (this.#traits.selfModifying) this.#store();
+        else this.#straight(3);
+        break;
+      case 8:
+        this.#fault();
+        break;
+      default:
+        this.#straight(6);
+        break;
+    }
+  }
+
+  whole(): Uint8Array {
+    const { code } = this;
+    const { bits, rounds, faults } = this.#traits;
+    const functions = Array.from({ length: 2 + this.#random(3) }, () => code.fresh());
+    code.start({ stack: STACK, idt: faults ? IDT : 0, skip: SKIP });
+    code.loadRegister(3, this.#random(2) ? DATA : DATA + 0xfd0);
+    code.loadRegister(1, rounds);
+    const top = code.fresh();
+    code.label(top);
+    for (let n = 3 + this.#random(6); n > 0; n--) this.piece(functions);
+    code.decrement(1);
+    code.jump(0x85, top);
+    code.raw([0xf4]);
+    for (const label of functions) {
+      code.label(label);
+      this.#straight(6);
+      if (this.#random(2)) this.#branch();
+      code.raw([0xc3]);
+    }
+    code.table(functions);
+    if (bits !== 16 && faults) code.handlers();
+    return code.link(LOAD);
   }
 }
 
-/** A loop of random instructions with forward branches, a call, and a counter in ECX; HLT at its end. */
-export function program(random: Random, wide: boolean): number[] {
-  const code = [0xbb, DATA & 255, (DATA >> 8) & 255, DATA >> 16, 0];
-  code.push(0xb9, 200, 0, 0, 0);
-  code.push(0xbc, 0, 0, 0x30, 0);
-  const start = code.length;
-  const parts = 3 + random(5);
-  for (let p = 0; p < parts; p++) {
-    const body: number[] = [];
-    for (let i = 0; i < 1 + random(6); i++) body.push(...instruction(random, wide));
-    if (random(2)) code.push(0x70 + random(16), body.length);
-    code.push(...body);
-  }
-  const back = start - (code.length + 3 + 6);
-  code.push(0x83, 0xe9, 1, 0x0f, 0x85, back & 255, (back >> 8) & 255, (back >> 16) & 255, (back >> 24) & 255);
-  code.push(0xf4);
-  return code;
+/** The image of a random program for LOAD. */
+export function program(random: Random, traits: Traits): Uint8Array {
+  return new Program(random, traits).whole();
 }

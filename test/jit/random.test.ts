@@ -1,22 +1,58 @@
-import { describe, it } from "vitest";
-import { parseFlat } from "../../src/index.ts";
-import { generator, lockstep } from "./lockstep.ts";
+// Random programs on both tiers, at long and at very short distances between two comparisons.
+import { describe, expect, it } from "vitest";
+import { describeDifference, loadImage, Machine, parseFlat, type StartMode, verifyJit } from "../../src/index.ts";
+import type { Bits } from "./code.ts";
+import { generator } from "./lockstep.ts";
 import { LOAD, program } from "./programs.ts";
 
-describe("random programs in lock-step", () => {
-  for (const [mode, wide] of [
-    ["protected", false],
-    ["long", true],
-  ] as const) {
-    for (let group = 0; group < 4; group++) {
-      it(`${mode}, group ${group}`, () => {
-        for (let i = 0; i < 12; i++) {
-          const random = generator(1 + group * 1000 + i * 17 + (wide ? 500_000 : 0));
-          const code = Uint8Array.from(program(random, wide));
-          const image = parseFlat(code, { mode, load: LOAD, entry: LOAD });
-          lockstep(image, () => 1 + random(2500), 30_000, 4 << 20);
-        }
-      });
-    }
+const MODES: Readonly<Record<Bits, StartMode>> = { 16: "real", 32: "protected", 64: "long" };
+const BITS: readonly Bits[] = [16, 32, 64];
+/** Programs of each kind; RANDOM_PROGRAMS=n for more, RANDOM_SEED for others. */
+const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 8);
+const SEED = Number(process.env.RANDOM_SEED ?? 1);
+const MEMORY = 128 << 10;
+
+interface Seen {
+  functions: number;
+  instructions: bigint;
+  halts: number;
+}
+
+async function check(bits: Bits, selfModifying: boolean, faults: boolean, seed: number, seen: Seen): Promise<void> {
+  const code = program(generator(seed), { bits, selfModifying, faults, rounds: 200 });
+  const image = parseFlat(code, { mode: MODES[bits], load: LOAD, entry: LOAD });
+  for (const step of [3000, 6]) {
+    const result = await verifyJit({
+      step,
+      maxInstructions: step === 6 ? 4000 : 60_000,
+      make: (jit) => {
+        const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
+        loadImage(machine, image);
+        return machine;
+      },
+    });
+    const { difference } = result;
+    const where = `seed ${seed}, ${bits} bits, step ${step}: `;
+    expect(difference ? where + describeDifference(difference).join("\n") : "").toBe("");
+    seen.functions += result.functions;
+    seen.instructions += result.instructions;
+    if (result.exit?.reason === "halt") seen.halts++;
   }
+}
+
+describe.each(BITS)("random %i-bit programs on both tiers", (bits) => {
+  it.each([
+    ["plain", false, false],
+    ["that change themselves", true, false],
+    ["with faults", false, true],
+    ["with both", true, true],
+  ])("%s", async (_name, selfModifying, faults) => {
+    const seen: Seen = { functions: 0, instructions: 0n, halts: 0 };
+    for (let i = 0; i < PROGRAMS; i++) {
+      await check(bits, selfModifying, faults, SEED * 100_003 + i * 17 + bits, seen);
+    }
+    expect(seen.instructions).toBeGreaterThan(PROGRAMS * 5000);
+    expect(seen.halts).toBeGreaterThan(PROGRAMS / 4);
+    if (bits !== 16) expect(seen.functions).toBeGreaterThan(PROGRAMS);
+  });
 });
