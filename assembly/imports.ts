@@ -14,6 +14,12 @@ export declare function cpuidHook(leaf: u32, subleaf: u32): u32;
 export declare function rdmsrHook(index: u32): u32;
 /** 0: not overridden; 1: the callback took the write; 2: raise #GP(0). */
 export declare function wrmsrHook(index: u32, value: u64): u32;
+/** The vector of the external interrupt that the processor takes; PENDING_INTR is the line's level after it. */
+export declare function acknowledgeInterrupt(): u32;
+/** A register of the local APIC by its MSR number. 1: the value is in COMM_VALUE; 0: #GP(0). */
+export declare function apicRead(index: u32): u32;
+/** The same; IA32_TSC, IA32_TSC_ADJUST and IA32_APIC_BASE are told after they have changed. 0: #GP(0). */
+export declare function apicWrite(index: u32, value: u64): u32;
 /**
  * Before the instruction at a linear address that a code trap stands at; kinds: TrapKind.CodeHook, BlockHook.
  * 0: run what RIP now points at, 1: stop with RunCode.Stopped.

@@ -1,7 +1,7 @@
 // Every export of the Wasm module; src/core/exports.ts describes them.
 
 import { COMM_BYTES } from "./abi/run";
-import { CPL, EXTRA, PENDING_INTR, PENDING_NMI } from "./abi/state";
+import { CPL, EXTRA, HOST_DEADLINE, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { dropAllBlocks, initBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
 import { dropRegions, initJit, linkRegion, setJit } from "./jit/manage";
@@ -20,6 +20,7 @@ import { initProcessor, resetProcessor } from "./system/reset";
 import { readTsc } from "./system/time";
 import { initSignal } from "./vmx/boundary";
 import { forgetVmcs } from "./vmx/cache";
+import { NO_DEADLINE } from "./vmx/timer";
 import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
@@ -49,6 +50,7 @@ export function init(maxFrames: u32): u32 {
   initBlocks();
   initJit();
   forgetFeatures();
+  store<u64>(HOST_DEADLINE, NO_DEADLINE);
   resetProcessor();
   resetVmx();
   return 0;

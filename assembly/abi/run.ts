@@ -14,6 +14,7 @@ export const enum RunCode {
   Breakpoint = 11, // before the instruction at RIP
   Watchpoint = 12, // after the instruction whose accesses COMM_WATCH holds
   Denied = 13, // before an instruction that must not have the access in COMM_DENIED
+  Deadline = 14, // COUNT reached HOST_DEADLINE
 }
 
 /** Results of the VMX instructions as exports (SDM "Conventions"). */

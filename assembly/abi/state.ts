@@ -121,7 +121,7 @@ export const DELIVERING_ILEN = 0x141c; // u32
 // --- pending and blocking ---
 export const INTERRUPTIBILITY = 0x1420; // u32 VMCS layout: 0 STI, 1 MOV SS, 3 NMI
 export const ACTIVITY = 0x1424; // u32 0 active, 1 HLT, 2 shutdown, 3 wait-for-SIPI
-export const PENDING_INTR = 0x1428; // u32 external interrupt: vector | 0x80000000, else 0
+export const PENDING_INTR = 0x1428; // u32 external interrupt: vector | 0x80000000, else 0; INTR_ASK: the host knows the vector
 export const PENDING_NMI = 0x142c; // u32 0/1
 export const PENDING_DEBUG = 0x1430; // u64 pending debug exceptions, VMCS layout
 export const SHADOW_COUNT = 0x1438; // u64 COUNT at which STI / MOV SS blocking was set; it lasts one instruction
@@ -167,7 +167,7 @@ export const DEBUG_DR7 = 0x1524; // u32 DR7 that DEBUG_WATCH came from, 0 when i
 
 // --- deadlines ---
 export const DEADLINE = 0x1528; // u64 COUNT at which the VMX-preemption timer runs out, all ones: none
-export const RUN_LIMIT = 0x1530; // u64 COUNT that the caller of run() asked for; COUNT_LIMIT is the nearer of it and DEADLINE
+export const RUN_LIMIT = 0x1530; // u64 COUNT that the caller of run() asked for; COUNT_LIMIT is the nearest of it and the deadlines
 
 // --- what VMX controls ask of memory and of the next boundary ---
 export const TR_APIC_PAGE = 0x1538; // u64 APIC-access address while the guest's accesses to it are virtualized, all ones: none
@@ -178,7 +178,15 @@ export const VIRTUAL_INTERRUPT = 0x154c; // u32 1: a pending virtual interrupt i
 export const PAUSE_FIRST = 0x1550; // u64 TSC of the first PAUSE of a loop at CPL 0
 export const PAUSE_LAST = 0x1558; // u64 TSC of the last PAUSE at CPL 0, all ones: none since VM entry
 
-export const STATE_END = 0x1560;
+// --- the host's timers ---
+export const HOST_DEADLINE = 0x1560; // u64 COUNT at which run() returns to the host for its timers, all ones: none
+export const HOST_WAKES = 0x1568; // u32 1: that may end HLT though RFLAGS.IF is 0 (NMI, INIT)
+export const TIME_SKIPPED = 0x1570; // u64 ticks that passed while the processor was in HLT; time = COUNT * TSC_RATIO + this
+
+export const STATE_END = 0x1578;
+
+/** In PENDING_INTR: the vector is asked for when the processor takes the interrupt (INTA cycle). */
+export const INTR_ASK = 0x100;
 
 export const enum ModeBit {
   Code32 = 1, // CS.D, outside 64-bit mode
@@ -212,6 +220,7 @@ export const enum StopBit {
   Exit = 8, // XR_* holds a VM exit
   Host = 16, // STOP_CODE holds a RunCode
   Repeat = 32, // a REP left its iteration loop early: the instruction resumes later and does not count
+  Alone = 64, // the instruction met a device and had no effect: it runs again by itself, with RIP and COUNT exact
 }
 
 /** Types of the VMX interruption-information field. */
@@ -248,4 +257,5 @@ export const enum HookBit {
   Rdtsc = 128,
   VmExit = 256,
   VmEntry = 512,
+  Apic = 1024,
 }

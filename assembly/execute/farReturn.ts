@@ -112,7 +112,10 @@ export function iret(rec: usize): void {
   // a fault or exit reports it; a stop for the host leaves no effect
   const stop = load<u32>(STOP);
   if (!unblocks || stop & (StopBit.Event | StopBit.Exit)) return;
-  store<u32>(INTERRUPTIBILITY, stop & StopBit.Host ? blocking : load<u32>(INTERRUPTIBILITY) & ~UNBLOCKED_BY_IRET);
+  store<u32>(
+    INTERRUPTIBILITY,
+    stop & (StopBit.Host | StopBit.Alone) ? blocking : load<u32>(INTERRUPTIBILITY) & ~UNBLOCKED_BY_IRET,
+  );
 }
 
 function iretAny(size: u32, rec: usize): void {

@@ -25,12 +25,30 @@ const hooked: usize = memory.data(MAX * 16);
 /** Entries with such bits. */
 let hooks: u32 = 0;
 
+// instructions of a block may not meet a device, for RIP and COUNT are not exact there
+let alone: bool = true;
+
+/** Does one instruction run by itself, or none? Returns what held before. */
+export function setAlone(on: bool): bool {
+  const before = alone;
+  alone = on;
+  return before;
+}
+
+/** True: an instruction of a block has come to a device; it is stopped and runs again by itself. */
+function mustRunAlone(pa: u64): bool {
+  if (alone || !isMmio(pa)) return false;
+  stop(StopBit.Alone);
+  return true;
+}
+
 function isDevice(pa: u64): bool {
   return isEmulated(pa) || isMmio(pa);
 }
 
 /** Reads one piece (pieceBytes) of a place that is no RAM; a hole reads all ones. */
 export function deviceRead(pa: u64, bytes: u32): u64 {
+  if (mustRunAlone(pa)) return 0;
   return isDevice(pa) ? mmioRead(deviceAddress(pa), bytes) : ~(0 as u64);
 }
 
@@ -62,6 +80,7 @@ export function stage(size: u32, host1: u32, phys1: u64, len1: u32, host2: u32, 
     stopHost(RunCode.Internal);
     return 0;
   }
+  if ((!host1 && mustRunAlone(phys1)) || (size > len1 && !host2 && mustRunAlone(phys2))) return 0;
   const e = STAGING + count * ENTRY;
   count++;
   fetch(e, host1, phys1, len1);

@@ -11,7 +11,7 @@ export function account(rec: usize): void {
   const s = load<u32>(STOP);
   let done = u32(load<u8>(rec, R_INDEX));
   const ends = load<u8>(rec, R_FLAGS) & RecordFlag.Ends;
-  if (s & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
+  if (s & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat | StopBit.Alone)) {
     store<u64>(RIP, insnRip(rec));
     if (s & StopBit.Host && load<u32>(STOP_CODE) == RunCode.Unimplemented) noteUnimplemented(rec);
   } else {

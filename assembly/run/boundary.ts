@@ -43,6 +43,7 @@ import {
   XR_REASON,
 } from "../abi/state";
 import { BLOCK_MOV_SS, VEC_DB } from "../abi/x86";
+import { takeInterrupt } from "../apic/local";
 import { dropAllBlocks, invalidate, PATCH_ALL, PATCH_NONE, patch } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
@@ -64,7 +65,7 @@ import { interruptShadow } from "../system/shadow";
 import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
 import { pendingInjection } from "../vmx/entry";
 import { takeExit } from "../vmx/exit";
-import { disarmTrap, idleToDeadline, trapExits } from "../vmx/timer";
+import { disarmTrap, Idle, idle, trapExits } from "../vmx/timer";
 import { emulateApicWrite, trapLikeExit } from "../vmx/virtualApic";
 
 /** No RunCode: go on. */
@@ -229,10 +230,26 @@ function hostStop(): i32 {
   return load<u32>(STOP_CODE);
 }
 
+/** The next instruction is to run by itself. */
+let runAlone: bool = false;
+
+export function takeAlone(): bool {
+  const alone = runAlone;
+  runAlone = false;
+  return alone;
+}
+
 /** Deals with whatever the stop word asks for. Registers are exact. Returns a RunCode or GO_ON. */
 export function settle(): i32 {
   const stop = load<u32>(STOP);
   if (stop & StopBit.Host) return hostStop();
+  if (stop & StopBit.Alone) {
+    discard();
+    store<u32>(DEBUG_HITS, 0);
+    store<u32>(STOP, 0);
+    runAlone = true;
+    return GO_ON;
+  }
   if (stop & StopBit.Exit) return leaveGuest();
   if (stop & StopBit.Event) {
     // a fault drops the staged stores; INT n and traps have none or keep them
@@ -259,6 +276,12 @@ function instructionBreakpoint(): bool {
   raise(VEC_DB);
   store<u64>(EV_PAYLOAD, <u64>hits);
   return true;
+}
+
+/** The host's timers are due. It is a unit of work, so that a processor that idles for ever ends its slice. */
+export function hostDeadline(): i32 {
+  store<u64>(WORK, load<u64>(WORK) + 1);
+  return RunCode.Deadline;
 }
 
 /**
@@ -296,14 +319,19 @@ export function boundary(): i32 {
   if (intr) {
     again |= LOOK_AFTER_BLOCK;
     if (!shadow && load<u32>(EFLAGS_REST) & FLAG_IF) {
-      store<u32>(PENDING_INTR, 0);
+      const vector = takeInterrupt();
+      if (load<u32>(STOP) & StopBit.Host) return hostStop();
       store<u32>(ACTIVITY, 0);
-      raiseSoft(EventType.External, intr & 0xff, 0);
+      raiseSoft(EventType.External, vector, 0);
       return settle();
     }
   }
   const activity = load<u32>(ACTIVITY);
-  if (activity != 0 && idleToDeadline()) return leaveGuest();
+  if (activity != 0) {
+    const until = idle();
+    if (until == Idle.Exit) return leaveGuest();
+    if (until == Idle.Host) return hostDeadline();
+  }
   if (activity == 1) return RunCode.Halt;
   if (activity != 0) return RunCode.Shutdown;
   if (load<u32>(DEBUG_WATCH) & WatchBit.Code) {

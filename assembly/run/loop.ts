@@ -11,6 +11,7 @@ import {
   DEADLINE,
   EFLAGS_REST,
   EXTRA,
+  HOST_DEADLINE,
   LINEAR_MASK,
   MODE,
   PENDING_DEBUG,
@@ -31,11 +32,12 @@ import { closeBlock, decode } from "../decode/decode";
 import { dispatch } from "../execute/dispatch.generated";
 import { compileQueue, enter, hotThreshold, jump, request, requests, staged, stepNext } from "../jit/manage";
 import { tlbMask } from "../memory/context";
+import { setAlone } from "../memory/staging";
 import { clearWatchHits, codeTraps } from "../memory/traps";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { account } from "./account";
-import { boundary, GO_ON, LOOK_AFTER_ONE, settle } from "./boundary";
+import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, settle, takeAlone } from "./boundary";
 import { stepTraps, vmTransitions } from "./singleStep";
 import { takeHeld } from "./step";
 import { codeTrap, fetchCode, stepped } from "./traps";
@@ -89,7 +91,9 @@ function stepOne(): void {
   const rf = load<u32>(EFLAGS_REST) & FLAG_RF;
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
   const transitions = vmTransitions();
+  const before = setAlone(true);
   account(dispatch(single));
+  setAlone(before);
   if (codeTraps) stepped(rip, (load<u8>(single, R_FLAGS) & RecordFlag.Ends) != 0);
   if (rf && load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
     store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | rf);
@@ -170,9 +174,10 @@ function saturatingAdd(a: u64, b: u64): u64 {
   return s < a ? ~(0 as u64) : s;
 }
 
-/** COUNT_LIMIT: what the caller asked for, or the nearest deadline. */
+/** COUNT_LIMIT: what the caller asked for, or the nearest deadline. A callback's stop has set RUN_LIMIT to 0. */
 function boundCount(): void {
-  store<u64>(COUNT_LIMIT, min<u64>(load<u64>(DEADLINE), load<u64>(RUN_LIMIT)));
+  const deadline = min<u64>(load<u64>(DEADLINE), load<u64>(HOST_DEADLINE));
+  store<u64>(COUNT_LIMIT, min<u64>(deadline, load<u64>(RUN_LIMIT)));
 }
 
 /** See CoreExports.run. */
@@ -189,10 +194,9 @@ export function run(maxInstructions: u64, work: u64): u32 {
       if (code != GO_ON) return code;
       continue;
     }
-    const limit = load<u64>(COUNT_LIMIT);
-    if (load<u64>(COUNT) >= limit) {
-      // a callback's stop has set the limit to 0
-      if (limit != load<u64>(DEADLINE) || load<u64>(COUNT) >= load<u64>(RUN_LIMIT)) return RunCode.Instructions;
+    if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) {
+      if (load<u64>(COUNT) >= load<u64>(RUN_LIMIT)) return RunCode.Instructions;
+      if (load<u64>(COUNT) >= load<u64>(HOST_DEADLINE)) return hostDeadline();
       store<u32>(EXTRA, 1);
     }
     if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
@@ -205,13 +209,15 @@ export function run(maxInstructions: u64, work: u64): u32 {
       if (load<u64>(WORK) != work) continue;
       if (load<u32>(STOP) || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
     }
-    if (load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA) & LOOK_AFTER_ONE) {
+    if (takeAlone() || load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA) & LOOK_AFTER_ONE) {
       stepOne();
       continue;
     }
     // with something pending the stretch ends after one block
     const budget = load<u32>(EXTRA) ? 1 : min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), length);
+    setAlone(false);
     stretch(min<u64>(saturatingAdd(load<u64>(COUNT), budget), load<u64>(COUNT_LIMIT)));
+    setAlone(true);
     const code = takeHeld();
     if (code != GO_ON) return code;
     if (requests()) compileQueue();

@@ -20,7 +20,7 @@ export function stopped(): bool {
 
 /** True when the current instruction must not complete: a fault, a VM exit or the host stopped it. */
 export function aborted(): bool {
-  return (load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host)) != 0;
+  return (load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Alone)) != 0;
 }
 
 export function stop(bits: u32): void {

@@ -35,6 +35,7 @@ import {
   SA_L,
   TYPE_TSS16_BUSY,
 } from "../abi/x86";
+import { noteTaskPriority } from "../apic/local";
 import { selectContext } from "../memory/context";
 import { EPT_READ, eptWalk } from "../memory/ept";
 import { physRead64 } from "../memory/physical";
@@ -202,6 +203,7 @@ export function writeCr4(value: u64): bool {
 export function writeCr8(value: u64): bool {
   if (value & ~(<u64>0xf)) return false;
   store<u64>(CR8, value);
+  noteTaskPriority(value);
   return true;
 }
 

@@ -52,6 +52,7 @@ import {
   Msr,
   PLATFORM_CPUID_FAULTING,
 } from "../abi/x86";
+import { apicAttached, isApicMsr, noteApic, readApic, writeApic } from "../apic/local";
 import { writeEfer } from "./control";
 import { forgetCpuidAnswers } from "./cpuidCache";
 import {
@@ -134,10 +135,15 @@ export function readMsr(index: u32, ahead: u32): bool {
     case Msr.MtrrDefType:
       return giveIf(hasMtrr(), MSR_MTRR_DEF_TYPE);
     case Msr.TscDeadline:
-      return giveIf(hasTscDeadline(), MSR_TSC_DEADLINE);
+      return hasTscDeadline() && (apicAttached() ? readApic(index, ahead) : give(load<u64>(MSR_TSC_DEADLINE)));
     default:
-      return false;
+      return x2apicOn(index) && readApic(index, ahead);
   }
+}
+
+/** MSRs of the local APIC exist in x2APIC mode only. @sdm 3A "x2APIC Register Address Space" */
+function x2apicOn(index: u32): bool {
+  return isApicMsr(index) && apicAttached() && (load<u64>(MSR_APIC_BASE) & APIC_BASE_X2APIC) != 0;
 }
 
 function readHighMsr(index: u32): bool {
@@ -175,9 +181,12 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
     case Msr.Tsc:
       if (!hasTsc()) return false;
       writeTsc(value, ahead);
+      noteApic(index, value, ahead);
       return true;
     case Msr.ApicBase:
-      return hasApic() && writeApicBase(value);
+      if (!hasApic() || !writeApicBase(value)) return false;
+      noteApic(index, value, ahead);
+      return true;
     case Msr.FeatureControl:
       return (
         hasVmx() &&
@@ -187,6 +196,7 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
     case Msr.TscAdjust:
       if (!hasTscAdjust()) return false;
       writeTscAdjust(value);
+      noteApic(index, value, ahead);
       return true;
     case Msr.SpecCtrl:
       return hasSpecCtrl() && putBits(MSR_SPEC_CTRL, value, SPEC_CTRL_BITS);
@@ -215,9 +225,9 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
     case Msr.MtrrDefType:
       return hasMtrr() && putBits(MSR_MTRR_DEF_TYPE, value, MTRR_DEF_BITS);
     case Msr.TscDeadline:
-      return hasTscDeadline() && put(MSR_TSC_DEADLINE, value);
+      return hasTscDeadline() && (apicAttached() ? writeApic(index, value, ahead) : put(MSR_TSC_DEADLINE, value));
     default:
-      return false;
+      return x2apicOn(index) && writeApic(index, value, ahead);
   }
 }
 

@@ -62,6 +62,7 @@ import {
   VEC_NMI,
   VEC_PF,
 } from "../abi/x86";
+import { takeInterrupt } from "../apic/local";
 import { recordExit } from "../state/exitRecord";
 import { interruptShadow } from "../system/shadow";
 import { exitControl, nonRoot, pin, primary } from "./controls";
@@ -129,7 +130,6 @@ export function interceptEvent(): bool {
 function externalInterrupt(vector: u32): void {
   recordExit(REASON_EXTERNAL_INTERRUPT, 0, 0);
   if (!exitControl(EXIT_ACKNOWLEDGE_INTERRUPT_ON_EXIT)) return;
-  store<u32>(PENDING_INTR, 0);
   store<u32>(XR_INTR_INFO, interruptionInfo(EventType.External, vector, false));
 }
 
@@ -168,8 +168,9 @@ export function boundaryCheck(): bool {
   if (takeVirtualInterrupt()) return true;
   const pending = load<u32>(PENDING_INTR);
   if (!pending || !pin(PIN_EXTERNAL_INTERRUPT_EXITING)) return false;
-  if (processPosted(pending & 0xff)) return takeVirtualInterrupt();
-  externalInterrupt(pending & 0xff);
+  const vector = exitControl(EXIT_ACKNOWLEDGE_INTERRUPT_ON_EXIT) ? takeInterrupt() : 0;
+  if (processPosted(vector)) return takeVirtualInterrupt();
+  externalInterrupt(vector);
   return true;
 }
 

@@ -5,11 +5,25 @@
 import {
   EXIT_SAVE_VMX_PREEMPTION_TIMER_VALUE,
   PIN_ACTIVATE_VMX_PREEMPTION_TIMER,
+  PIN_EXTERNAL_INTERRUPT_EXITING,
   PRIMARY_MONITOR_TRAP_FLAG,
 } from "../abi/controls";
 import { REASON_MONITOR_TRAP_FLAG, REASON_PREEMPTION_TIMER } from "../abi/exits";
-import { COUNT, DEADLINE, MTF, PREEMPTION_DEADLINE, TSC_BASE, TSC_RATIO } from "../abi/state";
+import {
+  ACTIVITY,
+  COUNT,
+  DEADLINE,
+  EFLAGS_REST,
+  HOST_DEADLINE,
+  HOST_WAKES,
+  MTF,
+  PREEMPTION_DEADLINE,
+  TIME_SKIPPED,
+  TSC_BASE,
+  TSC_RATIO,
+} from "../abi/state";
 import { V_VMX_PREEMPTION_TIMER_VALUE } from "../abi/vmcsLayout";
+import { Activity, FLAG_IF } from "../abi/x86";
 import { recordExit } from "../state/exitRecord";
 import { readTsc } from "../system/time";
 import { TIMER_SHIFT } from "../system/vmxCaps";
@@ -51,16 +65,43 @@ export function timerExits(): bool {
   return true;
 }
 
-/** A guest in HLT or shutdown that nothing else wakes: the time to the deadline passes at once. */
-export function idleToDeadline(): bool {
-  const deadline = load<u64>(DEADLINE);
-  if (deadline == NO_DEADLINE || !nonRoot()) return false;
+/** What ended the idling of a processor. */
+export const enum Idle {
+  Nothing = 0,
+  /** The preemption timer: the exit is recorded. */
+  Exit = 1,
+  /** The host's timers. */
+  Host = 2,
+}
+
+/** Can an interrupt that the host's timers bring end this HLT? */
+function hostWakes(): bool {
+  if (load<u32>(ACTIVITY) != Activity.Halt) return false;
+  if (load<u32>(EFLAGS_REST) & FLAG_IF || load<u32>(HOST_WAKES)) return true;
+  return nonRoot() && pin(PIN_EXTERNAL_INTERRUPT_EXITING);
+}
+
+function sooner(deadline: usize, counts: u64): void {
+  const at = load<u64>(deadline);
+  if (at != NO_DEADLINE) store<u64>(deadline, at - counts);
+}
+
+/** A processor in HLT or shutdown that nothing pending wakes: the time to the nearest deadline passes at once. */
+export function idle(): u32 {
+  const exit = nonRoot() ? load<u64>(DEADLINE) : NO_DEADLINE;
+  const host = hostWakes() ? load<u64>(HOST_DEADLINE) : NO_DEADLINE;
+  const next = min<u64>(exit, host);
+  if (next == NO_DEADLINE) return Idle.Nothing;
   const count = load<u64>(COUNT);
-  if (deadline > count) {
-    store<u64>(TSC_BASE, load<u64>(TSC_BASE) + (deadline - count) * <u64>load<u32>(TSC_RATIO));
-    store<u64>(DEADLINE, count);
+  if (next > count) {
+    const ticks = (next - count) * <u64>load<u32>(TSC_RATIO);
+    store<u64>(TSC_BASE, load<u64>(TSC_BASE) + ticks);
+    store<u64>(TIME_SKIPPED, load<u64>(TIME_SKIPPED) + ticks);
+    if (exit != NO_DEADLINE) sooner(DEADLINE, next - count);
+    sooner(HOST_DEADLINE, next - count);
   }
-  return timerExits();
+  if (host == next) return Idle.Host;
+  return timerExits() ? Idle.Exit : Idle.Nothing;
 }
 
 /** VM entry: pending, when it injects one, or a vectored event under the control. */

@@ -20,7 +20,6 @@ import {
   EV_INJECTED,
   EventType,
   EXTRA,
-  PENDING_INTR,
   StopBit,
   TRAP_EXIT,
   TRAP_QUALIFICATION,
@@ -36,6 +35,7 @@ import {
   V_VIRTUAL_APIC_ADDRESS,
 } from "../abi/vmcsLayout";
 import { Activity, FLAG_IF } from "../abi/x86";
+import { APIC_EOI, noteApic } from "../apic/local";
 import { physRead32, physRead64, physWrite32, physWrite64 } from "../memory/physical";
 import { recordExit } from "../state/exitRecord";
 import { raiseSoft, stop } from "../state/stop";
@@ -280,10 +280,10 @@ export function takeVirtualInterrupt(): bool {
 // posted-interrupt descriptor: 255:0 requests (PIR)   256 outstanding notification (ON)
 const PIR_BYTES: u32 = 32;
 
-/** True: the pending external interrupt was a notification, and is gone. @sdm 3C "Posted-Interrupt Processing" */
+/** True: the acknowledged external interrupt was a notification, and is dismissed. @sdm 3C "Posted-Interrupt Processing" */
 export function processPosted(vector: u32): bool {
   if (!pin(PIN_PROCESS_POSTED_INTERRUPTS) || vector != vmcs16(V_POSTED_INTERRUPT_NOTIFICATION_VECTOR)) return false;
-  store<u32>(PENDING_INTR, 0);
+  noteApic(APIC_EOI, 0, 0);
   const descriptor = vmcs64(V_POSTED_INTERRUPT_DESCRIPTOR_ADDRESS);
   physWrite32(descriptor + PIR_BYTES, physRead32(descriptor + PIR_BYTES) & ~1);
   let top: u32 = 0;

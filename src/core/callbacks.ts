@@ -28,6 +28,12 @@ export interface CoreHandlers {
   vmExit?: (reason: number) => boolean;
   /** VMLAUNCH or VMRESUME of guest code. True: it is done. */
   vmEntry?: (launch: boolean) => boolean;
+  /** INTA: the vector of the interrupt that setInterruptLine() announced. The line's level afterwards must be set again. */
+  acknowledgeInterrupt?: () => number;
+  /** Local-APIC register by MSR number (0x800-0x8FF in x2APIC mode, IA32_TSC_DEADLINE); undefined: #GP(0). */
+  apicRead?: (index: number) => bigint | undefined;
+  /** The same, and IA32_TSC, IA32_TSC_ADJUST, IA32_APIC_BASE and CR8 (as TPR) after they have changed. False: #GP(0). */
+  apicWrite?: (index: number, value: bigint) => boolean;
 }
 
 /** What the wrapper needs of a core. */
@@ -99,6 +105,15 @@ export function wrapCallbacks(owner: CallbackOwner): CoreImports {
         return 1;
       }, 0),
     vmExitHook: (reason) => guarded(() => (handlers.vmExit?.(reason >>> 0) ? 1 : 0), 0),
+    acknowledgeInterrupt: () => guarded(() => handlers.acknowledgeInterrupt?.() ?? 0, 0),
+    apicRead: (index) =>
+      guarded(() => {
+        const value = handlers.apicRead?.(index >>> 0);
+        if (value === undefined) return 0;
+        owner.setValue(value);
+        return 1;
+      }, 0),
+    apicWrite: (index, value) => guarded(() => (handlers.apicWrite?.(index >>> 0, u64(value)) === false ? 0 : 1), 0),
     vmEntryHook: (launch) => guarded(() => (handlers.vmEntry?.(launch !== 0) ? 1 : 0), 0),
   };
 }

@@ -12,7 +12,6 @@ import {
 import {
   ACTIVITY,
   COUNT,
-  COUNT_LIMIT,
   CPL,
   GPR,
   HOOKS,
@@ -39,6 +38,7 @@ import { type CallbackOwner, type CoreHandlers, wrapCallbacks } from "./callback
 import { InternalError, MemoryMapError, StateError } from "./errors.ts";
 import type { CoreExports } from "./exports.ts";
 import type { JitOptions, Linker } from "./jit.ts";
+import { Timing } from "./timing.ts";
 import type { CodeMode, CpuidResult, SegmentRegister, UnimplementedInstruction } from "./types.ts";
 import { instantiateCore } from "./wasm.ts";
 
@@ -74,6 +74,8 @@ export class Core implements CallbackOwner {
   /** Generated code. */
   readonly linker: Linker;
   readonly handlers: CoreHandlers = {};
+  /** Time, deadlines and the interrupt line, for devices. */
+  readonly timing = new Timing(this);
   u8!: Uint8Array;
   u32!: Uint32Array;
   u64!: BigUint64Array;
@@ -402,7 +404,8 @@ export class Core implements CallbackOwner {
         (handlers.vmcall ? HookBit.Vmcall : 0) |
         (handlers.rdtsc ? HookBit.Rdtsc : 0) |
         (handlers.vmExit ? HookBit.VmExit : 0) |
-        (handlers.vmEntry ? HookBit.VmEntry : 0),
+        (handlers.vmEntry ? HookBit.VmEntry : 0) |
+        (handlers.apicWrite ? HookBit.Apic : 0),
     );
   }
 
@@ -414,9 +417,7 @@ export class Core implements CallbackOwner {
 
   /** Inside a callback: ends run() after the current instruction, with RunCode.Instructions. */
   stopAfterInstruction(): void {
-    // a limit that the count has passed already is looked at once the instruction is over
-    this.write64(COUNT_LIMIT, 0n);
-    this.write32(STOP, this.read32(STOP) | StopBit.Leave);
+    this.timing.stopAfterInstruction();
   }
 
   // --- running ---

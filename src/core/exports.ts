@@ -101,4 +101,7 @@ export interface CoreImports {
   rdtscHook(): number;
   vmExitHook(reason: number): number;
   vmEntryHook(launch: number): number;
+  acknowledgeInterrupt(): number;
+  apicRead(index: number): number;
+  apicWrite(index: number, value: bigint): number;
 }

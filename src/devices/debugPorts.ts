@@ -2,8 +2,7 @@ import type { PortDevice } from "./bus.ts";
 
 /** Port 0xE9 of Bochs: each byte written goes to the console; reading gives 0xE9. */
 export class DebugConsole implements PortDevice {
-  readonly first = 0xe9;
-  readonly last = 0xe9;
+  readonly ports = [[0xe9, 0xe9]] as const;
   readonly #emit: (byte: number) => void;
 
   constructor(emit: (byte: number) => void) {
@@ -21,8 +20,7 @@ export class DebugConsole implements PortDevice {
 
 /** Port 0xF4: the value written ends the guest. */
 export class DebugExit implements PortDevice {
-  readonly first = 0xf4;
-  readonly last = 0xf4;
+  readonly ports = [[0xf4, 0xf4]] as const;
   readonly #end: (value: number) => void;
 
   constructor(end: (value: number) => void) {

@@ -64,6 +64,23 @@ export type Exit = ExitBase &
         readonly reason: "stopped";
       }
     | {
+        /** The guest switched the machine off by ACPI's PM1a control port. */
+        readonly reason: "powerOff";
+        readonly port: number;
+        readonly value: number;
+      }
+    | {
+        /** The guest asked for a reset: port 0xCF9, 0x64 or 0x92. Nothing has been reset. */
+        readonly reason: "reset";
+        readonly port: number;
+        readonly value: number;
+      }
+    | {
+        /** The guest wrote to the debug exit port 0xF4. */
+        readonly reason: "debugExit";
+        readonly value: number;
+      }
+    | {
         /** The signal given to runAsync() was aborted. The machine can go on. */
         readonly reason: "aborted";
       }

@@ -1,3 +1,4 @@
+export type { Devices, PcDevices } from "./board.ts";
 export type {
   Breakpoint,
   BreakpointOptions,
@@ -56,6 +57,7 @@ export {
   type CpuidLeaf,
   type CpuModel,
   genericModel,
+  hasApic,
   loadCpuid,
   type ModelOptions,
   minimalModel,

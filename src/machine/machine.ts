@@ -17,6 +17,8 @@ import {
   WasmVmxError,
   writeLinear,
 } from "../core/index.ts";
+import type { Pc } from "../devices/index.ts";
+import { Board, checkDevices, type Devices } from "./board.ts";
 import {
   type Breakpoint,
   type BreakpointOptions,
@@ -28,7 +30,7 @@ import type { Exit } from "./exits.ts";
 import { HookFace } from "./hookFace.ts";
 import type { RemoveHook } from "./hookList.ts";
 import { type MappedRegion, MemoryMap, type MmioHooks, type Region } from "./memoryMap.ts";
-import { applyModel, type CpuModel, genericModel } from "./models.ts";
+import { applyModel, type CpuModel, genericModel, hasApic } from "./models.ts";
 import { PermissionMap, type Permissions } from "./permissions.ts";
 import { Registers } from "./registers.ts";
 import { Runner } from "./runner.ts";
@@ -40,7 +42,10 @@ export interface MachineOptions {
   readonly memory?: number;
   /** Bytes that later map() calls may add in all. Default 64 MiB; 13 bytes of metadata are reserved for each 4096. */
   readonly extraMemory?: number;
+  /** Default: genericModel(), with a local APIC when the machine has devices. */
   readonly cpu?: CpuModel;
+  /** Devices on ports and pages. Default "none". */
+  readonly devices?: Devices;
   /**
    * Generated code for hot blocks. Results are the same without it. false: interpreter only; a number: after how many runs
    * a block is hot; or more options. Default true. Where WebAssembly modules cannot be compiled the interpreter goes on alone.
@@ -110,6 +115,7 @@ export class Machine extends HookFace {
   readonly #breakpoints: Breakpoints;
   readonly #runner: Runner;
   readonly #ramSize: number;
+  readonly #board: Board | undefined;
   #disposed = false;
 
   constructor(options: MachineOptions = {}) {
@@ -140,11 +146,15 @@ export class Machine extends HookFace {
     }
     this.#map = new MemoryMap(core, new PermissionMap(traps));
     this.#breakpoints = new Breakpoints(core, traps);
-    this.#runner = new Runner(core, traps, this.#breakpoints, this.events);
     this.registers = new Registers(this.#core);
-    this.model = options.cpu ?? genericModel();
+    const devices = checkDevices(options.devices ?? "none");
+    this.model = options.cpu ?? genericModel({ apic: devices !== undefined });
     this.#ramSize = memory;
     if (memory > 0) this.#map.map({ kind: "ram", address: 0n, size: memory });
+    if (devices) {
+      this.#board = new Board(this.#core, this.#map, this, memory, hasApic(this.model), devices);
+    }
+    this.#runner = new Runner(core, traps, this.#breakpoints, this.events, this.#board);
     this.reset();
   }
 
@@ -155,6 +165,12 @@ export class Machine extends HookFace {
     this.#core.exports.reset(0);
     this.#core.applyHooks();
     this.#core.stateChanged();
+    this.#board?.reset();
+  }
+
+  /** The devices of the machine, undefined with `devices: "none"`. */
+  get devices(): Pc | undefined {
+    return this.#board?.pc;
   }
 
   // --- memory ---
@@ -270,6 +286,11 @@ export class Machine extends HookFace {
   /** Requests an external interrupt; it stays pending until RFLAGS.IF and blocking let it in. */
   interrupt(vector: number): void {
     this.#alive();
+    if (this.#board) {
+      throw new StateError(
+        "the interrupt controllers of this machine give the vectors: raise a line with machine.devices.setIrq()",
+      );
+    }
     this.#core.exports.raiseInterrupt(checkU8("vector", vector));
   }
 

@@ -72,11 +72,24 @@ interface ModelSpec {
 export interface ModelOptions {
   /** VMX beside the model's own features; default false. */
   readonly vmx?: boolean;
+  /** A local APIC with x2APIC mode and TSC-deadline timer; default false. It needs a machine with devices that has one. */
+  readonly apic?: boolean;
 }
+
+const APIC = ["apic", "x2apic", "tscDeadline"] as const;
+/** One thread and one core, x2APIC ID 0. */
+const TOPOLOGY: readonly CpuidLeaf[] = [
+  { leaf: 0xb, subleaf: 0, eax: 0, ebx: 1, ecx: 0x100, edx: 0 },
+  { leaf: 0xb, subleaf: 1, eax: 0, ebx: 1, ecx: 0x201, edx: 0 },
+];
 
 /** Leaves from a list of features: what is listed is advertised, and nothing else. */
 function modelOf(spec: ModelSpec, options: ModelOptions): CpuModel {
-  const features = new Set<CpuFeature>([...spec.features, ...(options.vmx ? ["vmx" as const] : [])]);
+  const features = new Set<CpuFeature>([
+    ...spec.features,
+    ...(options.vmx ? ["vmx" as const] : []),
+    ...(options.apic ? APIC : []),
+  ]);
   const word = (leaf: number, register: FeatureRegister): number => {
     let bits = 0;
     for (const name of features) {
@@ -88,14 +101,15 @@ function modelOf(spec: ModelSpec, options: ModelOptions): CpuModel {
   const words = (leaf: number) => ({ ebx: word(leaf, "ebx"), ecx: word(leaf, "ecx"), edx: word(leaf, "edx") });
   const has = (leaf: number): boolean => [...features].some((name) => CPU_FEATURES[name][0] === leaf);
   const extended = has(0x80000001);
-  const highest = has(7) ? 7 : features.has("monitor") ? 5 : 1;
+  const highest = features.has("x2apic") ? 0xb : has(7) ? 7 : features.has("monitor") ? 5 : 1;
   const line = features.has("clfsh") ? LINE_QUADWORDS << 8 : 0;
   const rows: CpuidLeaf[] = [vendorLeaf(0, highest, "GenuineIntel")];
   // one logical processor, APIC ID 0
   rows.push({ leaf: 1, eax: spec.signature, ...words(1), ebx: 0x00010000 | line });
   // monitored lines of 64 bytes; no extensions, no hints
   if (features.has("monitor")) rows.push({ leaf: 5, eax: 64, ebx: 64, ecx: 0, edx: 0 });
-  if (highest >= 7) rows.push({ leaf: 7, subleaf: 0, eax: 0, ...words(7) });
+  if (has(7)) rows.push({ leaf: 7, subleaf: 0, eax: 0, ...words(7) });
+  if (features.has("x2apic")) rows.push(...TOPOLOGY);
   rows.push({ leaf: 0x80000000, eax: extended ? 0x80000008 : 0x80000004, ebx: 0, ecx: 0, edx: 0 });
   rows.push({ leaf: 0x80000001, eax: 0, ...words(0x80000001) });
   rows.push(...brandLeaves(spec.brand));
@@ -176,6 +190,12 @@ export function skylakeModel(options: ModelOptions = {}): CpuModel {
     },
     options,
   );
+}
+
+/** Does the model have a local APIC? */
+export function hasApic(model: CpuModel): boolean {
+  const [leaf, register, bit] = CPU_FEATURES.apic;
+  return model.cpuid.some((row) => row.leaf === leaf && (row[register] & (1 << bit)) !== 0);
 }
 
 /** Fills the processor's CPUID table. Rows past the last never match a leaf that software asks for. */

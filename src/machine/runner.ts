@@ -2,6 +2,7 @@
 import { TrapKind } from "../../assembly/abi/layout.ts";
 import { COMM_DENIED, RunCode } from "../../assembly/abi/run.ts";
 import { type Core, InternalError } from "../core/index.ts";
+import type { Board } from "./board.ts";
 import type { Breakpoints } from "./breakpoints.ts";
 import type { EventHooks } from "./eventHooks.ts";
 import type { Exit } from "./exits.ts";
@@ -20,15 +21,17 @@ export class Runner {
   readonly #traps: TrapSet;
   readonly #breakpoints: Breakpoints;
   readonly #events: EventHooks;
+  readonly #board: Board | undefined;
   #until: readonly bigint[] = [];
   #stopRequested = false;
   #active = false;
 
-  constructor(core: Core, traps: TrapSet, breakpoints: Breakpoints, events: EventHooks) {
+  constructor(core: Core, traps: TrapSet, breakpoints: Breakpoints, events: EventHooks, board: Board | undefined) {
     this.#core = core;
     this.#traps = traps;
     this.#breakpoints = breakpoints;
     this.#events = events;
+    this.#board = board;
   }
 
   /** run() is on its way; a callback asks. */
@@ -76,8 +79,14 @@ export class Runner {
   #exit(code: RunCode, instructions: number): Exit | undefined {
     const core = this.#core;
     switch (code) {
-      case RunCode.Instructions:
+      case RunCode.Deadline:
+        this.#board?.service();
+        return undefined;
+      case RunCode.Instructions: {
+        const ending = this.#board?.takeEnding();
+        if (ending) return { ...ending, instructions };
         return { reason: this.#stopRequested ? "stopped" : "instructions", instructions };
+      }
       case RunCode.Slice:
         return { reason: "slice", instructions };
       case RunCode.Halt:

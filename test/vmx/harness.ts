@@ -63,6 +63,9 @@ export class Vmx {
       rdtscHook: () => 0,
       vmExitHook: () => 0,
       vmEntryHook: () => 0,
+      acknowledgeInterrupt: () => 0,
+      apicRead: () => 0,
+      apicWrite: () => 0,
     };
     this.core = instantiateCore(imports).exports;
     this.core.init(FRAMES);

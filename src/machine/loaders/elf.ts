@@ -9,6 +9,7 @@ const ET_EXEC = 2;
 const EM_386 = 3;
 const EM_X86_64 = 62;
 const PT_LOAD = 1;
+const PT_NOTE = 4;
 
 const TYPES = ["no file type", "a relocatable object", "an executable", "a shared object", "a core dump"];
 const MACHINES: Readonly<Record<number, string>> = {
@@ -138,6 +139,38 @@ function readProgramHeaders(r: Reader, wide: boolean): ProgramHeader[] {
     const at = Number(phoff) + i * phentsize;
     return wide ? programHeader64(r, at) : programHeader32(r, at);
   });
+}
+
+export interface ElfNote {
+  readonly owner: string;
+  readonly type: number;
+  readonly data: Uint8Array;
+}
+
+/** Notes of the PT_NOTE segments. */
+export function parseNotes(bytes: Uint8Array): ElfNote[] {
+  const r = new Reader(bytes);
+  const wide = checkHeader(r);
+  const notes: ElfNote[] = [];
+  for (const header of readProgramHeaders(r, wide)) {
+    if (header.type !== PT_NOTE) continue;
+    r.need("the notes", header.offset, header.filesz);
+    const end = Number(header.offset + header.filesz);
+    for (let at = Number(header.offset); at + 12 <= end; ) {
+      const nameSize = r.u32(at);
+      const dataSize = r.u32(at + 4);
+      const data = at + 12 + 4 * Math.ceil(nameSize / 4);
+      if (data + dataSize > end) {
+        throw new GuestImageError(`ELF note of ${nameSize} + ${dataSize} bytes ends outside its segment`, {
+          offset: at,
+        });
+      }
+      const owner = String.fromCharCode(...bytes.subarray(at + 12, at + 12 + Math.max(nameSize - 1, 0)));
+      notes.push({ owner, type: r.u32(at + 8), data: bytes.subarray(data, data + dataSize) });
+      at = data + 4 * Math.ceil(dataSize / 4);
+    }
+  }
+  return notes;
 }
 
 function toSegment(bytes: Uint8Array, r: Reader, header: ProgramHeader, address: bigint): ImageSegment {

@@ -13,11 +13,19 @@ export interface ImageSegment {
 
 /** A guest as data: what goes where, and where it starts. */
 export interface GuestImage {
-  readonly format: "flat" | "elf32" | "elf64";
+  readonly format: "flat" | "elf32" | "elf64" | "multiboot";
   readonly mode: StartMode;
   readonly entry: number;
   /** Lowest address, sorted order. */
   readonly segments: readonly ImageSegment[];
+  /** Its boot protocol, when it has one: how a command line, modules and the memory map reach it. */
+  readonly boot?: BootProtocol;
+}
+
+export interface BootProtocol {
+  readonly protocol: "multiboot" | "pvh";
+  /** Modules start at pages. They always do here. */
+  readonly alignModules: boolean;
 }
 
 /** Bytes at the top of RAM that start mode `long` takes for its page tables. */

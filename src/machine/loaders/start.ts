@@ -1,5 +1,6 @@
 import type { SegmentRegister } from "../../core/index.ts";
 import type { RegisterUpdate } from "../registers.ts";
+import { type BootOptions, bootInformation } from "./boot.ts";
 import { type GuestImage, LONG_MODE_TABLES } from "./image.ts";
 
 /** Registers and memory that a start mode asks for, besides the image itself. */
@@ -125,7 +126,17 @@ function long(image: GuestImage, ramSize: number): StartState {
  *
  * Interrupts are off and no descriptor table is set up.
  */
-export function startState(image: GuestImage, ramSize: number): StartState {
+export function startState(image: GuestImage, ramSize: number, boot: BootOptions = {}): StartState {
+  const { memory, registers } = modeState(image, ramSize);
+  const information = bootInformation(image, ramSize, boot);
+  const tss = image.boot?.protocol === "pvh" ? { tr: segment(0, 0, 0x67, TSS_BUSY) } : {};
+  return {
+    memory: [...memory, ...information.memory],
+    registers: { ...registers, ...tss, ...information.registers },
+  };
+}
+
+function modeState(image: GuestImage, ramSize: number): StartState {
   switch (image.mode) {
     case "real":
       return real(image);
