@@ -2,7 +2,7 @@ import { type GdbArchitecture, MachineTarget } from "../gdb/index.ts";
 import { checkImage } from "../machine/index.ts";
 import { type ParsedArgs, suggestion, UsageError } from "./args.ts";
 import { type Command, ExitStatus } from "./command.ts";
-import { type ListenAddress, serveGdb } from "./gdbServer.ts";
+import { type ListenAddress, logPacket, serveGdb } from "./gdbServer.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
 import { MODELS, modelFrom } from "./run.ts";
 import { bareMachine } from "./runBare.ts";
@@ -90,7 +90,9 @@ export const gdbCommand: Command = {
         listen,
         signal,
         flush: () => output.flush(),
-        log: args.flags.has("log"),
+        onListening: (address) =>
+          void process.stderr.write(`wasm-vmx: waiting for GDB on ${address}; in GDB: target remote ${address}\n`),
+        ...(args.flags.has("log") ? { onPacket: logPacket } : {}),
         ...(architecture === undefined ? {} : { architecture }),
       }),
     );

@@ -1,5 +1,12 @@
 import { createServer, type Server, type Socket } from "node:net";
-import { type GdbArchitecture, GdbSession, type GdbTarget, type SessionEnd, type Stop } from "../gdb/index.ts";
+import {
+  type GdbArchitecture,
+  GdbSession,
+  type GdbTarget,
+  type SessionEnd,
+  type SessionOptions,
+  type Stop,
+} from "../gdb/index.ts";
 import { UsageError } from "./args.ts";
 
 export interface ListenAddress {
@@ -13,13 +20,15 @@ export interface ServeOptions {
   readonly signal: AbortSignal;
   /** Called before GDB is answered, so that the guest's output comes first. */
   readonly flush: () => void;
-  /** Packets on stderr. */
-  readonly log: boolean;
+  /** The server listens there, in GDB's words. */
+  readonly onListening: (address: string) => void;
+  readonly onPacket?: SessionOptions["onPacket"];
 }
 
 const LOG_LENGTH = 200;
 
-function logPacket(direction: "in" | "out", data: string): void {
+/** A packet on stderr. */
+export function logPacket(direction: "in" | "out", data: string): void {
   const shown = data.length > LOG_LENGTH ? `${data.slice(0, LOG_LENGTH)}... (${data.length} bytes)` : data;
   const text = [...shown].map((c) => (c < " " || c > "~" ? `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}` : c));
   process.stderr.write(`${direction === "in" ? "->" : "<-"} ${text.join("")}\n`);
@@ -35,7 +44,7 @@ function attend(target: GdbTarget, socket: Socket, options: ServeOptions): Promi
     };
     const session = new GdbSession(target, send, {
       ...(options.architecture === undefined ? {} : { architecture: options.architecture }),
-      ...(options.log ? { onPacket: logPacket } : {}),
+      ...(options.onPacket === undefined ? {} : { onPacket: options.onPacket }),
       onEnd: (how) => {
         end = how;
         socket.end();
@@ -113,7 +122,7 @@ export async function serveGdb(target: GdbTarget, options: ServeOptions): Promis
   const port = typeof address === "object" && address !== null ? address.port : options.listen.port;
   const { host } = options.listen;
   const shown = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-  process.stderr.write(`wasm-vmx: waiting for GDB on ${shown}; in GDB: target remote ${shown}\n`);
+  options.onListening(shown);
   if (!/^(127\.|localhost$|::1$)/.test(host)) {
     process.stderr.write(`wasm-vmx: warning: ${host} may be reached from elsewhere, and there is no password\n`);
   }
