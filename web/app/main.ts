@@ -1,8 +1,8 @@
 // The page: wires the controls to the worker and its states to the panels.
-import { KERNEL_VERSIONS } from "../../src/kvm/version.ts";
-import { ALL_POLICIES } from "../../src/policy/index.ts";
 import { type Assembly, assemble } from "../assembler/index.ts";
 import type { MachineSettings, MachineState, Message, Program, Request } from "../session/protocol.ts";
+import { binaryCard } from "./binary-card.ts";
+import { Controls } from "./controls.ts";
 import { byId, h, number } from "./dom.ts";
 import { ProgramEditor } from "./editor.ts";
 import { openFile } from "./files.ts";
@@ -38,9 +38,7 @@ let ticket = 0;
 const waiting = new Map<number, (error: string | undefined) => void>();
 
 const guestSelect = byId<HTMLSelectElement>("guest");
-const policySelect = byId<HTMLSelectElement>("policy");
-const hostSelect = byId<HTMLSelectElement>("host");
-const kernelSelect = byId<HTMLSelectElement>("kernel");
+const controls = new Controls();
 
 // --- the worker ---
 
@@ -102,43 +100,13 @@ const labPanel = new LabPanel(() => {
   const program = currentProgram();
   return program && { program, kernel: settings().kernel, cost: settings().cost };
 });
+const settings = (): MachineSettings => ({ ...controls.read(), cost: ledgerPanel.cost });
 const tabs = initTabs(() => latest && showViews(latest));
-
-function settings(): MachineSettings {
-  const under = document.querySelector<HTMLInputElement>("input[name=under]:checked")!.value as "kvm" | "bare";
-  return {
-    under,
-    policy: policySelect.value,
-    hostValue: Number(hostSelect.value),
-    kernel: kernelSelect.value,
-    cost: ledgerPanel.cost,
-  };
-}
-
-function applySettings(saved: MachineSettings): void {
-  const radio = document.querySelector<HTMLInputElement>(
-    `input[name=under][value=${saved.under === "bare" ? "bare" : "kvm"}]`,
-  )!;
-  radio.checked = true;
-  const known = (select: HTMLSelectElement, value: string): void => {
-    if ([...select.options].some((option) => option.value === value)) select.value = value;
-  };
-  known(policySelect, saved.policy);
-  known(hostSelect, String(saved.hostValue));
-  known(kernelSelect, saved.kernel);
-  ledgerPanel.cost = saved.cost;
-  showUnder();
-}
 
 function sendSettings(): void {
   vmxPanel.clear();
-  showUnder();
+  controls.showUnder();
   send({ kind: "settings", settings: settings() });
-}
-
-function showUnder(): void {
-  document.body.classList.toggle("bare", settings().under === "bare");
-  for (const select of [policySelect, hostSelect, kernelSelect]) select.disabled = settings().under === "bare";
 }
 
 // --- programs ---
@@ -244,53 +212,16 @@ function showWork(): void {
   if (work.kind === "source") return;
   byId("editor-note").textContent = "";
   const { program, guest } = work;
-  const flat = program.mode !== undefined;
-  const card = [
-    h("h3", {}, program.name),
-    h(
-      "p",
-      {},
-      binaries.find(({ name }) => name === guest)?.description ?? "A file of your own. It stays in this page.",
-    ),
-  ];
-  const facts = h(
-    "dl",
-    { class: "facts-list" },
-    h("dt", {}, "Format"),
-    h("dd", {}, flat ? "flat binary" : "ELF"),
-    h("dt", {}, "Size"),
-    h("dd", {}, `${number(program.bytes.length)} bytes`),
-  );
-  if (flat && guest === undefined) {
-    const mode = h("select", { id: "binary-mode" });
-    for (const [value, text] of [
-      ["real", "real mode"],
-      ["protected", "protected mode, 32-bit"],
-      ["long", "long mode, 64-bit"],
-    ] as const)
-      mode.append(h("option", { value }, text));
-    mode.value = program.mode!;
-    const at = h("input", { id: "binary-load", value: `0x${hex(program.load ?? 0)}`, size: 10, spellcheck: "false" });
-    const again = h("button", { type: "button" }, "Load so");
-    again.addEventListener("click", () => {
-      const load = Number(at.value);
-      if (!Number.isSafeInteger(load) || load < 0) alertText(`"${at.value}" is no address: decimal or 0x hexadecimal.`);
-      else void openBinary({ ...program, mode: mode.value as NonNullable<Program["mode"]>, load });
-    });
-    facts.append(h("dt", {}, "Starts in"), h("dd", {}, mode), h("dt", {}, "Loaded at"), h("dd", {}, at, " ", again));
-  } else if (flat)
-    facts.append(h("dt", {}, "Starts in"), h("dd", {}, `${program.mode} mode at 0x${hex(program.load ?? 0)}`));
-  const write = h("button", { type: "button" }, "Write a program instead");
-  write.addEventListener("click", () => {
-    guestSelect.value = SOURCES[0]!.name;
-    void openSource(SOURCES[0]!.source);
+  const description = binaries.find(({ name }) => name === guest)?.description;
+  const card = binaryCard(program, description, {
+    load: (other) => void openBinary(other),
+    complain: alertText,
+    write: () => {
+      guestSelect.value = SOURCES[0]!.name;
+      void openSource(SOURCES[0]!.source);
+    },
   });
-  binary.replaceChildren(
-    ...card,
-    facts,
-    h("p", { class: "note" }, "Breakpoints: click a line of the disassembly."),
-    write,
-  );
+  binary.replaceChildren(...card);
 }
 
 // --- breakpoints ---
@@ -399,7 +330,7 @@ async function chooseGuest(name: string): Promise<void> {
   if (!binary) return;
   try {
     const program = await fetchGuest(binary);
-    if (binary.under === "bare") applySettings({ ...settings(), under: "bare" });
+    if (binary.under === "bare") controls.apply({ ...settings(), under: "bare" });
     await openBinary(program, binary.name);
   } catch (error) {
     alertText(`The guest cannot be fetched: ${error instanceof Error ? error.message : error}`);
@@ -456,7 +387,8 @@ async function share(): Promise<void> {
 }
 
 async function restore(saved: SavedSession): Promise<void> {
-  applySettings(saved.settings);
+  controls.apply(saved.settings);
+  ledgerPanel.cost = saved.settings.cost;
   if (saved.tab) tabs.show(saved.tab);
   if (saved.source !== undefined) {
     guestSelect.value = SOURCES.find(({ source }) => source === saved.source)?.name ?? "";
@@ -482,9 +414,6 @@ function fillSelects(): void {
   const written = h("optgroup", { label: "Programs to read and change" });
   for (const { name, title } of SOURCES) written.append(h("option", { value: name, "data-name": name }, title));
   guestSelect.append(own, written);
-  for (const { name, summary } of ALL_POLICIES) policySelect.append(h("option", { value: name, title: summary }, name));
-  for (const version of KERNEL_VERSIONS) kernelSelect.append(h("option", { value: version }, version));
-  kernelSelect.value = "6.19";
 }
 
 function listen(): void {
@@ -498,9 +427,8 @@ function listen(): void {
   byId("share").addEventListener("click", () => void share());
   byId("alert-close").addEventListener("click", () => alertText(""));
   guestSelect.addEventListener("change", () => void chooseGuest(guestSelect.value));
-  for (const select of [policySelect, hostSelect, kernelSelect]) select.addEventListener("change", sendSettings);
-  byId("under").addEventListener("change", () => {
-    ledgerPanel.forget();
+  controls.listen((under) => {
+    if (under) ledgerPanel.forget();
     sendSettings();
   });
   const file = byId<HTMLInputElement>("file");
@@ -548,7 +476,7 @@ async function openLink(): Promise<boolean> {
 async function start(): Promise<void> {
   fillSelects();
   listen();
-  showUnder();
+  controls.showUnder();
   try {
     binaries = await binaryGuests();
     const group = h("optgroup", { label: "Binaries" });

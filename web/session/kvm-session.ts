@@ -85,6 +85,11 @@ export class KvmSession implements Session {
     return cs.db ? 32 : 16;
   }
 
+  /** Units of work, exits included. */
+  get #work(): number {
+    return Number(this.#core.work) + this.#vmm.kvm.host.ledger.counts.exits;
+  }
+
   get cpl(): number {
     return this.inGuest ? this.#core.cpl : getSregs(this.#vcpu).ss.dpl;
   }
@@ -92,10 +97,9 @@ export class KvmSession implements Session {
   advance(instructions: number, work: number): void {
     const target = this.count + instructions;
     this.#pauseAt = this.#start + BigInt(target);
-    let left = work;
-    while (this.ending === undefined && left > 0 && this.count < target) {
-      const slice = BigInt(Math.min(target - this.count, left));
-      left -= Number(slice);
+    const end = this.#work + work;
+    while (this.ending === undefined && this.#work < end && this.count < target) {
+      const slice = BigInt(Math.min(target - this.count, end - this.#work));
       // the first value sent to a generator is lost
       this.#steps ??= this.#vmm.runSteps(slice);
       const step = this.#steps.next(slice);
