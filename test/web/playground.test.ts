@@ -154,11 +154,7 @@ describe.skipIf(!found)("the playground", () => {
     await page.click("#run");
     await status("ended");
     expect(await text("#console")).toBe("GenuineIntel\n");
-    await page
-      .locator(".exit-table tr", { hasText: "WRMSR" })
-      .or(page.locator(".exit-table tr", { hasText: "MSR_WRITE" }))
-      .first()
-      .click();
+    await page.click(".exit-table .reason:text-is('MSR_WRITE')");
     await page.waitForSelector(".exit-detail h3:text('MSR_WRITE')");
     const detail = (await text(".exit-detail"))!;
     expect(detail).toContain("MSR 0x140");

@@ -166,8 +166,10 @@ export class ProgramEditor {
       .filter(({ line }) => line <= doc.lines)
       .map(({ line, column, length, message }): Diagnostic => {
         const { from, to } = doc.line(line);
-        const start = Math.min(from + column - 1, to);
-        return { from: start, to: Math.min(start + length, to), severity: "error", message };
+        // what is missing at the end of a line is marked at its last character
+        const end = Math.min(from + column - 1 + length, to);
+        const start = Math.max(from, Math.min(from + column - 1, end - 1));
+        return { from: start, to: end, severity: "error", message };
       })
       .sort((a, b) => a.from - b.from);
     this.#view.dispatch(setDiagnostics(this.#view.state, diagnostics));
