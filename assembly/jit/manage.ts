@@ -13,7 +13,19 @@ import {
   JIT_TARGETS,
   JIT_TARGETS_END,
 } from "../abi/layout";
-import { COUNT, COUNT_LIMIT, CPL, JIT_WHY, MODE, TAG_REAL, TR_MODE, TR_TAG, TransBit, WORK } from "../abi/state";
+import {
+  COUNT,
+  COUNT_LIMIT,
+  CPL,
+  JIT_WHY,
+  MODE,
+  ModeBit,
+  TAG_REAL,
+  TR_MODE,
+  TR_TAG,
+  TransBit,
+  WORK,
+} from "../abi/state";
 import { BK_BYTES, BK_HOST, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
 import { fetchSettled, translateQuiet } from "../memory/access";
@@ -102,7 +114,8 @@ export function dropRegions(): void {
 
 /** A block became hot. */
 export function request(block: u32, rip: u64): void {
-  if (queued == QUEUE_MAX) return;
+  // generated code takes segment bases for 0 and the stack pointer for 32 or 64 bits wide
+  if (queued == QUEUE_MAX || !(load<u32>(MODE) & (ModeBit.Code64 | ModeBit.Flat))) return;
   if (generation != blockGeneration) dropRegions(); // requests of forgotten blocks go with them
   if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return;
   store<u64>(queue + (queued << 4), rip);

@@ -1,6 +1,14 @@
 // Random programs on both tiers, at long and at very short distances between two comparisons.
 import { describe, expect, it } from "vitest";
-import { describeDifference, loadImage, Machine, parseFlat, type StartMode, verifyJit } from "../../src/index.ts";
+import {
+  describeDifference,
+  loadImage,
+  Machine,
+  parseFlat,
+  type RegisterUpdate,
+  type StartMode,
+  verifyJit,
+} from "../../src/index.ts";
 import type { Bits } from "./code.ts";
 import { generator } from "./lockstep.ts";
 import { LOAD, program } from "./programs.ts";
@@ -18,7 +26,22 @@ interface Seen {
   halts: number;
 }
 
-async function check(bits: Bits, selfModifying: boolean, faults: boolean, seed: number, seen: Seen): Promise<void> {
+interface Kind {
+  readonly bits: Bits;
+  readonly selfModifying?: boolean;
+  readonly faults?: boolean;
+  /** Segments with a base, the data segment with a limit. */
+  readonly segments?: boolean;
+}
+
+const BASED: RegisterUpdate = {
+  ds: { base: 0x30n, limit: 0xafff },
+  es: { base: 0x50n },
+  ss: { base: 0x70n },
+};
+
+async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
+  const { bits, selfModifying = false, faults = false, segments = false } = kind;
   const code = program(generator(seed), { bits, selfModifying, faults, rounds: 200 });
   const image = parseFlat(code, { mode: MODES[bits], load: LOAD, entry: LOAD });
   for (const step of [3000, 6]) {
@@ -28,6 +51,7 @@ async function check(bits: Bits, selfModifying: boolean, faults: boolean, seed: 
       make: (jit) => {
         const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
         loadImage(machine, image);
+        if (segments) machine.registers.write(BASED);
         return machine;
       },
     });
@@ -41,16 +65,18 @@ async function check(bits: Bits, selfModifying: boolean, faults: boolean, seed: 
 }
 
 describe.each(BITS)("random %i-bit programs on both tiers", (bits) => {
-  it.each([
-    ["plain", false, false],
-    ["that change themselves", true, false],
-    ["with faults", false, true],
-    ["with both", true, true],
-  ])("%s", async (_name, selfModifying, faults) => {
+  it.each<[string, Omit<Kind, "bits">]>([
+    ["plain", {}],
+    ["that change themselves", { selfModifying: true }],
+    ["with faults", { faults: true }],
+    ["with both", { selfModifying: true, faults: true }],
+    ["with segments", { segments: true }],
+  ])("%s", async (_name, kind) => {
     const seen: Seen = { functions: 0, instructions: 0n, halts: 0 };
     for (let i = 0; i < PROGRAMS; i++) {
-      await check(bits, selfModifying, faults, SEED * 100_003 + i * 17 + bits, seen);
+      await check({ bits, ...kind }, SEED * 100_003 + i * 17 + bits, seen);
     }
+    if (kind.segments) return;
     expect(seen.instructions).toBeGreaterThan(PROGRAMS * 5000);
     expect(seen.halts).toBeGreaterThan(PROGRAMS / 4);
     if (bits !== 16) expect(seen.functions).toBeGreaterThan(PROGRAMS);
