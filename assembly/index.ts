@@ -6,11 +6,12 @@ import { dropAllBlocks, initBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
 import { dropRegions, initJit, linkRegion, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
-import { initTlb, setTlbEntries as resizeTlb } from "./memory/context";
+import { flushTlb, initTlb, setTlbEntries as resizeTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
 import { initRegions, mapRegion as mapFrames, physToHost, unmapRegion as unmapFrames } from "./memory/physical";
 import { updateWatch } from "./memory/watch";
 import { run } from "./run/loop";
+import { passBreakpoint } from "./run/traps";
 import { getRflags, setRflags } from "./state/flags";
 import { answerCpuid, cpuidChanged as forgetFeatures } from "./system/cpuid";
 import { forgetCpuidAnswers } from "./system/cpuidCache";
@@ -23,9 +24,11 @@ import { forgetVmcs } from "./vmx/cache";
 import { NO_DEADLINE } from "./vmx/timer";
 import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
+export { flushTlb as dropTranslations } from "./memory/context";
+export { flagsAddress as frameFlags, zeroPage } from "./memory/frames";
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 export { jitStep, jitStored } from "./run/step";
-export { passBreakpoint, trapsChanged } from "./run/traps";
+export { trapsChanged } from "./run/traps";
 export {
   hostInit,
   hostInvept as invept,
@@ -41,7 +44,7 @@ export {
   hostVmxoff as vmxoff,
   hostVmxon as vmxon,
 } from "./vmx/host";
-export { allocFrames, answerCpuid as cpuid, getRflags, linkRegion, physToHost, run, setJit, setRflags };
+export { allocFrames, answerCpuid as cpuid, getRflags, linkRegion, passBreakpoint, physToHost, run, setJit, setRflags };
 
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in
@@ -86,6 +89,16 @@ export function stateChanged(): void {
   updateWatch(true);
   recomputeMode();
   forgetVmcs();
+  store<u32>(EXTRA, 1);
+}
+
+/** Must follow a change of the whole state block. */
+export function restored(): void {
+  passBreakpoint(0);
+  remapVmcs();
+  updateWatch(true);
+  flushTlb();
+  recomputeMode();
   store<u32>(EXTRA, 1);
 }
 

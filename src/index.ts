@@ -16,3 +16,16 @@ export {
 export * from "./devices/index.ts";
 export * from "./disasm/index.ts";
 export * from "./machine/index.ts";
+export {
+  type FromBytesOptions,
+  type Saveable,
+  type SavedData,
+  SNAPSHOT_VERSION,
+  Snapshot,
+  SnapshotError,
+  type SnapshotModel,
+  type SnapshotRegion,
+  snapshotFromBytes,
+  snapshotToBytes,
+  type ToBytesOptions,
+} from "./snapshot/index.ts";

@@ -23,7 +23,7 @@ const ASSEMBLY_ORDER = [
 ];
 const SRC_ORDER = [
   ["core"],
-  ["disasm", "cost", "devices"],
+  ["disasm", "cost", "devices", "snapshot"],
   ["machine", "policy"],
   ["trace"],
   ["kvm"],

@@ -114,7 +114,7 @@ export const enum PageFlag {
   Code = 4,
   PageTable = 8,
   Traps = 16, // blocks of this frame end before every offset that a code trap may stand at
-  DirtyLog = 32,
+  DirtyLog = 32, // unchanged since the host copied it last
   WriteCached = 64, // some write TLB entry may exist; not a restriction
   Vmcs = 128, // a VMCS region whose checks are cached
 }

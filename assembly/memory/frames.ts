@@ -156,6 +156,22 @@ export function noteWrite(host: u32, bytes: u32): void {
   }
   if (f & PageFlag.PageTable) flushTlb();
   if (f & PageFlag.Vmcs) watchedWrites++;
+  if (f & PageFlag.DirtyLog) clearPageFlag(host, PageFlag.DirtyLog);
+}
+
+/** Must go with every write to a frame that is not followed by noteWrite(). */
+export function noteDirty(host: u32): void {
+  if (pageFlags(host) & PageFlag.DirtyLog) clearPageFlag(host, PageFlag.DirtyLog);
+}
+
+/** Holds the frame zeros only? */
+export function zeroPage(host: u32): bool {
+  const end = host + PAGE;
+  while (host < end) {
+    if (load<u64>(host) | load<u64>(host, 8) | load<u64>(host, 16) | load<u64>(host, 24)) return false;
+    host += 32;
+  }
+  return true;
 }
 
 /** noteWrite over a range of any length. */

@@ -5,7 +5,7 @@ import { PHYSICAL_WIDTH } from "../abi/width";
 import { raisePageFault } from "../state/stop";
 import { apicPage, apicTableAccess } from "./apicPage";
 import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, EPT_USER, eptTableAccess, eptWalk } from "./ept";
-import { notePageTable } from "./frames";
+import { noteDirty, notePageTable } from "./frames";
 import { physRead32, physRead64, physToHost } from "./physical";
 
 export const READ: u32 = 1;
@@ -90,6 +90,7 @@ function setAccessed(wide: bool, dirty: bool, linear: u64): bool {
     if (!host) continue;
     // an accessed or dirty bit changes no cached translation
     store<u8>(host, load<u8>(host) | u8(bits));
+    noteDirty(host);
   }
   return true;
 }

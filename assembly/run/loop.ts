@@ -155,6 +155,7 @@ function stretch(limit: u64): void {
       } else if (load<u32>(b, BK_REGION)) {
         if (enter(b, rip, limit - load<u64>(COUNT))) {
           skip = stepNext;
+          if (load<u64>(COUNT_LIMIT) < limit) return; // a callback in it asked to stop
           continue;
         }
       } else {

@@ -46,6 +46,8 @@ export function trapsChanged(linearCode: u32, physicalCode: u32, linearData: u32
 export function passBreakpoint(pass: u32): void {
   stoppedCount = pass ? load<u64>(COUNT) : ~(0 as u64);
   stoppedRip = load<u64>(RIP);
+  resumedCount = ~(0 as u64);
+  nextCount = ~(0 as u64);
 }
 
 /** As fetchAt(); a frame that may hold traps is marked before any of its code runs. */

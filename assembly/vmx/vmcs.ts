@@ -15,7 +15,7 @@ import {
   VMCS_LAUNCHED,
   VMCS_REVISION,
 } from "../abi/vmcsLayout";
-import { noteWrite } from "../memory/frames";
+import { noteDirty, noteWrite } from "../memory/frames";
 import { physToHost } from "../memory/physical";
 import { VMCS_SHADOW } from "../system/vmxCaps";
 import { CONTROLS_DIRTY, GUEST_DIRTY, HOST_DIRTY, markDirty, releaseRegion } from "./cache";
@@ -32,7 +32,10 @@ export function hasVmcs(): bool {
 export function selectVmcs(pa: u64): void {
   releaseRegion();
   store<u64>(CURRENT_VMCS, pa);
-  store<u32>(VMCS_HOST, pa == NO_VMCS ? 0 : physToHost(pa));
+  const host = pa == NO_VMCS ? 0 : physToHost(pa);
+  store<u32>(VMCS_HOST, host);
+  // its fields are stored without noteWrite(); the host counts the current one as changed
+  if (host) noteDirty(host);
 }
 
 /** RESET: outside VMX operation, no current VMCS. */

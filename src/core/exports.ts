@@ -15,12 +15,19 @@ export interface CoreExports {
   unmapRegion(base: bigint): number;
   /** Address in `memory` of a guest-physical byte, 0 for a hole or an MMIO window. */
   physToHost(address: bigint): number;
+  /** Address of a frame's byte of PageFlag; those of neighbouring frames are neighbours. Call dropTranslations() after setting one. */
+  frameFlags(host: number): number;
+  dropTranslations(): void;
+  /** 1: the frame holds zeros only. */
+  zeroPage(host: number): number;
   /** Must follow every host write into guest frames: drops decoded code and cached translations that depend on the bytes. */
   noteHostWrite(host: number, bytes: number): void;
 
   // --- processor ---
   /** 0 = RESET (power-up), 1 = INIT. */
   reset(kind: number): void;
+  /** Must follow a change of the whole state block. */
+  restored(): void;
   /** Must follow host writes to CR0/3/4, EFER, segments, RFLAGS or CPL in the state block. */
   stateChanged(): void;
   /** RFLAGS with the arithmetic flags materialised. */

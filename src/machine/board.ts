@@ -2,9 +2,10 @@
 
 import { type Core, checkInteger } from "../core/index.ts";
 import { acpiTables, IOAPIC_ADDRESS, Pc, type PcEnding, type PcOptions } from "../devices/index.ts";
+import type { SavedData } from "../snapshot/index.ts";
 import type { Exit } from "./exits.ts";
 import type { HookFace } from "./hookFace.ts";
-import type { MemoryMap } from "./memoryMap.ts";
+import type { MemoryMap, Region } from "./memoryMap.ts";
 
 const PAGE = 4096;
 const MSR_APIC_BASE = 0x1b;
@@ -119,7 +120,7 @@ export class Board {
     this.#page = page;
     if (page === undefined) return;
     const { pc } = this;
-    this.#map.map({
+    const window: Region = {
       kind: "mmio",
       address: page,
       size: PAGE,
@@ -127,7 +128,19 @@ export class Board {
       write: (offset, size, value) => {
         if (size >= 4) pc.writeLapic(offset, Number(value & 0xffff_ffffn));
       },
-    });
+    };
+    this.#map.map(window, true);
+  }
+
+  save(): SavedData {
+    return this.pc.save() as unknown as SavedData;
+  }
+
+  /** The processor's state, and with it the clock, must be in place. */
+  restore(state: SavedData): void {
+    this.#ending = undefined;
+    this.pc.restore(state as unknown as ReturnType<Pc["save"]>);
+    this.service();
   }
 
   /** After a RESET of the processor: what firmware would do, too. */

@@ -33,15 +33,7 @@ export type {
   WrmsrHook,
 } from "./hooks.ts";
 export * from "./loaders/index.ts";
-export {
-  type Access,
-  Machine,
-  type MachineOptions,
-  type RunAsyncOptions,
-  type RunOptions,
-  type RunProgress,
-  type Until,
-} from "./machine.ts";
+export { type Access, type ForkOptions, type FromOptions, Machine } from "./machine.ts";
 export type { AddressRange, CodeHook, MemoryAccess, ReadHook, WriteHook } from "./memoryHooks.ts";
 export type {
   MappedRegion,
@@ -64,6 +56,7 @@ export {
   nehalemModel,
   skylakeModel,
 } from "./models.ts";
+export type { MachineOptions, RunAsyncOptions, RunOptions, RunProgress, Until } from "./options.ts";
 export type { Permissions } from "./permissions.ts";
 export {
   CONTROL_NAMES,

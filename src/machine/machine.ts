@@ -9,7 +9,6 @@ import {
   checkU8,
   checkU32,
   checkU64,
-  type JitOptions,
   type JitStatistics,
   MemoryMapError,
   readLinear,
@@ -18,7 +17,8 @@ import {
   writeLinear,
 } from "../core/index.ts";
 import type { Pc } from "../devices/index.ts";
-import { Board, checkDevices, type Devices } from "./board.ts";
+import type { Saveable, Snapshot } from "../snapshot/index.ts";
+import { Board, checkDevices } from "./board.ts";
 import {
   type Breakpoint,
   type BreakpointOptions,
@@ -31,56 +31,22 @@ import { HookFace } from "./hookFace.ts";
 import type { RemoveHook } from "./hookList.ts";
 import { type MappedRegion, MemoryMap, type MmioHooks, type Region } from "./memoryMap.ts";
 import { applyModel, type CpuModel, genericModel, hasApic } from "./models.ts";
+import { checkUntil, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./options.ts";
 import { PermissionMap, type Permissions } from "./permissions.ts";
 import { Registers } from "./registers.ts";
 import { Runner } from "./runner.ts";
+import { optionsFor, Snapshots } from "./snapshots.ts";
 import { TrapSet } from "./traps.ts";
 import { yieldToHost } from "./yield.ts";
 
-export interface MachineOptions {
-  /** Bytes of RAM from physical address 0, a multiple of 4096. Default 16 MiB; 0 for none. */
-  readonly memory?: number;
-  /** Bytes that later map() calls may add in all. Default 64 MiB; 13 bytes of metadata are reserved for each 4096. */
-  readonly extraMemory?: number;
-  /** Default: genericModel(), with a local APIC when the machine has devices. */
-  readonly cpu?: CpuModel;
-  /** Devices on ports and pages. Default "none". */
-  readonly devices?: Devices;
-  /**
-   * Generated code for hot blocks. Results are the same without it. false: interpreter only; a number: after how many runs
-   * a block is hot; or more options. Default true. Where WebAssembly modules cannot be compiled the interpreter goes on alone.
-   */
-  readonly jit?: boolean | number | JitOptions;
+export interface FromOptions extends Omit<MachineOptions, "memory" | "cpu"> {
+  /** Wires the new machine before it takes the state: hooks, MMIO windows, parts. */
+  readonly setup?: (machine: Machine) => void;
 }
 
-/** Linear addresses before which a run ends. */
-export type Until = bigint | number | readonly (bigint | number)[];
-
-export interface RunOptions {
-  /** Stop before the instruction at this linear address, or one of these. A run that stopped there goes on with it. */
-  readonly until?: Until;
-  /** Stop after exactly this many instructions and deliveries. Default: no limit. */
-  readonly maxInstructions?: number;
-  /** Bound on instructions, deliveries and pieces of a REP (64 iterations, or 4 KiB moved at once); run() then returns "slice". */
-  readonly maxWork?: number;
-}
-
-export interface RunProgress {
-  /** Completed in this call so far. */
-  readonly instructions: number;
-  readonly rip: bigint;
-}
-
-export interface RunAsyncOptions {
-  readonly until?: Until;
-  readonly maxInstructions?: number;
-  /** As for run(), over all slices. Default: no bound. */
-  readonly maxWork?: number;
-  readonly signal?: AbortSignal;
-  /** Longest time between two looks at the signal and the event loop. Default 10 ms. */
-  readonly sliceMs?: number;
-  /** Called between slices. What it throws ends the run. */
-  readonly onProgress?: (progress: RunProgress) => void;
+export interface ForkOptions extends FromOptions {
+  /** An earlier fork that is not needed any more. */
+  readonly into?: Machine;
 }
 
 const DEFAULT_MEMORY = 16 << 20;
@@ -116,6 +82,8 @@ export class Machine extends HookFace {
   readonly #runner: Runner;
   readonly #ramSize: number;
   readonly #board: Board | undefined;
+  readonly #options: MachineOptions;
+  readonly #snapshots: Snapshots;
   #disposed = false;
 
   constructor(options: MachineOptions = {}) {
@@ -150,10 +118,13 @@ export class Machine extends HookFace {
     const devices = checkDevices(options.devices ?? "none");
     this.model = options.cpu ?? genericModel({ apic: devices !== undefined });
     this.#ramSize = memory;
+    this.#options = options;
+    this.#snapshots = new Snapshots(core, this.#map, this.model);
     if (memory > 0) this.#map.map({ kind: "ram", address: 0n, size: memory });
     if (devices) {
       this.#board = new Board(this.#core, this.#map, this, memory, hasApic(this.model), devices);
     }
+    if (this.#board) this.#snapshots.addState("devices", this.#board);
     this.#runner = new Runner(core, traps, this.#breakpoints, this.events, this.#board);
     this.reset();
   }
@@ -188,12 +159,14 @@ export class Machine extends HookFace {
   map(region: Region): void {
     this.#idle("map()");
     this.#map.map(region);
+    this.#snapshots.mapChanged();
   }
 
   /** Removes the region that starts at the address; what RAM held is lost. */
   unmap(address: bigint | number): void {
     this.#idle("unmap()");
     this.#map.unmap(address);
+    this.#snapshots.mapChanged();
   }
 
   /** A copy of physical memory. MemoryMapError where nothing (or an MMIO window) is mapped. */
@@ -393,6 +366,63 @@ export class Machine extends HookFace {
     return this.#runner.run(maxInstructions, work);
   }
 
+  // --- snapshots ---
+
+  /**
+   * Makes something's state part of this machine's snapshots, under a name: a device, or a program around the machine. A snapshot
+   * is restored only where the same names are known.
+   */
+  addState(name: string, part: Saveable): void {
+    this.#alive();
+    this.#snapshots.addState(name, part);
+  }
+
+  /**
+   * The whole state: registers, MSRs, VMX, memory, parts added with addState(). Only pages that changed since the last
+   * snapshot or restore are copied. Hooks, breakpoints and callbacks belong to the machine, not to the snapshot.
+   */
+  snapshot(): Snapshot {
+    this.#idle("snapshot()");
+    return this.#snapshots.take();
+  }
+
+  /** Goes back to a snapshot, of this machine or of one with the same memory map and CPU model. SnapshotError says what does not fit. */
+  restore(snapshot: Snapshot): void {
+    this.#idle("restore()");
+    this.#snapshots.restore(snapshot);
+  }
+
+  /**
+   * A machine with the state, memory map and CPU model of a snapshot. `setup` maps its MMIO windows, sets its hooks and adds
+   * its parts.
+   */
+  static from(snapshot: Snapshot, options: FromOptions = {}): Machine {
+    const { setup, ...rest } = options;
+    const machine = new Machine({ ...optionsFor(snapshot), ...rest });
+    for (const { address, size, kind } of snapshot.regions) {
+      if (kind === "mmio" || machine.regions.some((region) => region.address === address)) continue;
+      machine.map({ kind, address, size });
+    }
+    machine.#snapshots.beginWithZeros();
+    setup?.(machine);
+    machine.restore(snapshot);
+    return machine;
+  }
+
+  /**
+   * Another machine in the same state. With `into`, an earlier fork takes the state: only pages that differ are copied.
+   */
+  fork(options: ForkOptions = {}): Machine {
+    const { into, ...rest } = options;
+    const snapshot = this.snapshot();
+    if (into === undefined) {
+      const { jit = true, devices = "none" } = this.#options;
+      return Machine.from(snapshot, { jit, devices, ...rest });
+    }
+    into.restore(snapshot);
+    return into;
+  }
+
   // --- end of life ---
 
   /** Lets go of the memory; every later call throws. */
@@ -414,11 +444,6 @@ export class Machine extends HookFace {
     if (this.#runner?.active)
       throw new StateError(`${what} cannot be called inside a callback: the machine is running`);
   }
-}
-
-function checkUntil(until: Until | undefined): bigint[] {
-  if (until === undefined) return [];
-  return (Array.isArray(until) ? until : [until]).map((address) => checkU64("until", address));
 }
 
 /** The longest readable start of the 15 bytes at RIP. */

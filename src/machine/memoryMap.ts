@@ -8,6 +8,7 @@ import {
   checkU64,
   MemoryMapError,
 } from "../core/index.ts";
+import type { Backed } from "../snapshot/index.ts";
 import { HookList, type RemoveHook } from "./hookList.ts";
 import type { PermissionMap, Permissions } from "./permissions.ts";
 
@@ -40,6 +41,7 @@ export interface MappedRegion {
 
 interface Mapped extends MappedRegion {
   readonly host: number;
+  readonly moves?: boolean;
   readonly read?: MmioRead | undefined;
   readonly write?: MmioWrite | undefined;
 }
@@ -96,7 +98,18 @@ export class MemoryMap {
     return this.#regions.map(({ address, size, kind }) => ({ address, size, kind }));
   }
 
-  map(region: Region): void {
+  /** Regions with contents, by their place in the Wasm memory. */
+  get backed(): Backed[] {
+    return this.#regions.flatMap(({ host, size, kind }) => (kind === "mmio" ? [] : [{ host, pages: size / PAGE }]));
+  }
+
+  /** What a snapshot asks of a machine; windows that devices move about by themselves are not in it. */
+  get fixedRegions(): MappedRegion[] {
+    return this.#regions.filter(({ moves }) => !moves).map(({ address, size, kind }) => ({ address, size, kind }));
+  }
+
+  /** moves: a device maps and unmaps it as the guest says. */
+  map(region: Region, moves = false): void {
     const address = checkU64("address", region.address);
     checkPageAligned("address", address);
     const size = checkInteger("size", region.size, PAGE, 2 ** 52);
@@ -139,7 +152,7 @@ export class MemoryMap {
         throw new TypeError(`kind must be "ram", "rom" or "mmio", not ${String((region as { kind: unknown }).kind)}`);
     }
     if (region.permissions) this.#permissions.set(address, address + BigInt(size) - 1n, region.permissions);
-    this.#regions.push(mapped);
+    this.#regions.push(moves ? { ...mapped, moves } : mapped);
     this.#regions.sort((a, b) => (a.address < b.address ? -1 : 1));
   }
 

@@ -1,6 +1,6 @@
 // The fixture guests on a bare machine with the debug ports.
 import { readFileSync } from "node:fs";
-import { loadImage, Machine, parseImage, type StartMode } from "../../src/index.ts";
+import { genericModel, loadImage, Machine, parseImage, type StartMode } from "../../src/index.ts";
 
 export interface Guest {
   readonly name: string;
@@ -22,7 +22,7 @@ export interface LoadedGuest {
 
 /** A machine with the debug ports wired, before a guest is loaded. */
 export function emptyMachine(jit: number, memory = 16 << 20): LoadedGuest {
-  const machine = new Machine({ memory, extraMemory: 0, jit });
+  const machine = new Machine({ memory, extraMemory: 0, jit, cpu: genericModel({ vmx: true }) });
   const console: number[] = [];
   machine.onPortOut(0xe9, (_port, value) => void console.push(value & 0xff));
   machine.onPortOut(0xf4, () => machine.stop());
