@@ -1,0 +1,2 @@
+/** Bytes of what a bundler keeps of each entry. */
+export function sizes(): Promise<{ name: string; minified: number; gzip: number }[]>;

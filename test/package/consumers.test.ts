@@ -1,0 +1,199 @@
+// The installed package, used as its users do.
+import { join } from "node:path";
+import { createContext, runInContext } from "node:vm";
+import { build as esbuild } from "esbuild";
+import { build as vite } from "vite";
+import { describe, expect, it } from "vitest";
+import webpack from "webpack";
+import { install, read, root, run, SAID, USE, write } from "./installed.ts";
+
+const { project } = install();
+const IMPORT = 'import { loadImage, Machine, parseFlat } from "wasm-vmx";';
+const node = (file: string) => run(process.execPath, [file], project);
+
+/** A script of a page: no Node module or global but those of browsers. */
+async function inPage(script: string): Promise<string> {
+  const globals = {
+    WebAssembly,
+    atob,
+    performance,
+    setTimeout,
+    MessageChannel,
+    AbortController,
+    TextDecoder,
+    TextEncoder,
+  };
+  return new Promise((resolve) => {
+    const page: Record<string, unknown> = { ...globals, answer: resolve };
+    page.self = page;
+    page.window = page;
+    runInContext(script, createContext(page));
+  });
+}
+
+const PAGE = `${IMPORT}${USE}\nglobalThis.answer(said);`;
+
+describe("Node", () => {
+  it("imports it", () => {
+    write(project, "esm.mjs", `${IMPORT}${USE}\nconsole.log(said);`);
+    expect(node("esm.mjs")).toEqual({ status: 0, stdout: `${SAID}\n`, stderr: "" });
+  });
+
+  it("requires it from CommonJS", () => {
+    write(
+      project,
+      "common.cjs",
+      `const { loadImage, Machine, parseFlat } = require("wasm-vmx");${USE}\nconsole.log(said);`,
+    );
+    expect(node("common.cjs")).toEqual({ status: 0, stdout: `${SAID}\n`, stderr: "" });
+  });
+
+  it("imports it from CommonJS, where require of an ES module does not exist", () => {
+    write(
+      project,
+      "dynamic.cjs",
+      `import("wasm-vmx").then(({ loadImage, Machine, parseFlat }) => {${USE}\nconsole.log(said); });`,
+    );
+    const old = run(process.execPath, ["--no-experimental-require-module", "dynamic.cjs"], project);
+    expect(old).toEqual({ status: 0, stdout: `${SAID}\n`, stderr: "" });
+  });
+
+  it("finds every entry, and the processor as a file", () => {
+    write(
+      project,
+      "entries.mjs",
+      `import { readFileSync } from "node:fs";
+      import { fileURLToPath } from "node:url";
+      import { Kvm } from "wasm-vmx/kvm";
+      import { POLICIES } from "wasm-vmx/policy";
+      import { COST_MODELS } from "wasm-vmx/cost";
+      import { compare } from "wasm-vmx/lab";
+      import { GdbSession } from "wasm-vmx/gdb";
+      import { formatTraceEvent } from "wasm-vmx/trace";
+      const bytes = readFileSync(fileURLToPath(import.meta.resolve("wasm-vmx/core.wasm")));
+      console.log(new Kvm().getApiVersion(), POLICIES.length > 0, COST_MODELS.length > 0, typeof compare,
+        typeof GdbSession, typeof formatTraceEvent, WebAssembly.validate(bytes));`,
+    );
+    // KVM_API_VERSION
+    expect(node("entries.mjs")).toMatchObject({
+      status: 0,
+      stdout: "12 true true function function function true\n",
+    });
+  });
+
+  it("runs it in a worker thread", () => {
+    write(
+      project,
+      "worker.mjs",
+      `import { parentPort } from "node:worker_threads";\n${IMPORT}${USE}\nparentPort.postMessage(said);`,
+    );
+    write(
+      project,
+      "main.mjs",
+      `import { Worker } from "node:worker_threads";
+      new Worker(new URL("./worker.mjs", import.meta.url)).on("message", (said) => console.log(said));`,
+    );
+    expect(node("main.mjs")).toEqual({ status: 0, stdout: `${SAID}\n`, stderr: "" });
+  });
+
+  it("has the command", () => {
+    const { status, stdout } = run(join(project, "node_modules/.bin/wasm-vmx"), ["--version"], project);
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "0.1.0\n" });
+    const demo = run(join(project, "node_modules/.bin/wasm-vmx"), ["demo"], project);
+    expect(demo.status).toBe(0);
+  });
+});
+
+describe("TypeScript, strict, with every declaration checked", () => {
+  it.each([
+    ["nodenext", "nodenext"],
+    ["esnext", "bundler"],
+  ])("module %s, moduleResolution %s", (module, moduleResolution) => {
+    const folder = `ts-${moduleResolution}`;
+    write(
+      project,
+      `${folder}/use.ts`,
+      `${IMPORT}
+      import type { Exit } from "wasm-vmx";
+      import { Kvm, type KvmExit } from "wasm-vmx/kvm";
+      import { type Policy, POLICIES } from "wasm-vmx/policy";
+      import { type CostModel, COST_MODELS } from "wasm-vmx/cost";
+      import { compare, type CompareReport } from "wasm-vmx/lab";
+      import { GdbSession, type GdbTarget, MachineTarget } from "wasm-vmx/gdb";
+      import { formatTraceEvent, type TraceEvent } from "wasm-vmx/trace";
+      const machine = new Machine({ memory: 65536 });
+      loadImage(machine, parseFlat(Uint8Array.of(0xf4)));
+      const exit: Exit = machine.run();
+      const rax: bigint = machine.registers.rax;
+      if (exit.reason === "unimplemented") { const bytes: Uint8Array = exit.bytes; void bytes; }
+      const target: GdbTarget = new MachineTarget(machine);
+      export const session = new GdbSession(target, (bytes: Uint8Array) => void bytes);
+      export const policies: readonly Policy[] = POLICIES;
+      export const models: readonly CostModel[] = COST_MODELS;
+      export const kvm = new Kvm();
+      export type Reason = KvmExit["reason"];
+      export type Report = CompareReport;
+      export type Event = TraceEvent;
+      export { compare, formatTraceEvent, rax };
+      // @ts-expect-error there is no such register
+      void machine.registers.raxx;`,
+    );
+    const compilerOptions = {
+      ...{ module, moduleResolution, target: "es2022", lib: ["es2022", "dom"], types: [], strict: true, noEmit: true },
+      ...{ skipLibCheck: false, exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
+    };
+    write(project, `${folder}/tsconfig.json`, JSON.stringify({ compilerOptions, include: ["use.ts"] }));
+    const tsc = join(root, "node_modules/typescript/bin/tsc");
+    expect(run(process.execPath, [tsc, "-p", folder], project)).toEqual({ status: 0, stdout: "", stderr: "" });
+  });
+});
+
+describe("bundlers", () => {
+  it("esbuild", async () => {
+    const entry = write(project, "esbuild.js", PAGE);
+    const { outputFiles } = await esbuild({ entryPoints: [entry], bundle: true, write: false, logLevel: "silent" });
+    expect(await inPage(outputFiles[0]!.text)).toBe(SAID);
+  });
+
+  it("Vite", async () => {
+    write(project, "vite/index.html", '<script type="module" src="./main.js"></script>');
+    write(project, "vite/main.js", PAGE);
+    await vite({
+      root: join(project, "vite"),
+      logLevel: "error",
+      build: {
+        modulePreload: false,
+        rolldownOptions: { output: { entryFileNames: "main.js", format: "iife" } },
+      },
+    });
+    expect(await inPage(read(project, "vite/dist/main.js"))).toBe(SAID);
+  });
+
+  it("webpack", async () => {
+    const entry = write(project, "webpack.js", PAGE);
+    const stats = await new Promise<webpack.Stats>((resolve, reject) => {
+      webpack(
+        {
+          mode: "production",
+          context: project,
+          entry,
+          output: { path: join(project, "webpack"), filename: "main.js" },
+        },
+        (error, found) => (error || !found ? reject(error) : resolve(found)),
+      );
+    });
+    expect(stats.toJson({ all: false, errors: true, warnings: false }).errors).toEqual([]);
+    expect(await inPage(read(project, "webpack/main.js"))).toBe(SAID);
+  });
+
+  it("a page's worker", async () => {
+    const entry = write(
+      project,
+      "page-worker.js",
+      `${IMPORT}self.onmessage = () => {${USE}\nself.postMessage(said); };`,
+    );
+    const { outputFiles } = await esbuild({ entryPoints: [entry], bundle: true, write: false, logLevel: "silent" });
+    const worker = `globalThis.postMessage = globalThis.answer;\n${outputFiles[0]!.text}\nself.onmessage({ data: 0 });`;
+    expect(await inPage(worker)).toBe(SAID);
+  });
+});

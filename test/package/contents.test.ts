@@ -1,0 +1,89 @@
+// What npm pack puts into the tarball, and what publint and attw say about it.
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { publint } from "publint";
+import { formatMessage } from "publint/utils";
+import { describe, expect, it } from "vitest";
+import { sizes } from "../../scripts/size.mjs";
+import { install, root, run } from "./installed.ts";
+
+const packed = install();
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+const paths = packed.files.map(({ path }) => path);
+
+/** Everything that may be there. */
+const ALLOWED = [
+  /^(package\.json|README\.md|LICENSE|CHANGELOG\.md|THIRD-PARTY-NOTICES\.md)$/,
+  /^bin\/wasm-vmx\.mjs$/,
+  /^build\/core\.wasm$/,
+  /^dist\/.*\.(js|d\.ts)$/,
+  /^fixtures\/(guests|lab)\/bin\/[^/]+\.(bin|elf)$/,
+  /^fixtures\/lab\/src\/calibrate\.c$/,
+];
+
+describe("the tarball", () => {
+  it("holds nothing but what is used", () => {
+    expect(paths.filter((path) => !ALLOWED.some((pattern) => pattern.test(path)))).toEqual([]);
+    for (const path of ["LICENSE", "README.md", "CHANGELOG.md", "THIRD-PARTY-NOTICES.md", "build/core.wasm"]) {
+      expect(paths).toContain(path);
+    }
+    expect(paths.filter((path) => /(^|\/)(test|scripts|assembly)\/(?!abi)/.test(path))).toEqual([]);
+  });
+
+  it("is small", () => {
+    // a third of this is the processor, once as a file and once inside the library
+    expect(packed.size).toBeLessThan(900_000);
+  });
+
+  it("needs nothing else, and says so", () => {
+    expect(manifest.dependencies).toBeUndefined();
+    expect(manifest.sideEffects).toBe(false);
+  });
+
+  it("has every file that its exports name, types first", () => {
+    for (const [name, target] of Object.entries<string | Record<string, string>>(manifest.exports)) {
+      const files = typeof target === "string" ? [target] : Object.values(target);
+      for (const file of files) expect(paths, name).toContain(file.replace("./", ""));
+      if (typeof target !== "string") expect(Object.keys(target)[0]).toBe("types");
+    }
+  });
+
+  it("has the version of the changelog's newest entry", () => {
+    const changelog = readFileSync(join(root, "CHANGELOG.md"), "utf8");
+    expect(/^## (\S+)/m.exec(changelog)?.[1]).toBe(manifest.version);
+  });
+
+  it("imports node:* in the command line and the benchmarks only", () => {
+    const installed = join(packed.project, "node_modules/wasm-vmx");
+    const users = paths.filter(
+      (path) => path.endsWith(".js") && /(from|import\()\s*["']node:/.test(readFileSync(join(installed, path), "utf8")),
+    );
+    expect(users.filter((path) => !/^dist\/src\/(cli|bench)\//.test(path))).toEqual([]);
+  });
+});
+
+describe("checkers", () => {
+  it("publint finds nothing", async () => {
+    const { messages } = await publint({ pkgDir: join(packed.project, "node_modules/wasm-vmx"), strict: true });
+    expect(messages.map((message) => formatMessage(message, manifest))).toEqual([]);
+  });
+
+  it("attw finds nothing, with the resolutions that know exports and ESM", () => {
+    const attw = join(root, "node_modules/@arethetypeswrong/cli/dist/index.js");
+    expect(existsSync(attw)).toBe(true);
+    const args = [attw, packed.file, "--profile", "esm-only", "--exclude-entrypoints", "core.wasm"];
+    const { status, stdout, stderr } = run(process.execPath, [...args, "--format", "ascii"], packed.project);
+    expect({ status, text: status === 0 ? "" : stdout + stderr }).toEqual({ status: 0, text: "" });
+  });
+});
+
+describe("what a bundler keeps", () => {
+  it("leaves the processor out of what does not need it", async () => {
+    const found = Object.fromEntries((await sizes()).map(({ name, minified }) => [name, minified]));
+    const core = packed.files.find(({ path }) => path === "build/core.wasm")!.size;
+    expect(found["the disassembler"]).toBeLessThan(core);
+    expect(found["wasm-vmx/gdb (GdbSession)"]).toBeLessThan(core);
+    expect(found["wasm-vmx/policy"]).toBeLessThan(core);
+    expect(found["a processor (Machine)"]).toBeGreaterThan(core);
+  });
+});
