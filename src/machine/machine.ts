@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { FRAME_META, PAGE } from "../../assembly/abi/layout.ts";
 import {
   type CodeMode,
