@@ -44,8 +44,15 @@ export type KvmExit =
       /** All fields of the VMCS, a line each. */
       readonly vmcs: string;
     }
-  /** A signal, an immediate exit, or the bound given to run() was reached: -1 with EINTR. */
-  | { readonly reason: "intr" }
+  /** -1 with EINTR. */
+  | {
+      readonly reason: "intr";
+      /**
+       * "signal": an abort, or a slice of 0. "bound": what the caller allowed is used up. "immediateExit": asked for; the
+       * run page keeps its exit reason then. "idle": every vCPU waits and no timer is set, so nothing would ever come.
+       */
+      readonly why: "signal" | "bound" | "immediateExit" | "idle";
+    }
   | { readonly reason: "setTpr" }
   | {
       readonly reason: "internalError";

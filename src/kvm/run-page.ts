@@ -147,6 +147,7 @@ export class RunPage {
 
   /** Exit reason and payload. Data of "io" and "mmio" are in the page already. */
   writeExit(exit: KvmExit): void {
+    if (exit.reason === "intr" && exit.why === "immediateExit") return;
     const { view } = this;
     view.setUint32(EXIT_REASON, KVM_EXIT[exit.reason], true);
     if (exit.reason !== "mmio") this.bytes.fill(0, UNION, UNION + UNION_BYTES);

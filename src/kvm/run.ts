@@ -275,7 +275,7 @@ export function readyForInterruptInjection(vcpu: VcpuVmx): boolean {
 /** A bound is reached: as if a signal were pending. */
 function atLimit(vcpu: VcpuVmx, limits: Limits): boolean {
   if (vcpu.host.core.count < limits.count && workDone(vcpu, limits) < limits.work) return false;
-  vcpu.userExit = { reason: "intr" };
+  vcpu.userExit = { reason: "intr", why: limits.slice === 0n ? "signal" : "bound" };
   vcpu.host.ledger.count("signal_exits");
   return true;
 }
@@ -338,8 +338,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
     vcpu.arch.completeUserspaceIo = undefined;
     if (complete !== undefined && !complete()) return;
     if (bounds.immediateExit || vcpu.run.immediateExit) {
-      vcpu.userExit = { reason: "intr" };
-      ledger.count("signal_exits");
+      vcpu.userExit = { reason: "intr", why: "immediateExit" };
       return;
     }
     const start = core.read64(WORK);

@@ -251,12 +251,12 @@ describe("runAsync", () => {
     const { vcpu } = guest([0xeb, 0xfe]); // JMP $
     const controller = new AbortController();
     setTimeout(() => controller.abort(), 20);
-    expect(await vcpu.runAsync({ signal: controller.signal })).toEqual({ reason: "intr" });
-    expect(vcpu.run({ maxInstructions: 5n })).toEqual({ reason: "intr" });
+    expect(await vcpu.runAsync({ signal: controller.signal })).toEqual({ reason: "intr", why: "signal" });
+    expect(vcpu.run({ maxInstructions: 5n })).toEqual({ reason: "intr", why: "bound" });
   });
 
   test("an aborted signal stops the guest at once", async () => {
     const { vcpu } = guest([0xeb, 0xfe]);
-    expect(await vcpu.runAsync({ signal: AbortSignal.abort() })).toEqual({ reason: "intr" });
+    expect(await vcpu.runAsync({ signal: AbortSignal.abort() })).toEqual({ reason: "intr", why: "signal" });
   });
 });

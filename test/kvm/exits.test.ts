@@ -61,7 +61,7 @@ describe("port I/O", () => {
     if (exit.reason !== "io") throw new Error(exit.reason);
     exit.data[0] = 0x42;
     const { exits } = kvm.host.ledger.counts;
-    expect(vcpu.run({ immediateExit: true })).toEqual({ reason: "intr" });
+    expect(vcpu.run({ immediateExit: true })).toEqual({ reason: "intr", why: "immediateExit" });
     expect([vcpu.getRegs().rax, kvm.host.ledger.counts.exits]).toEqual([0x42n, exits]);
   });
 
@@ -250,7 +250,7 @@ describe("ends", () => {
     for (const limit of [1n, 2n, 3n, 50n, 1001n]) {
       const made = guest([0x0f, 0xa2, 0x90, 0xeb, 0xfb]);
       const before = made.kvm.host.core.count;
-      expect(made.vcpu.run({ maxInstructions: limit })).toEqual({ reason: "intr" });
+      expect(made.vcpu.run({ maxInstructions: limit })).toEqual({ reason: "intr", why: "bound" });
       expect(made.kvm.host.core.count - before).toBe(limit);
     }
   });
@@ -273,7 +273,7 @@ describe("runs in slices", () => {
     expect(steps.next().done).toBe(false);
     expect(() => vcpu.getRegs()).toThrow(/EBUSY/);
     expect(() => vcpu.run()).toThrow(/EBUSY/);
-    expect(steps.next(0n)).toEqual({ done: true, value: { reason: "intr" } });
+    expect(steps.next(0n)).toEqual({ done: true, value: { reason: "intr", why: "signal" } });
   });
 
   test("pause at an exact count, in the guest and without an exit", () => {
@@ -299,7 +299,7 @@ describe("runs in slices", () => {
     const steps = vcpu.runSteps({ slice: 100n });
     steps.next();
     expect(kvm.host.cpu.peekMiscFeatures()).toBe(0n);
-    steps.return({ reason: "intr" });
+    steps.return({ reason: "intr", why: "signal" });
     expect(kvm.host.cpu.peekMiscFeatures()).toBe(1n);
     const { rax } = vcpu.getRegs();
     expect(rax).toBeGreaterThan(40n);

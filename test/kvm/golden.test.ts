@@ -41,6 +41,14 @@ const DIFFERENCES: { readonly [program: string]: Difference } = {
     lines: { hlt: "irq window ready=1 if=1", "regs rip=1008": "regs rip=1007" },
     why: "the recorded module runs real mode in its emulator, which does not stop for the window before HLT",
   },
+  "window-with-nmi": {
+    lines: { hlt: "irq window ready=1 if=1" },
+    why: "the recorded module runs real mode in its emulator, which does not stop for the window before HLT",
+  },
+  "window-if-clear": {
+    lines: { hlt: "irq window ready=1 if=1", "regs rip=1007": "regs rip=1004", "regs rip=1805": "regs rip=1004" },
+    why: "the recorded module runs real mode in its emulator, which does not stop for the window before HLT",
+  },
   "nmi-masked-until-iret": {
     lines: { hlt: "io out port=80 size=1 count=1 data=6e|io in port=81 size=1 count=1|hlt" },
     why: "the recorded module runs real mode in its emulator, which reaches HLT before the pending NMI",

@@ -159,7 +159,7 @@ class Runner {
       case "failEntry":
         return "fail entry";
       case "intr":
-        return "error EINTR";
+        return `error EINTR reason=${page.exitReason}`;
       default:
         return exit.reason;
     }
