@@ -13,8 +13,12 @@ export interface Counters {
   mmio_exits: number;
   irq_exits: number;
   irq_window_exits: number;
+  request_irq_exits: number;
+  irq_injections: number;
+  nmi_injections: number;
   nmi_window_exits: number;
   halt_exits: number;
+  halt_wakeup: number;
   signal_exits: number;
   host_state_reload: number;
   insn_emulation: number;
@@ -45,8 +49,12 @@ const STATS: readonly Stat[] = [
   "mmio_exits",
   "irq_exits",
   "irq_window_exits",
+  "request_irq_exits",
+  "irq_injections",
+  "nmi_injections",
   "nmi_window_exits",
   "halt_exits",
+  "halt_wakeup",
   "signal_exits",
   "host_state_reload",
   "insn_emulation",

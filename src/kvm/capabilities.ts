@@ -15,6 +15,7 @@ export const KVM_CAP_USER_MEMORY = 3;
 export const KVM_CAP_MANUAL_DIRTY_LOG_PROTECT = 166;
 export const KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 = 168;
 export const KVM_CAP_DISABLE_QUIRKS = 116;
+export const KVM_CAP_SPLIT_IRQCHIP = 121;
 export const KVM_CAP_MSR_PLATFORM_INFO = 159;
 export const KVM_CAP_EXCEPTION_PAYLOAD = 164;
 export const KVM_CAP_X86_USER_SPACE_MSR = 188;
@@ -35,6 +36,8 @@ const modern =
     rules.userSpaceMsr ? value : 0;
 
 export const CAPABILITIES: readonly Capability[] = [
+  { number: 0, name: "KVM_CAP_IRQCHIP", value: 1, proof: "irqchip-initial" },
+  { number: 1, name: "KVM_CAP_HLT", value: 1, proof: "halt-then-interrupt" },
   { number: 3, name: "KVM_CAP_USER_MEMORY", value: 1, proof: "exits.test.ts: memory slots" },
   { number: 4, name: "KVM_CAP_SET_TSS_ADDR", value: 1, proof: "api.test.ts: KVM_SET_TSS_ADDR" },
   { number: 7, name: "KVM_CAP_EXT_CPUID", value: 1, proof: "cpuid records of kvm-real-results.json" },
@@ -45,7 +48,11 @@ export const CAPABILITIES: readonly Capability[] = [
   { number: 21, name: "KVM_CAP_DESTROY_MEMORY_REGION_WORKS", value: 1, proof: "slot-rules" },
   { number: 22, name: "KVM_CAP_USER_NMI", value: 1, proof: "nmi" },
   { number: 23, name: "KVM_CAP_SET_GUEST_DEBUG", value: 1, proof: "single-step" },
+  { number: 25, name: "KVM_CAP_IRQ_ROUTING", value: 1, proof: "gsi-routing" },
+  { number: 26, name: "KVM_CAP_IRQ_INJECT_STATUS", value: 1, proof: "gsi-routing" },
   { number: 30, name: "KVM_CAP_JOIN_MEMORY_REGIONS_WORKS", value: 1, proof: "slot-rules" },
+  { number: 33, name: "KVM_CAP_PIT2", value: 1, proof: "pit-timer" },
+  { number: 35, name: "KVM_CAP_PIT_STATE2", value: 1, proof: "pit-one-shot" },
   { number: 37, name: "KVM_CAP_SET_IDENTITY_MAP_ADDR", value: 1, proof: "api.test.ts: KVM_SET_IDENTITY_MAP_ADDR" },
   { number: 40, name: "KVM_CAP_INTERNAL_ERROR_DATA", value: 1, proof: "fetch-from-hole" },
   { number: 41, name: "KVM_CAP_VCPU_EVENTS", value: 1, proof: "exception-from-user-space" },
@@ -54,11 +61,14 @@ export const CAPABILITIES: readonly Capability[] = [
   { number: 51, name: "KVM_CAP_X86_ROBUST_SINGLESTEP", value: 1, proof: "single-step" },
   { number: 61, name: "KVM_CAP_GET_TSC_KHZ", value: 1, proof: "api.test.ts: TSC frequency" },
   { number: 66, name: "KVM_CAP_MAX_VCPUS", value: KVM_MAX_VCPUS, proof: "api.test.ts: vCPU ids" },
+  { number: 72, name: "KVM_CAP_TSC_DEADLINE_TIMER", value: 1, proof: "x2apic-deadline" },
   { number: 74, name: "KVM_CAP_SYNC_REGS", value: 7, proof: "api.test.ts: sync regs" },
+  { number: 77, name: "KVM_CAP_SIGNAL_MSI", value: 1, proof: "msi" },
   { number: 81, name: "KVM_CAP_READONLY_MEM", value: 1, proof: "rom-read-and-write" },
   { number: 98, name: "KVM_CAP_ENABLE_CAP_VM", value: 1, proof: "msr-platform-info" },
   { number: 105, name: "KVM_CAP_CHECK_EXTENSION_VM", value: 1, proof: "capabilities" },
   { number: 116, name: "KVM_CAP_DISABLE_QUIRKS", value: 1, proof: "api.test.ts: quirks" },
+  { number: 121, name: "KVM_CAP_SPLIT_IRQCHIP", value: 1, proof: "interrupt-split" },
   { number: 128, name: "KVM_CAP_MAX_VCPU_ID", value: KVM_MAX_VCPU_IDS, proof: "api.test.ts: vCPU ids" },
   { number: 136, name: "KVM_CAP_IMMEDIATE_EXIT", value: 1, proof: "immediate-exit" },
   { number: 153, name: "KVM_CAP_GET_MSR_FEATURES", value: 1, proof: "records of kvm-real-results.json" },

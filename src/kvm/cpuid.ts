@@ -5,6 +5,10 @@ import { PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 
+const APIC_ENABLE = 0x800n;
+/** CPUID.1:EDX.APIC */
+const CPUID_APIC = 1 << 9;
+
 const RAX = 0;
 const RCX = 1;
 const RDX = 2;
@@ -62,10 +66,12 @@ export function kvmEmulateCpuid(vcpu: VcpuVmx): boolean {
     return true;
   }
   const { core } = vcpu.host;
-  const { eax, ebx, ecx, edx } = kvmCpuid(vcpu, core.gprLow(RAX), core.gprLow(RCX));
+  const fn = core.gprLow(RAX);
+  const { eax, ebx, ecx, edx } = kvmCpuid(vcpu, fn, core.gprLow(RCX));
   core.setGprLow(RAX, eax);
   core.setGprLow(RBX, ebx);
   core.setGprLow(RCX, ecx);
-  core.setGprLow(RDX, edx);
+  // the APIC bit follows IA32_APIC_BASE. @kvm kvm_update_cpuid
+  core.setGprLow(RDX, fn === 1 && !(vcpu.arch.apicBase & APIC_ENABLE) ? edx & ~CPUID_APIC : edx);
   return kvmSkipEmulatedInstruction(vcpu);
 }

@@ -2,6 +2,7 @@ import { RunCode, VmxResult } from "../../assembly/abi/run.ts";
 import { EMULATE, EV_FAULTS } from "../../assembly/abi/state.ts";
 import { DB_VECTOR, kvmQueueException, reinjectEvent, UD_VECTOR, vmxGetCpl } from "./events.ts";
 import { KVM_INTERNAL_ERROR_DELIVERY_EV, KVM_INTERNAL_ERROR_EMULATION } from "./exit.ts";
+import { kernelMmioRead, kernelMmioWrite } from "./kernel-io.ts";
 import {
   emulationFailureData,
   exitInfo,
@@ -50,6 +51,8 @@ function serve(vcpu: VcpuVmx, answers: readonly Fragment[], writes: Fragment[]):
   core.handlers.mmioRead = (gpa, size) => {
     const memory = slots.read(gpa, size);
     if (memory !== undefined) return toValue(memory);
+    const device = kernelMmioRead(vcpu, gpa, size);
+    if (device !== undefined) return device;
     const answer = answers[used++];
     if (answer === undefined) throw new ReadNeeded(gpa, size);
     return toValue(answer.data);
@@ -60,6 +63,7 @@ function serve(vcpu: VcpuVmx, answers: readonly Fragment[], writes: Fragment[]):
       slots.write(gpa, toBytes(value, size));
       return;
     }
+    if (kernelMmioWrite(vcpu, gpa, size, value)) return;
     writes.push({ gpa, data: toBytes(value, size) });
     // a REP goes no further than the iteration that wrote
     core.stopAfterInstruction();

@@ -1,4 +1,5 @@
 import { DR6 } from "../../assembly/abi/state.ts";
+import { kvmCpuGetInterrupt, kvmCpuHasInterrupt } from "./lapic.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import {
   GUEST_INTR_STATE_MOV_SS,
@@ -144,10 +145,12 @@ function vmxInjectIrq(vcpu: VcpuVmx): void {
   }
   vcpu.vmwrite(Field.VM_ENTRY_INTR_INFO_FIELD, info);
   vcpu.vmwrite(Field.GUEST_ACTIVITY_STATE, 0);
+  vcpu.host.ledger.count("irq_injections");
 }
 
 /** @kvm vmx_inject_nmi */
 function vmxInjectNmi(vcpu: VcpuVmx): void {
+  vcpu.host.ledger.count("nmi_injections");
   vcpu.vmwrite(Field.VM_ENTRY_INTR_INFO_FIELD, INTR_VALID | IntrType.NMI | 2);
   vcpu.vmwrite(Field.GUEST_ACTIVITY_STATE, 0);
 }
@@ -162,7 +165,7 @@ export function vmxInterruptAllowed(vcpu: VcpuVmx): boolean {
 }
 
 /** @kvm vmx_nmi_allowed */
-function vmxNmiAllowed(vcpu: VcpuVmx): boolean {
+export function vmxNmiAllowed(vcpu: VcpuVmx): boolean {
   const blocked = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS | GUEST_INTR_STATE_NMI;
   return (vcpu.vmread32(Field.GUEST_INTERRUPTIBILITY_INFO) & blocked) === 0;
 }
@@ -188,28 +191,43 @@ export function reinjectEvent(vcpu: VcpuVmx): void {
   else if (interrupt.injected) vmxInjectIrq(vcpu);
 }
 
-/** What must be delivered at this entry: what was interrupted first, then exception, NMI. @kvm inject_pending_event */
+/** What must be delivered at this entry: what was interrupted first, then exception, NMI, interrupt. @kvm inject_pending_event */
 export function injectPendingEvent(vcpu: VcpuVmx): void {
-  const { exception, interrupt } = vcpu.arch;
+  const { arch } = vcpu;
+  const { exception, interrupt } = arch;
   if (exception.injected || !exception.pending) reinjectEvent(vcpu);
-  if (exception.pending) {
-    const errorCode = exception.hasErrorCode ? exception.errorCode : undefined;
-    vcpu.host.trace?.({ name: "kvm_inj_exception", vector: exception.nr, errorCode });
-    exception.pending = false;
-    exception.injected = true;
-    if (isFault(exception.nr)) vcpu.vmwrite(Field.GUEST_RFLAGS, vcpu.vmread(Field.GUEST_RFLAGS) | X86_EFLAGS_RF);
-    if (exception.nr === DB_VECTOR) deliverPayload(vcpu);
-    vmxQueueException(vcpu);
-  }
-  if (exception.injected || interrupt.injected || vcpu.arch.nmiInjected) return;
-  if (vcpu.arch.guestDebug & KVM_GUESTDBG_BLOCKIRQ) return;
-  if (vcpu.arch.nmiPending > 0) {
-    if (vmxNmiAllowed(vcpu)) {
-      vcpu.arch.nmiPending -= 1;
-      vcpu.arch.nmiInjected = true;
+  if (exception.pending) injectException(vcpu);
+  if (arch.guestDebug & KVM_GUESTDBG_BLOCKIRQ) return;
+  const { vmx } = vcpu.host;
+  if (arch.nmiPending > 0) {
+    if (canInject(vcpu) && vmxNmiAllowed(vcpu)) {
+      arch.nmiPending -= 1;
+      arch.nmiInjected = true;
       vmxInjectNmi(vcpu);
-    } else {
-      vcpu.host.vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_NMI_PENDING);
     }
+    if (arch.nmiPending > 0) vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_NMI_PENDING);
   }
+  if (!kvmCpuHasInterrupt(vcpu)) return;
+  if (canInject(vcpu) && vmxInterruptAllowed(vcpu)) {
+    kvmQueueInterrupt(vcpu, kvmCpuGetInterrupt(vcpu), false);
+    vcpu.host.trace?.({ name: "kvm_inj_virq", vector: interrupt.nr });
+    vmxInjectIrq(vcpu);
+  }
+  if (kvmCpuHasInterrupt(vcpu)) vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_INTR_PENDING);
+}
+
+/** Nothing goes in at this entry yet. */
+function canInject({ arch }: VcpuVmx): boolean {
+  return !arch.exception.injected && !arch.interrupt.injected && !arch.nmiInjected;
+}
+
+function injectException(vcpu: VcpuVmx): void {
+  const { exception } = vcpu.arch;
+  const errorCode = exception.hasErrorCode ? exception.errorCode : undefined;
+  vcpu.host.trace?.({ name: "kvm_inj_exception", vector: exception.nr, errorCode });
+  exception.pending = false;
+  exception.injected = true;
+  if (isFault(exception.nr)) vcpu.vmwrite(Field.GUEST_RFLAGS, vcpu.vmread(Field.GUEST_RFLAGS) | X86_EFLAGS_RF);
+  if (exception.nr === DB_VECTOR) deliverPayload(vcpu);
+  vmxQueueException(vcpu);
 }

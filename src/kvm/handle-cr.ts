@@ -9,6 +9,7 @@ import {
   KVM_GUESTDBG_USE_HW_BP,
   setGuestDebugRegisters,
 } from "./guest-debug.ts";
+import { kvmGetCr8, kvmSetCr8 } from "./lapic.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { Primary } from "./vmcs-controls.ts";
@@ -25,13 +26,6 @@ export function kvmCompleteInsnGp(vcpu: VcpuVmx, ok: boolean): boolean {
   return true;
 }
 
-/** @kvm kvm_set_cr8 */
-function kvmSetCr8(vcpu: VcpuVmx, value: bigint): boolean {
-  if (value & ~0xfn) return false;
-  vcpu.arch.cr8 = value;
-  return true;
-}
-
 function moveToCr(vcpu: VcpuVmx, cr: number, value: bigint): boolean {
   switch (cr) {
     case 0:
@@ -42,10 +36,11 @@ function moveToCr(vcpu: VcpuVmx, cr: number, value: bigint): boolean {
     case 4:
       return kvmCompleteInsnGp(vcpu, kvmSetCr4(vcpu, value));
     default: {
-      const before = vcpu.arch.cr8;
-      kvmCompleteInsnGp(vcpu, kvmSetCr8(vcpu, value & 0xffn));
+      const before = kvmGetCr8(vcpu);
+      const again = kvmCompleteInsnGp(vcpu, kvmSetCr8(vcpu, value & 0xffn));
+      if (vcpu.apic !== undefined) return again;
       // without an in-kernel APIC user space must learn of a lowered priority
-      if (before <= vcpu.arch.cr8) return true;
+      if (before <= vcpu.arch.cr8) return again;
       vcpu.userExit = { reason: "setTpr" };
       return false;
     }
@@ -61,7 +56,7 @@ export function handleCr(vcpu: VcpuVmx): boolean {
     case MOV_TO_CR:
       return moveToCr(vcpu, cr, vcpu.gpr(gpr));
     case MOV_FROM_CR:
-      vcpu.setGpr(gpr, cr === 3 ? vcpu.vmread(Field.GUEST_CR3) : vcpu.arch.cr8);
+      vcpu.setGpr(gpr, cr === 3 ? vcpu.vmread(Field.GUEST_CR3) : kvmGetCr8(vcpu));
       return kvmSkipEmulatedInstruction(vcpu);
     case CLTS:
       vmxSetCr0(vcpu, kvmReadCr0(vcpu) & ~CR0_TS);

@@ -17,6 +17,7 @@ import { KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_SIMUL_EX } from "./exi
 import { exitDebug, KVM_GUESTDBG_SINGLESTEP, KVM_GUESTDBG_USE_HW_BP, kvmGetLinearRip } from "./guest-debug.ts";
 import { handleCr, handleDr } from "./handle-cr.ts";
 import { handleIo } from "./io.ts";
+import { KVM_MP_STATE_HALTED } from "./lapic.ts";
 import { internalError, LAST_VMENTRY_CPU } from "./leave-guest.ts";
 import { handleRdmsr, handleWrmsr } from "./msr-exits.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
@@ -29,10 +30,14 @@ export type ExitHandler = (vcpu: VcpuVmx) => boolean;
 
 const RAX = 0;
 
-/** No in-kernel APIC: the halt is user space's. @kvm handle_halt, kvm_vcpu_halt */
+/** Without an in-kernel APIC the halt is user space's. @kvm kvm_emulate_halt, kvm_vcpu_halt */
 function handleHalt(vcpu: VcpuVmx): boolean {
   vcpu.host.ledger.count("halt_exits");
-  kvmSkipEmulatedInstruction(vcpu);
+  const again = kvmSkipEmulatedInstruction(vcpu);
+  if (vcpu.apic !== undefined) {
+    vcpu.arch.mpState = KVM_MP_STATE_HALTED;
+    return again;
+  }
   vcpu.userExit = { reason: "hlt" };
   return false;
 }

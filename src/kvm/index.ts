@@ -6,6 +6,7 @@ export {
   KVM_CAP_EXCEPTION_PAYLOAD,
   KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
   KVM_CAP_MSR_PLATFORM_INFO,
+  KVM_CAP_SPLIT_IRQCHIP,
   KVM_CAP_X86_TRIPLE_FAULT_EVENT,
   KVM_CAP_X86_USER_SPACE_MSR,
 } from "./capabilities.ts";
@@ -26,7 +27,23 @@ export { Host, type HostOptions } from "./host.ts";
 export { ARCH_GET_CPUID, ARCH_SET_CPUID, HostCpu, type MsrHardware } from "./host-cpu.ts";
 export { addHostCpu, selectHostCpu } from "./host-cpus.ts";
 export { HostTask } from "./host-task.ts";
+export type { GsiRoute, Msi } from "./irqchip.ts";
+export {
+  type IoapicState,
+  type IrqchipState,
+  KVM_PIT_SPEAKER_DUMMY,
+  type PicState,
+  type PitChannelState,
+  type PitState2,
+} from "./irqchip-state.ts";
 export { Kvm, type KvmOptions } from "./kvm.ts";
+export {
+  KVM_MP_STATE_HALTED,
+  KVM_MP_STATE_INIT_RECEIVED,
+  KVM_MP_STATE_RUNNABLE,
+  KVM_MP_STATE_SIPI_RECEIVED,
+  KVM_MP_STATE_UNINITIALIZED,
+} from "./lapic.ts";
 export { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, type UserMemoryRegion } from "./memory-slots.ts";
 export { KVM_MSR_EXIT_REASON_FILTER, KVM_MSR_EXIT_REASON_INVAL, KVM_MSR_EXIT_REASON_UNKNOWN } from "./msr-exits.ts";
 export {

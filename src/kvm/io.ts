@@ -1,5 +1,6 @@
 import { CR2 } from "../../assembly/abi/state.ts";
 import { kvmInjectGp, kvmQueueException, PF_VECTOR, vmxGetCpl } from "./events.ts";
+import { kernelPio } from "./kernel-io.ts";
 import { kvmReadGuestVirt, kvmWriteGuestVirt, type Walk } from "./mmu.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
@@ -55,8 +56,10 @@ function writeAccumulator(vcpu: VcpuVmx, data: Uint8Array, size: number): void {
 
 type Complete = (data: Uint8Array) => boolean;
 
-function exitToUser(vcpu: VcpuVmx, io: IoExit, initial: Uint8Array, count: number, complete: Complete): false {
+/** Ports of devices in the kernel complete here. */
+function exitToUser(vcpu: VcpuVmx, io: IoExit, initial: Uint8Array, count: number, complete: Complete): boolean {
   vcpu.host.trace?.({ name: "kvm_pio", write: !io.input, port: io.port, size: io.size, count });
+  if (kernelPio(vcpu, io.port, io.input, io.size, initial)) return complete(initial);
   const direction = io.input ? "in" : "out";
   const data = vcpu.run.pioData(initial);
   vcpu.userExit = { reason: "io", direction, port: io.port, size: io.size, count, data };

@@ -2,15 +2,19 @@ import { CPUID_FAULT, MSR_MISC_FEATURES_ENABLES } from "../policy/index.ts";
 import { kvmSetEfer } from "./control-registers.ts";
 import { cpuidFaultEnabled, supportsCpuidFault } from "./cpuid.ts";
 import { MSR_PLATFORM_INFO, PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
+import { kvmSetApicBase } from "./lapic.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { Field } from "./vmcs-fields.ts";
 
 export const MSR_IA32_TSC = 0x10;
 const MSR_IA32_APICBASE = 0x1b;
 export const MSR_IA32_UCODE_REV = 0x8b;
+export const MSR_IA32_TSC_DEADLINE = 0x6e0;
 const MSR_MTRRCAP = 0xfe;
 const MSR_IA32_MISC_ENABLE = 0x1a0;
 export const MSR_EFER = 0xc000_0080;
+
+const isX2apicMsr = (index: number): boolean => index >= 0x800 && index <= 0x8ff;
 
 /** struct msr_data. */
 export interface MsrData {
@@ -65,10 +69,14 @@ export function kvmSetMsrCommon(vcpu: VcpuVmx, msr: MsrData): boolean {
     case MSR_EFER:
       return kvmSetEfer(vcpu, data, hostInitiated);
     case MSR_IA32_TSC:
-      vcpu.vmwrite(Field.TSC_OFFSET, BigInt.asUintN(64, data - vcpu.host.core.tsc));
+      arch.tscOffset = BigInt.asUintN(64, data - vcpu.host.core.tsc);
+      vcpu.vmwrite(Field.TSC_OFFSET, arch.tscOffset);
       return true;
     case MSR_IA32_APICBASE:
-      arch.apicBase = data;
+      return kvmSetApicBase(vcpu, data, hostInitiated);
+    case MSR_IA32_TSC_DEADLINE:
+      if (vcpu.apic === undefined) return hostInitiated;
+      vcpu.apic.device.tscDeadline = data;
       return true;
     case MSR_IA32_MISC_ENABLE:
       arch.miscEnable = data;
@@ -77,6 +85,7 @@ export function kvmSetMsrCommon(vcpu: VcpuVmx, msr: MsrData): boolean {
       if (hostInitiated) arch.microcodeVersion = data;
       return true;
   }
+  if (isX2apicMsr(index)) return vcpu.apic?.device.writeMsr(index, data) ?? false;
   if (STORED_MSRS.includes(index)) {
     arch.stored.set(index, data);
     return true;
@@ -95,7 +104,9 @@ export function kvmGetMsrCommon(vcpu: VcpuVmx, index: number, hostInitiated: boo
     case MSR_EFER:
       return arch.efer;
     case MSR_IA32_TSC:
-      return BigInt.asUintN(64, vcpu.host.core.tsc + vcpu.vmread(Field.TSC_OFFSET));
+      return BigInt.asUintN(64, vcpu.host.core.tsc + arch.tscOffset);
+    case MSR_IA32_TSC_DEADLINE:
+      return vcpu.apic?.device.tscDeadline ?? 0n;
     case MSR_IA32_APICBASE:
       return arch.apicBase;
     case MSR_IA32_MISC_ENABLE:
@@ -105,6 +116,7 @@ export function kvmGetMsrCommon(vcpu: VcpuVmx, index: number, hostInitiated: boo
     case MSR_MTRRCAP:
       return 0x508n;
   }
+  if (isX2apicMsr(index)) return vcpu.apic?.device.readMsr(index);
   if (STORED_MSRS.includes(index)) return arch.stored.get(index) ?? 0n;
   return ZERO_MSRS.includes(index) ? 0n : undefined;
 }

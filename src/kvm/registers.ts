@@ -2,7 +2,9 @@ import { CR2, DR6 } from "../../assembly/abi/state.ts";
 import { kvmReadCr0, kvmReadCr4, loadPdptrsForSregs, vmxSetCr0, vmxSetCr4, vmxSetEfer } from "./control-registers.ts";
 import { CR0_PE, CR0_PG, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME } from "./cr-bits.ts";
 import { KvmError } from "./errors.ts";
+import { kvmQueueInterrupt } from "./events.ts";
 import { guestDebugRegisters, kvmGetRflags, kvmSetRflags, readDr6, setGuestDebugRegisters } from "./guest-debug.ts";
+import { kvmGetCr8, kvmSetApicBase, kvmSetCr8 } from "./lapic.ts";
 import {
   type DescriptorTable,
   type Segment,
@@ -58,6 +60,8 @@ export interface Sregs {
   cr8: bigint;
   efer: bigint;
   apicBase: bigint;
+  /** The interrupt that is being injected, one bit of 256; all 0 with an in-kernel APIC. */
+  interruptBitmap: bigint[];
 }
 
 const SEGMENTS = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"] as const;
@@ -84,6 +88,13 @@ export function setRegs(vcpu: VcpuVmx, regs: Regs): void {
   vcpu.arch.exception.pending = false;
 }
 
+function interruptBitmap({ apic, arch }: VcpuVmx): bigint[] {
+  const { injected, soft, nr } = arch.interrupt;
+  const words = [0n, 0n, 0n, 0n];
+  if (apic === undefined && injected && !soft) words[nr >> 6] = 1n << BigInt(nr & 63);
+  return words;
+}
+
 /** @kvm kvm_arch_vcpu_ioctl_get_sregs */
 export function getSregs(vcpu: VcpuVmx): Sregs {
   const segments = Object.fromEntries(SEGMENTS.map((name) => [name, vmxGetSegment(vcpu, name)]));
@@ -95,9 +106,10 @@ export function getSregs(vcpu: VcpuVmx): Sregs {
     cr2: vcpu.host.core.read64(CR2),
     cr3: vcpu.vmread(Field.GUEST_CR3),
     cr4: kvmReadCr4(vcpu),
-    cr8: vcpu.arch.cr8,
+    cr8: kvmGetCr8(vcpu),
     efer: vcpu.arch.efer,
     apicBase: vcpu.arch.apicBase,
+    interruptBitmap: interruptBitmap(vcpu),
   };
 }
 
@@ -119,18 +131,25 @@ function validateSregs(sregs: Sregs): void {
 /** @kvm __set_sregs */
 export function setSregs(vcpu: VcpuVmx, sregs: Sregs): void {
   validateSregs(sregs);
-  vcpu.arch.apicBase = sregs.apicBase;
+  if (!kvmSetApicBase(vcpu, sregs.apicBase, true)) {
+    throw new KvmError("KVM_SET_SREGS", "EINVAL", `APIC base 0x${sregs.apicBase.toString(16)}`);
+  }
   vmxSetIdt(vcpu, sregs.idt);
   vmxSetGdt(vcpu, sregs.gdt);
   vcpu.host.core.write64(CR2, sregs.cr2);
   vcpu.vmwrite(Field.GUEST_CR3, sregs.cr3);
-  vcpu.arch.cr8 = sregs.cr8;
+  kvmSetCr8(vcpu, sregs.cr8);
   vmxSetEfer(vcpu, sregs.efer);
   vmxSetCr0(vcpu, sregs.cr0);
   vcpu.arch.cr0 = sregs.cr0;
   if (!vmxSetCr4(vcpu, sregs.cr4)) throw new KvmError("KVM_SET_SREGS", "EINVAL", "CR4.VMXE: no nested virtualization");
   for (const name of SEGMENTS) vmxSetSegment(vcpu, name, sregs[name]);
   if (!loadPdptrsForSregs(vcpu)) throw new KvmError("KVM_SET_SREGS", "EINVAL", "bad PDPTEs");
+  const vector = vcpu.apic === undefined ? sregs.interruptBitmap.findIndex((word) => word !== 0n) : -1;
+  if (vector >= 0) {
+    const bits = sregs.interruptBitmap[vector]!;
+    kvmQueueInterrupt(vcpu, 64 * vector + (bits & -bits).toString(2).length - 1, false);
+  }
   // the order above may have gone through enter_lmode or exit_lmode
   vmxSetEfer(vcpu, sregs.efer);
 }

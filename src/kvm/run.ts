@@ -6,8 +6,10 @@ import { KvmError } from "./errors.ts";
 import { injectPendingEvent, kvmQueueException, UD_VECTOR, vmxInterruptAllowed } from "./events.ts";
 import { KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON } from "./exit.ts";
 import { kvmGetRflags } from "./guest-debug.ts";
+import { kvmApicAcceptEvents, kvmVcpuHasEvents, timerCount, vcpuBlock } from "./halt.ts";
 import { EXIT_HANDLERS } from "./handlers.ts";
 import { RING3MWAIT } from "./host-cpu.ts";
+import { KVM_MP_STATE_RUNNABLE, KVM_MP_STATE_UNINITIALIZED, kvmGetCr8 } from "./lapic.ts";
 import {
   failEntry,
   forceExit,
@@ -59,6 +61,8 @@ interface Limits {
   /** What the core completed for others while this run waited. */
   foreign: bigint;
   foreignWork: bigint;
+  /** Count at which the next timer in the kernel is due. */
+  timerAt: bigint;
   /** The guest has been entered and has not left; what the ledger needs of the entry. */
   inGuest: Entered | undefined;
 }
@@ -159,7 +163,9 @@ function vmxVcpuLeft(vcpu: VcpuVmx, { faults, source, injected }: Entered): void
 function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
   const { core } = vcpu.host;
   for (;;) {
-    const instructions = (limits.count < limits.preemptAt ? limits.count : limits.preemptAt) - core.count;
+    const { count, preemptAt, timerAt } = limits;
+    const bound = count < preemptAt ? count : preemptAt;
+    const instructions = (timerAt < bound ? timerAt : bound) - core.count;
     const toPause = limits.pauseAt() - core.count;
     const done = workDone(vcpu, limits);
     const end = limits.work < limits.nextYield ? limits.work : limits.nextYield;
@@ -227,7 +233,8 @@ function vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): boolean {
     return false;
   }
   injectPendingEvent(vcpu);
-  if (vcpu.run.requestInterruptWindow) {
+  limits.timerAt = timerCount(vcpu);
+  if (dmRequestForIrqInjection(vcpu) && kvmCpuAcceptDmIntr(vcpu)) {
     host.vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_INTR_PENDING);
   }
   host.schedulePoint("vcpu_enter_guest", vcpu);
@@ -266,10 +273,20 @@ function eventNeedsReinjection({ arch }: VcpuVmx): boolean {
   return arch.exception.injected || arch.interrupt.injected || arch.nmiInjected;
 }
 
+/** @kvm kvm_cpu_accept_dm_intr */
+function kvmCpuAcceptDmIntr(vcpu: VcpuVmx): boolean {
+  if (eventNeedsReinjection(vcpu) || vcpu.arch.exception.pending) return false;
+  return vcpu.apic === undefined || vcpu.apic.device.extInt;
+}
+
+/** User space waits to inject. @kvm dm_request_for_irq_injection */
+function dmRequestForIrqInjection(vcpu: VcpuVmx): boolean {
+  return vcpu.run.requestInterruptWindow && vcpu.vm.irqchip?.pic === undefined;
+}
+
 /** @kvm kvm_vcpu_ready_for_interrupt_injection */
 export function readyForInterruptInjection(vcpu: VcpuVmx): boolean {
-  if (eventNeedsReinjection(vcpu) || vcpu.arch.exception.pending) return false;
-  return vmxInterruptAllowed(vcpu);
+  return kvmCpuAcceptDmIntr(vcpu) && vmxInterruptAllowed(vcpu);
 }
 
 /** A bound is reached: as if a signal were pending. */
@@ -280,20 +297,33 @@ function atLimit(vcpu: VcpuVmx, limits: Limits): boolean {
   return true;
 }
 
+/** Waits for an event. False: back to user space, as nothing will come. */
+function blocked(vcpu: VcpuVmx, limits: Limits): boolean {
+  limits.exits += 1n;
+  if (vcpuBlock(vcpu)) return true;
+  vcpu.userExit = { reason: "intr", why: "idle" };
+  return false;
+}
+
 /** @kvm vcpu_run */
 function* vcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
   const { core } = vcpu.host;
   while (!atLimit(vcpu, limits)) {
+    vcpu.vm.irqchip?.sync();
+    kvmApicAcceptEvents(vcpu);
     if (vcpu.exitPending) {
       vcpu.exitPending = false;
       if (!vmxHandleExit(vcpu)) return;
+    } else if (vcpu.arch.mpState !== KVM_MP_STATE_RUNNABLE) {
+      if (!blocked(vcpu, limits)) return;
     } else {
       if (!vcpuEnterGuest(vcpu, limits)) return;
       while (!runGuest(vcpu, limits)) yield* pause(vcpu, limits);
       if (!vcpuLeftGuest(vcpu, limits, limits.inGuest!)) return;
     }
-    if (vcpu.run.requestInterruptWindow && readyForInterruptInjection(vcpu)) {
+    if (dmRequestForIrqInjection(vcpu) && readyForInterruptInjection(vcpu)) {
       vcpu.userExit = { reason: "irqWindowOpen" };
+      vcpu.host.ledger.count("request_irq_exits");
       return;
     }
     if (core.count >= limits.preemptAt) yield* preempted(vcpu, limits);
@@ -309,17 +339,28 @@ function acceptRunPage(vcpu: VcpuVmx): void {
   }
   syncRegs(vcpu);
   if (run.cr8 & ~0xfn) throw new KvmError("KVM_RUN", "EINVAL", `kvm_run.cr8 is 0x${run.cr8.toString(16)}`);
-  arch.cr8 = run.cr8;
+  if (vcpu.apic === undefined) arch.cr8 = run.cr8;
 }
 
 /** @kvm post_kvm_run_save */
 function postKvmRunSave(vcpu: VcpuVmx): void {
   vcpu.run.save({
-    ready: readyForInterruptInjection(vcpu),
+    ready: vcpu.vm.irqchip?.pic !== undefined || readyForInterruptInjection(vcpu),
     ifFlag: (kvmGetRflags(vcpu) & X86_EFLAGS_IF) !== 0n,
-    cr8: vcpu.arch.cr8,
+    cr8: kvmGetCr8(vcpu),
     apicBase: vcpu.arch.apicBase,
   });
+}
+
+/** A processor that has had no INIT and start-up IPI. KvmError EAGAIN after they have come. */
+function waitForInit(vcpu: VcpuVmx, bounds: RunBounds): void {
+  const immediate = bounds.immediateExit || vcpu.run.immediateExit;
+  if (immediate || !kvmVcpuHasEvents(vcpu)) {
+    vcpu.userExit = { reason: "intr", why: immediate ? "immediateExit" : "idle" };
+    return;
+  }
+  kvmApicAcceptEvents(vcpu);
+  throw new KvmError("KVM_RUN", "EAGAIN", `vCPU ${vcpu.id} has taken its INIT; call again`);
 }
 
 /** KVM_RUN: `userExit` of the vCPU says how it ended. @kvm kvm_arch_vcpu_ioctl_run */
@@ -334,6 +375,10 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
   try {
     acceptRunPage(vcpu);
     vcpu.arch.hasRun = true;
+    if (vcpu.arch.mpState === KVM_MP_STATE_UNINITIALIZED) {
+      waitForInit(vcpu, bounds);
+      return;
+    }
     const complete = vcpu.arch.completeUserspaceIo;
     vcpu.arch.completeUserspaceIo = undefined;
     if (complete !== undefined && !complete()) return;
@@ -356,6 +401,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
       nextYield: start + slice,
       exits: 0n,
       inGuest: undefined,
+      timerAt: UNBOUNDED,
     };
     yield* vcpuRun(vcpu, limits);
   } finally {

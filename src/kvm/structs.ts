@@ -29,6 +29,7 @@ const TABLE_BYTES = 16;
 const CONTROL_ORDER = ["cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apicBase"] as const;
 const TABLES_AT = SEGMENTS_ORDER.length * SEGMENT_BYTES;
 const CONTROL_AT: number = TABLES_AT + TABLES_ORDER.length * TABLE_BYTES;
+const BITMAP_AT: number = CONTROL_AT + CONTROL_ORDER.length * 8;
 export const SREGS_BYTES = 312;
 
 export function writeSregs(view: DataView, sregs: Sregs): void {
@@ -49,6 +50,9 @@ export function writeSregs(view: DataView, sregs: Sregs): void {
   CONTROL_ORDER.forEach((name, i) => {
     view.setBigUint64(CONTROL_AT + 8 * i, sregs[name], true);
   });
+  sregs.interruptBitmap.forEach((word, i) => {
+    view.setBigUint64(BITMAP_AT + 8 * i, word, true);
+  });
 }
 
 export function readSregs(view: DataView): Sregs {
@@ -67,6 +71,7 @@ export function readSregs(view: DataView): Sregs {
     ...SEGMENTS_ORDER.map((name, i) => [name, segment(i)]),
     ...TABLES_ORDER.map((name, i) => [name, table(i)]),
     ...CONTROL_ORDER.map((name, i) => [name, view.getBigUint64(CONTROL_AT + 8 * i, true)]),
+    ["interruptBitmap", [0, 8, 16, 24].map((at) => view.getBigUint64(BITMAP_AT + at, true))],
   ]) as Sregs;
 }
 

@@ -2,8 +2,11 @@ import type { Core } from "../core/index.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 
 const VMX = 1 << 5;
+/** Emulated by KVM, whatever the processor has: leaf 1, ECX x2APIC and EDX APIC. */
+const X2APIC = 1 << 21;
+const APIC = 1 << 9;
 
-/** The processor's own answers, leaf by leaf, without VMX. @kvm __do_cpuid_func */
+/** The processor's own answers, leaf by leaf, without VMX and with the local APIC. @kvm __do_cpuid_func */
 export function supportedCpuid(core: Core): CpuidEntry[] {
   const row = (fn: number): CpuidEntry => {
     const { eax, ebx, ecx, edx } = core.cpuid(fn, 0);
@@ -17,6 +20,8 @@ export function supportedCpuid(core: Core): CpuidEntry[] {
     return rows;
   };
   return [...range(0), ...range(0x8000_0000)].map((entry) =>
-    entry.function === 1 ? { ...entry, ecx: (entry.ecx & ~VMX) >>> 0 } : entry,
+    entry.function === 1
+      ? { ...entry, ecx: ((entry.ecx & ~VMX) | X2APIC) >>> 0, edx: (entry.edx | APIC) >>> 0 }
+      : entry,
   );
 }

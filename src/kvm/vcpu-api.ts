@@ -7,6 +7,15 @@ import { KvmError } from "./errors.ts";
 import { kvmQueueInterrupt } from "./events.ts";
 import type { KvmExit } from "./exit.ts";
 import { type GuestDebug, setGuestDebug } from "./guest-debug.ts";
+import { kvmApicAcceptEvents } from "./halt.ts";
+import { KVM_APIC_REG_SIZE } from "./irqchip-state.ts";
+import {
+  KernelApic,
+  KVM_MP_STATE_INIT_RECEIVED,
+  KVM_MP_STATE_RUNNABLE,
+  KVM_MP_STATE_SIPI_RECEIVED,
+  KVM_MP_STATE_UNINITIALIZED,
+} from "./lapic.ts";
 import { kvmGvaToGpa } from "./mmu.ts";
 import { MSR_IA32_TSC } from "./msr-common.ts";
 import { ioctlGetMsrs, ioctlSetMsrs, type MsrEntry } from "./msr-ioctl.ts";
@@ -29,8 +38,8 @@ import { VcpuVmx, type VmState } from "./vcpu.ts";
 import { getVcpuEvents, setVcpuEvents, type VcpuEvents } from "./vcpu-events.ts";
 import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts";
 
-/** KVM_MP_STATE_RUNNABLE */
-const KVM_MP_STATE_RUNNABLE = 0;
+/** Offset of the ID register of struct kvm_lapic_state. */
+const APIC_ID = 0x20;
 /** Frequency that the emulated host reports: one tick a nanosecond. */
 export const TSC_KHZ = 1_000_000;
 
@@ -91,6 +100,10 @@ export class Vcpu {
       vmxVcpuSetup(vcpu);
       vmxVcpuReset(vcpu);
       vcpu.arch.msrPlatformInfo = initialPlatformInfo(vcpu);
+      if (vm.irqchip !== undefined) {
+        vcpu.apic = new KernelApic(vcpu, vm.irqchip);
+        if (id !== 0) vcpu.arch.mpState = KVM_MP_STATE_UNINITIALIZED;
+      }
       // the guest's TSC starts at 0. @kvm kvm_arch_vcpu_postcreate
       vmxSetMsr(vcpu, { index: MSR_IA32_TSC, data: 0n, hostInitiated: true });
     });
@@ -194,15 +207,52 @@ export class Vcpu {
     this.#ioctl(() => setGuestDebug(this.vmx, debug));
   }
 
-  /** KVM_GET_MP_STATE: KVM_MP_STATE_RUNNABLE, the only state without an in-kernel APIC. */
+  /** KVM_GET_MP_STATE: KVM_MP_STATE_*, always RUNNABLE without an in-kernel APIC. INIT and start-up IPIs are taken first. */
   getMpState(): number {
-    return KVM_MP_STATE_RUNNABLE;
+    return this.#ioctl(() => {
+      kvmApicAcceptEvents(this.vmx);
+      return this.vmx.arch.mpState;
+    });
   }
 
-  /** KVM_SET_MP_STATE; KvmError EINVAL for all but RUNNABLE. */
+  /** KVM_SET_MP_STATE; KvmError EINVAL for unknown states, and for all but RUNNABLE without an in-kernel APIC. */
   setMpState(state: number): void {
-    if (state === KVM_MP_STATE_RUNNABLE) return;
-    throw new KvmError("KVM_SET_MP_STATE", "EINVAL", `state ${state} needs an in-kernel APIC`);
+    const { apic, arch } = this.vmx;
+    const known = Number.isInteger(state) && state >= KVM_MP_STATE_RUNNABLE && state <= KVM_MP_STATE_SIPI_RECEIVED;
+    if (!known) throw new KvmError("KVM_SET_MP_STATE", "EINVAL", `unknown state ${state}`);
+    if (apic === undefined && state !== KVM_MP_STATE_RUNNABLE) {
+      throw new KvmError("KVM_SET_MP_STATE", "EINVAL", `state ${state} needs an in-kernel APIC`);
+    }
+    this.#ioctl(() => {
+      arch.mpState = state === KVM_MP_STATE_SIPI_RECEIVED ? KVM_MP_STATE_INIT_RECEIVED : state;
+      if (apic !== undefined && state === KVM_MP_STATE_SIPI_RECEIVED) apic.sipiVector ??= 0;
+    });
+  }
+
+  #apic(call: string): KernelApic {
+    const { apic } = this.vmx;
+    if (apic === undefined) throw new KvmError(call, "EINVAL", "there is no in-kernel APIC");
+    return apic;
+  }
+
+  /** KVM_GET_LAPIC: 1 KiB of registers, 16 bytes apart. KvmError EINVAL without an in-kernel APIC. */
+  getLapic(): Uint8Array {
+    const apic = this.#apic("KVM_GET_LAPIC");
+    return this.#ioctl(() => {
+      const registers = apic.device.registers();
+      // the ID is in xAPIC's place whatever the mode. @kvm kvm_apic_state_fixup
+      if (apic.device.x2apic) new DataView(registers.buffer).setUint32(APIC_ID, this.vmx.id << 24, true);
+      return registers;
+    });
+  }
+
+  /** KVM_SET_LAPIC: what KVM_GET_LAPIC gave. KvmError EINVAL. */
+  setLapic(registers: Uint8Array): void {
+    const apic = this.#apic("KVM_SET_LAPIC");
+    if (registers.length !== KVM_APIC_REG_SIZE) {
+      throw new KvmError("KVM_SET_LAPIC", "EINVAL", `${registers.length} bytes instead of ${KVM_APIC_REG_SIZE}`);
+    }
+    this.#ioctl(() => apic.device.setRegisters(registers));
   }
 
   /** KVM_GET_TSC_KHZ */
@@ -246,6 +296,15 @@ export class Vcpu {
   /** KVM_INTERRUPT: the vector goes in at the next entry; see readyForInterruptInjection of the run page. */
   interrupt(vector: number): void {
     if (vector < 0 || vector > 255) throw new KvmError("KVM_INTERRUPT", "EINVAL", `vector ${vector}`);
+    const { apic, vm } = this.vmx;
+    if (vm.irqchip?.pic !== undefined) {
+      throw new KvmError("KVM_INTERRUPT", "ENXIO", "the 8259s are in the kernel: use KVM_IRQ_LINE");
+    }
+    if (apic !== undefined) {
+      if (apic.externalVector >= 0) throw new KvmError("KVM_INTERRUPT", "EEXIST", "an interrupt waits already");
+      apic.externalVector = vector;
+      return;
+    }
     this.#ioctl(() => kvmQueueInterrupt(this.vmx, vector, false));
   }
 

@@ -3,6 +3,8 @@ import type { CpuidEntry } from "./cpuid-entries.ts";
 import type { EptTables } from "./ept.ts";
 import type { KvmExit } from "./exit.ts";
 import type { Host } from "./host.ts";
+import type { IrqChip } from "./irqchip.ts";
+import type { KernelApic } from "./lapic.ts";
 import type { MemorySlots } from "./memory-slots.ts";
 import type { MsrFilter } from "./msr-filter.ts";
 import type { AtomicSwitch, ResidentVcpu, SavedRegisters } from "./resident.ts";
@@ -16,6 +18,8 @@ export interface VmState {
   readonly rules: KernelRules;
   readonly slots: MemorySlots;
   readonly ept: EptTables;
+  /** kvm->arch.vpic, vioapic, vpit and the local APICs' bus. */
+  irqchip: IrqChip | undefined;
   /** kvm->arch.guest_can_read_msr_platform_info */
   guestCanReadPlatformInfo: boolean;
   /** kvm->arch.disabled_quirks */
@@ -51,6 +55,10 @@ export class VcpuArch {
   cr8 = 0n;
   efer = 0n;
   apicBase = 0n;
+  /** KVM_MP_STATE_* */
+  mpState = 0;
+  /** What the VMCS has as TSC offset. */
+  tscOffset = 0n;
   msrPlatformInfo = 0n;
   msrMiscFeaturesEnables = 0n;
   pat = 0x0007_0406_0007_0406n;
@@ -103,6 +111,8 @@ export class VcpuVmx implements ResidentVcpu {
   /** Physical address of the MSR bitmap. */
   msrBitmap = 0n;
   saved: SavedRegisters | undefined;
+  /** The in-kernel local APIC. */
+  apic: KernelApic | undefined;
   exitReason = 0;
   exitIntrInfo = 0;
   idtVectoringInfo = 0;

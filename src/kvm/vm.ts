@@ -6,6 +6,7 @@ import {
   KVM_CAP_EXCEPTION_PAYLOAD,
   KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
   KVM_CAP_MSR_PLATFORM_INFO,
+  KVM_CAP_SPLIT_IRQCHIP,
   KVM_CAP_X86_TRIPLE_FAULT_EVENT,
   KVM_CAP_X86_USER_SPACE_MSR,
   KVM_MAX_VCPU_IDS,
@@ -23,6 +24,8 @@ import {
 import { EptTables } from "./ept.ts";
 import { KvmError } from "./errors.ts";
 import type { Host } from "./host.ts";
+import { type GsiRoute, IOAPIC_PINS, IrqChip, type Msi } from "./irqchip.ts";
+import { getIrqchip, getPit2, type IrqchipState, type PitState2, setIrqchip, setPit2 } from "./irqchip-state.ts";
 import { MemorySlots, type UserMemoryRegion } from "./memory-slots.ts";
 import { msrBitmap } from "./msr-bitmap.ts";
 import { KVM_MSR_EXIT_REASON_VALID_MASK } from "./msr-exits.ts";
@@ -52,6 +55,7 @@ export class Vm {
       rules,
       slots: new MemorySlots(host.core, host.pages, memSlots(rules), initiallySet),
       ept: new EptTables(host.core, host.pages),
+      irqchip: undefined,
       guestCanReadPlatformInfo: true,
       disabledQuirks: 0,
       userSpaceMsrMask: 0,
@@ -122,7 +126,10 @@ export class Vm {
     const modern = state.rules.userSpaceMsr;
     if (cap === KVM_CAP_MSR_PLATFORM_INFO) state.guestCanReadPlatformInfo = first !== 0;
     else if (cap === KVM_CAP_EXCEPTION_PAYLOAD) state.exceptionPayload = first !== 0;
-    else if (cap === KVM_CAP_DISABLE_QUIRKS) state.disabledQuirks = first;
+    else if (cap === KVM_CAP_SPLIT_IRQCHIP) {
+      if (first > IOAPIC_PINS) throw new KvmError("KVM_ENABLE_CAP", "EINVAL", `${first} GSIs, at most ${IOAPIC_PINS}`);
+      this.#newIrqchip("KVM_ENABLE_CAP", Math.max(1, first));
+    } else if (cap === KVM_CAP_DISABLE_QUIRKS) state.disabledQuirks = first;
     else if (modern && cap === KVM_CAP_DISABLE_QUIRKS2) state.disabledQuirks |= bits(KVM_X86_VALID_QUIRKS);
     else if (modern && cap === KVM_CAP_X86_USER_SPACE_MSR)
       state.userSpaceMsrMask = bits(KVM_MSR_EXIT_REASON_VALID_MASK);
@@ -132,6 +139,73 @@ export class Vm {
       const manual = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE;
       state.manualDirtyLogProtect = bits(first & manual ? manual | KVM_DIRTY_LOG_INITIALLY_SET : manual);
     } else throw new KvmError("KVM_ENABLE_CAP", "EINVAL", `capability ${cap} cannot be enabled`);
+  }
+
+  /** KVM_CREATE_IRQCHIP: 8259s, I/O APIC and local APICs, before the vCPUs. KvmError EEXIST, EINVAL. */
+  createIrqchip(): void {
+    this.#newIrqchip("KVM_CREATE_IRQCHIP", 0);
+  }
+
+  #newIrqchip(call: string, splitPins: number): void {
+    const state = this.#state;
+    if (state.irqchip !== undefined) throw new KvmError(call, "EEXIST", "there are interrupt controllers already");
+    if (this.#vcpus.size > 0) throw new KvmError(call, "EINVAL", "there are vCPUs already");
+    state.irqchip = new IrqChip(state.host, splitPins);
+  }
+
+  #irqchip(call: string, errno: "ENXIO" | "EINVAL"): IrqChip {
+    const { irqchip } = this.#state;
+    if (irqchip === undefined) throw new KvmError(call, errno, "there are no interrupt controllers in the kernel");
+    irqchip.sync();
+    return irqchip;
+  }
+
+  /** KVM_CREATE_PIT2: the 8254 on GSI 0. KvmError ENOENT without KVM_CREATE_IRQCHIP, EEXIST. */
+  createPit2(options: { readonly flags?: number } = {}): void {
+    const chip = this.#state.irqchip;
+    if (chip?.pic === undefined) throw new KvmError("KVM_CREATE_PIT2", "ENOENT", "there is no in-kernel irqchip");
+    if (chip.pit !== undefined) throw new KvmError("KVM_CREATE_PIT2", "EEXIST", "there is an 8254 already");
+    chip.createPit(options.flags ?? 0);
+  }
+
+  /** KVM_IRQ_LINE: level of a GSI. KvmError ENXIO. */
+  irqLine(gsi: number, level: boolean): void {
+    this.#irqchip("KVM_IRQ_LINE", "ENXIO").setIrq(gsi, level);
+  }
+
+  /** KVM_IRQ_LINE_STATUS: how many targets it reached, 0 merged with a pending one, -1 masked. KvmError ENXIO. */
+  irqLineStatus(gsi: number, level: boolean): number {
+    return this.#irqchip("KVM_IRQ_LINE_STATUS", "ENXIO").setIrq(gsi, level);
+  }
+
+  /** KVM_SIGNAL_MSI: how many local APICs took it. KvmError EINVAL. */
+  signalMsi(msi: Msi): number {
+    return this.#irqchip("KVM_SIGNAL_MSI", "EINVAL").signalMsi(msi);
+  }
+
+  /** KVM_SET_GSI_ROUTING: the whole table. KvmError EINVAL. */
+  setGsiRouting(routes: readonly GsiRoute[]): void {
+    this.#irqchip("KVM_SET_GSI_ROUTING", "EINVAL").setRoutes(routes);
+  }
+
+  /** KVM_GET_IRQCHIP: 0 and 1 the 8259s, 2 the I/O APIC. KvmError ENXIO, EINVAL. */
+  getIrqchip(chipId: number): IrqchipState {
+    return getIrqchip(this.#state.irqchip, chipId);
+  }
+
+  /** KVM_SET_IRQCHIP. KvmError ENXIO, EINVAL. */
+  setIrqchip(state: IrqchipState): void {
+    setIrqchip(this.#state.irqchip, state);
+  }
+
+  /** KVM_GET_PIT2. KvmError ENXIO. */
+  getPit2(): PitState2 {
+    return getPit2(this.#state.irqchip);
+  }
+
+  /** KVM_SET_PIT2: the counts start anew. KvmError ENXIO. */
+  setPit2(state: PitState2): void {
+    setPit2(this.#state.irqchip, state);
   }
 
   /** KVM_X86_SET_MSR_FILTER; the last one set holds. KvmError EINVAL. */

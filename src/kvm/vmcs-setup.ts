@@ -3,8 +3,9 @@ import { vmxSetCr0, vmxSetCr4, vmxSetEfer, writeGuestHostMasks } from "./control
 import { CR0_CD, CR0_ET, CR0_NW } from "./cr-bits.ts";
 import { AC_VECTOR, DB_VECTOR, MC_VECTOR, UD_VECTOR } from "./events.ts";
 import { PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
+import { MSR_IA32_APICBASE_BSP } from "./lapic.ts";
 import { msrBitmap } from "./msr-bitmap.ts";
-import { SEGMENT_NAMES, type Segment, vmxSetGdt, vmxSetIdt, vmxSetSegment } from "./segments.ts";
+import { SEGMENT_NAMES, type Segment, vmxGetSegment, vmxSetGdt, vmxSetIdt, vmxSetSegment } from "./segments.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { EntryControl, ExitControl, Primary, Secondary } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
@@ -88,23 +89,31 @@ const FLAT16: Segment = {
   avl: 0,
   unusable: 0,
 };
-const APIC_BASE_RESET = 0xfee0_0900n;
+const APIC_BASE_RESET = 0xfee0_0800n;
 const RDX_RESET = 0x600n;
 
-/** RESET (not INIT) of a vCPU. @kvm vmx_vcpu_reset, kvm_vcpu_reset */
-export function vmxVcpuReset(vcpu: VcpuVmx): void {
+/** RESET of a vCPU, or INIT, which leaves 0x140, the APIC base and most MSRs. @kvm vmx_vcpu_reset, kvm_vcpu_reset */
+export function vmxVcpuReset(vcpu: VcpuVmx, initEvent = false): void {
+  const { arch } = vcpu;
   for (let i = 0; i < 16; i++) vcpu.setGpr(i, i === 2 ? RDX_RESET : 0n);
-  vcpu.arch.apicBase = APIC_BASE_RESET;
-  vcpu.arch.cr8 = 0n;
-  vcpu.arch.msrMiscFeaturesEnables = 0n;
+  arch.cr8 = 0n;
+  arch.nmiPending = 0;
+  arch.nmiInjected = false;
+  arch.exception.pending = false;
+  arch.exception.injected = false;
+  arch.interrupt.injected = false;
+  if (!initEvent) {
+    arch.apicBase = APIC_BASE_RESET | (vcpu.id === 0 ? MSR_IA32_APICBASE_BSP : 0n);
+    arch.msrMiscFeaturesEnables = 0n;
+    vcpu.vmwrite(Field.GUEST_SYSENTER_CS, 0);
+    vcpu.vmwrite(Field.GUEST_SYSENTER_ESP, 0n);
+    vcpu.vmwrite(Field.GUEST_SYSENTER_EIP, 0n);
+    vcpu.vmwrite(Field.GUEST_IA32_DEBUGCTL, 0n);
+  }
   for (const name of SEGMENT_NAMES) vmxSetSegment(vcpu, name, FLAT16);
   vmxSetSegment(vcpu, "cs", { ...FLAT16, selector: 0xf000, base: 0xffff_0000n, type: 11 });
   vmxSetSegment(vcpu, "tr", { ...FLAT16, type: 11, s: 0 });
   vmxSetSegment(vcpu, "ldt", { ...FLAT16, type: 2, s: 0 });
-  vcpu.vmwrite(Field.GUEST_SYSENTER_CS, 0);
-  vcpu.vmwrite(Field.GUEST_SYSENTER_ESP, 0n);
-  vcpu.vmwrite(Field.GUEST_SYSENTER_EIP, 0n);
-  vcpu.vmwrite(Field.GUEST_IA32_DEBUGCTL, 0n);
   vcpu.vmwrite(Field.GUEST_RFLAGS, 2n);
   vcpu.rip = 0xfff0n;
   vmxSetGdt(vcpu, { base: 0n, limit: 0xffff });
@@ -118,6 +127,13 @@ export function vmxVcpuReset(vcpu: VcpuVmx): void {
   vmxSetCr0(vcpu, CR0_CD | CR0_NW | CR0_ET);
   vmxSetCr4(vcpu, 0n);
   vmxSetEfer(vcpu, 0n);
+}
+
+/** Real-mode code at vector << 12. @kvm kvm_vcpu_deliver_sipi_vector */
+export function kvmSetSegmentForSipi(vcpu: VcpuVmx, vector: number): void {
+  const cs = vmxGetSegment(vcpu, "cs");
+  vmxSetSegment(vcpu, "cs", { ...cs, selector: vector << 8, base: BigInt(vector << 12) });
+  vcpu.rip = 0n;
 }
 
 /** 0xCE of a new vCPU. @kvm kvm_arch_vcpu_setup (5.0), kvm_arch_vcpu_create */

@@ -27,6 +27,7 @@ export type TraceEvent =
       readonly data: bigint;
       readonly exception: boolean;
     }
+  | { readonly name: "kvm_inj_virq"; readonly vector: number }
   | { readonly name: "kvm_inj_exception"; readonly vector: number; readonly errorCode: number | undefined }
   | {
       readonly name: "kvm_pio";

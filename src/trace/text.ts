@@ -32,6 +32,8 @@ function fields(event: TraceEvent): string {
         `msr_${event.write ? "write" : "read"} ${hex(event.index)} = 0x${hex(event.data)}` +
         (event.exception ? " (#GP)" : "")
       );
+    case "kvm_inj_virq":
+      return `IRQ 0x${hex(event.vector)}`;
     case "kvm_inj_exception":
       return `${exceptionName(event.vector)} (0x${hex(event.errorCode ?? 0)})`;
     case "kvm_pio":

@@ -290,7 +290,7 @@ describe("runs in slices", () => {
     }
     expect(counts).toEqual([1n, 4n, 7n, 10n, 13n]);
     expect([ledger.counts.signal_exits, ledger.counts.irq_exits]).toEqual([0, 0]);
-    steps.return({ reason: "intr" });
+    steps.return({ reason: "intr", why: "signal" });
     expect(vcpu.getRegs().rax).toBe(7n);
   });
 

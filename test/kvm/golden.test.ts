@@ -13,6 +13,8 @@ interface Difference {
   readonly why: string;
   /** All lines of that text are different, not only the first. */
   readonly every?: boolean;
+  /** The last line of that text is different, not the first. */
+  readonly last?: boolean;
 }
 
 const EMULATOR_DR7 =
@@ -27,6 +29,10 @@ const step = (...pcs: number[]): { [line: string]: string } =>
   );
 
 const NO_WATCHPOINTS = "the recorded module's emulator checks breakpoints on instructions only, not on data";
+const NOT_IN_SERVICE = "the recorded module does not show a local APIC's interrupts in service while they are served";
+const inService = (before: string, isr: string, after: string): { [line: string]: string } => ({
+  [`lapic ${before}0${after}`]: `lapic ${before}${isr}${after}`,
+});
 const broke = (dr7: string, ...pcs: number[]): { [line: string]: string } =>
   Object.fromEntries(
     pcs.map((pc) => {
@@ -135,6 +141,25 @@ const DIFFERENCES: { readonly [program: string]: Difference } = {
     why: "the recorded module's emulator asks the guest's own DR7 for GD; handle_dr of VMX asks the one that acts",
   },
   "debug-blockirq": { lines: step(0x1001), why: EMULATOR_DR7 },
+  "halt-wakes-by-nmi": {
+    lines: { "regs rip=1005": "regs rip=1003" },
+    why: "the recorded module emulates OUT, which advances RIP at once; complete_fast_pio_out of VMX does it at the next run",
+  },
+  "x2apic-self-ipi": { lines: inService("0x100=0 0x120=", "10000", " 0x200=0 0x230=0"), why: NOT_IN_SERVICE },
+  "xapic-ipi": { lines: inService("0x300=4041 0x310=0 0x120=", "2", " 0x220=0"), why: NOT_IN_SERVICE },
+  "ioapic-level": {
+    lines: { "io out port=81 size=1 count=1 data=6c": "error EINTR reason=10" },
+    last: true,
+    why: `${NOT_IN_SERVICE}, and a level that has ended comes once more`,
+  },
+  "x2apic-tpr": {
+    lines: {
+      "io out port=80 size=1 count=1 data=02": "io out port=81 size=1 count=1 data=35",
+      "io out port=81 size=1 count=1 data=35": "io out port=80 size=1 count=1 data=02",
+      "page ready=1 if=0 cr8=4 apic_base=fee00d00": "page ready=1 if=1 cr8=4 apic_base=fee00d00",
+    },
+    why: "the recorded module's emulator runs on to the next exit before it takes the interrupt that a lower TPR lets in",
+  },
   "software-breakpoint": {
     lines: { "internal error suberror=1": "debug exception=3 pc=1002 dr6=0 dr7=0" },
     why: NO_INT3,
@@ -149,9 +174,11 @@ describe("VMM programs say what they say on /dev/kvm", () => {
   for (const program of programs) {
     const { name } = program;
     test(name, () => {
-      const { lines = {}, every = false } = DIFFERENCES[name] ?? {};
+      const { lines = {}, every = false, last = false } = DIFFERENCES[name] ?? {};
       const left = new Set(Object.keys(lines));
-      const want = golden[name]!.flatMap((line) => {
+      const recorded = golden[name]!;
+      const want = recorded.flatMap((line, at) => {
+        if (last && recorded.indexOf(line, at + 1) >= 0) return [line];
         const here = left.delete(line) || (every && line in lines);
         return here ? lines[line]!.split("|") : [line];
       });

@@ -1,5 +1,15 @@
 // The TypeScript side of fixtures/kvm/recorder.c: the same commands on wasm-vmx, the same lines.
-import { Kvm, KvmError, type KvmExit, type Regs, type Segment, type Vcpu, type Vm } from "../../src/kvm/index.ts";
+import {
+  KVM_CAP_SPLIT_IRQCHIP,
+  KVM_PIT_SPEAKER_DUMMY,
+  Kvm,
+  KvmError,
+  type KvmExit,
+  type Regs,
+  type Segment,
+  type Vcpu,
+  type Vm,
+} from "../../src/kvm/index.ts";
 
 const SLOT_BYTES = 0x20_0000n;
 const TABLES = 0x1_0000;
@@ -7,16 +17,18 @@ const CODE = 0x1000;
 
 export interface Program {
   readonly name: string;
+  /** "irqchip" or "split", then "pit" or "pit-speaker": made before the vCPU. */
+  readonly chips: readonly string[];
   readonly commands: readonly string[];
 }
 
 /** Programs of programs.txt in order. */
 export function parsePrograms(text: string): Program[] {
-  const programs: { name: string; commands: string[] }[] = [];
+  const programs: { name: string; chips: string[]; commands: string[] }[] = [];
   for (const line of text.split("\n").map((l) => l.trim())) {
     if (line === "" || line.startsWith("#")) continue;
-    const [word, name = ""] = line.split(/\s+/);
-    if (word === "program") programs.push({ name, commands: [] });
+    const [word, name = "", ...chips] = line.split(/\s+/);
+    if (word === "program") programs.push({ name, chips, commands: [] });
     else programs.at(-1)!.commands.push(line);
   }
   return programs;
@@ -36,16 +48,21 @@ class Runner {
   readonly lines: string[] = [];
   readonly #kvm = new Kvm({ kernel: "6.19" });
   readonly #vm: Vm = this.#kvm.createVm();
-  readonly #vcpu: Vcpu;
+  #vcpu: Vcpu;
+  readonly #first: Vcpu;
+  #second: Vcpu | undefined;
   readonly #memory = new Map<number, bigint>();
   readonly #base = new Map<number, bigint>();
   readonly #regs: Regs;
   #reply: Uint8Array = new Uint8Array(8);
   #msrError = 0;
 
-  constructor() {
+  constructor(chips: readonly string[]) {
     this.#region(0, 0, 0n, SLOT_BYTES, 0n);
-    this.#vcpu = this.#vm.createVcpu(0);
+    if (chips[0] === "irqchip") this.#vm.createIrqchip();
+    if (chips[0] === "split") this.#vm.enableCap(KVM_CAP_SPLIT_IRQCHIP, [24]);
+    if (chips[1] !== undefined) this.#vm.createPit2({ flags: chips[1] === "pit-speaker" ? KVM_PIT_SPEAKER_DUMMY : 0 });
+    this.#vcpu = this.#first = this.#vm.createVcpu(0);
     this.#vcpu.setCpuid2(this.#kvm.getSupportedCpuid());
     this.#regs = this.#vcpu.getRegs();
     for (const name of Object.keys(this.#regs) as (keyof Regs)[]) this.#regs[name] = 0n;
@@ -85,12 +102,13 @@ class Runner {
   }
 
   #mode(mode: string): void {
-    const real = mode === "real";
+    const real = mode === "real" || mode === "unreal";
     const long = mode === "long";
     const data = segment(real ? 0 : 0x10, 3, real ? 0 : 1, 0, !real);
     const s = this.#vcpu.getSregs();
     s.cs = segment(real ? 0 : 8, 11, real || long ? 0 : 1, long ? 1 : 0, !real);
     for (const name of ["ds", "es", "fs", "gs", "ss"] as const) s[name] = data;
+    if (mode === "unreal") s.ds = segment(0, 3, 0, 0, true);
     s.cr0 = real ? 0x10n : 0x11n;
     s.gdt = { base: 0x600n, limit: 0x1f };
     s.idt = real ? { base: 0n, limit: 0x3ff } : { base: 0x800n, limit: 0x7ff };
@@ -111,7 +129,14 @@ class Runner {
 
   /** One KVM_RUN; false when the program goes no further by itself. */
   #runOnce(): boolean {
-    const exit = this.#vcpu.run();
+    let exit: KvmExit;
+    try {
+      exit = this.#vcpu.run();
+    } catch (error) {
+      if (!(error instanceof KvmError)) throw error;
+      this.lines.push(`error ${error.code} reason=${this.#vcpu.runPage.exitReason}`);
+      return false;
+    }
     this.lines.push(this.#describe(exit));
     switch (exit.reason) {
       case "io":
@@ -180,6 +205,59 @@ class Runner {
       `interrupt=${i.injected} nr=${i.nr} soft=${i.soft} shadow=${i.shadow} ` +
       `nmi=${n.injected}.${n.pending}.${n.masked} flags=${hex(flags)}`
     );
+  }
+
+  #chip(id: number, pin: number): string {
+    const state = this.#vm.getIrqchip(id);
+    if (state.chipId === 2) {
+      const { baseAddress, id: number, ioregsel, irr, redirtbl } = state.ioapic;
+      return `ioapic base=${hex(baseAddress)} id=${hex(number)} select=${hex(ioregsel)} irr=${hex(irr)} pin${pin}=${hex(redirtbl[pin]!)}`;
+    }
+    const p = state.pic;
+    return (
+      `pic irr=${hex(p.irr)} imr=${hex(p.imr)} isr=${hex(p.isr)} base=${hex(p.irqBase)} lowest=${hex((p.priorityAdd + 7) & 7)} ` +
+      `init=${p.initState} auto_eoi=${p.autoEoi} elcr=${hex(p.elcr)} elcr_mask=${hex(p.elcrMask)}`
+    );
+  }
+
+  #pitState(channel: number): string {
+    const { channels, flags } = this.#vm.getPit2();
+    const { count, mode, rwMode, bcd, gate } = channels[channel]!;
+    return `pit count=${hex(count)} mode=${mode} rw=${rwMode} bcd=${bcd} gate=${gate} flags=${hex(flags)}`;
+  }
+
+  #lapicRegisters(offsets: readonly string[]): string {
+    const view = new DataView(this.#vcpu.getLapic().buffer);
+    return `lapic${offsets.map((offset) => ` ${offset}=${hex(view.getUint32(Number(offset), true))}`).join("")}`;
+  }
+
+  #setLapic(offset: number, value: number): void {
+    const bytes = this.#vcpu.getLapic();
+    new DataView(bytes.buffer).setUint32(offset, value, true);
+    this.#vcpu.setLapic(bytes);
+  }
+
+  #setPin(pin: number, value: bigint): void {
+    const state = this.#vm.getIrqchip(2);
+    if (state.chipId !== 2) return;
+    state.ioapic.redirtbl[pin] = value;
+    this.#vm.setIrqchip(state);
+  }
+
+  #makeSecond(): Vcpu {
+    const second = this.#vm.createVcpu(1);
+    second.setCpuid2(this.#kvm.getSupportedCpuid());
+    return second;
+  }
+
+  /** A line of its own, or the errno. */
+  #says(what: string, body: () => string): void {
+    try {
+      this.lines.push(body());
+    } catch (error) {
+      if (!(error instanceof KvmError)) throw error;
+      this.lines.push(`${what} ${error.code}`);
+    }
   }
 
   command(line: string): void {
@@ -275,6 +353,36 @@ class Runner {
         const [dr0, , , , dr6, dr7] = vcpu.getDebugRegs() as [bigint, bigint, bigint, bigint, bigint, bigint];
         this.lines.push(`debugregs ${hex(dr0)} dr6=${hex(dr6)} dr7=${hex(dr7)}`);
       },
+      irqchip: () => this.#said("irqchip", () => void vm.createIrqchip()),
+      pit: () => this.#said("pit", () => void vm.createPit2()),
+      line: () => this.#said("line", () => void vm.irqLine(n(a), n(b) !== 0)),
+      linestatus: () => this.#said("linestatus", () => vm.irqLineStatus(n(a), n(b) !== 0)),
+      msi: () => this.#said("msi", () => vm.signalMsi({ addressLo: n(a), data: n(b), flags: n(c) })),
+      route: () => {
+        const route = b === "msi" ? { msi: { addressLo: n(c), data: n(d) } } : { irqchip: n(b), pin: n(c) };
+        this.#said("route", () => void vm.setGsiRouting([{ gsi: n(a), ...route }]));
+      },
+      chip: () => this.#says("chip", () => this.#chip(n(a), n(b))),
+      setpin: () => this.#said("setpin", () => void this.#setPin(n(a), n64(b))),
+      lapic: () => this.#says("lapic", () => this.#lapicRegisters(words)),
+      setlapic: () => this.#said("setlapic", () => void this.#setLapic(n(a), n(b))),
+      pitstate: () => this.#says("pitstate", () => this.#pitState(n(a))),
+      second: () => {
+        this.#second ??= this.#makeSecond();
+        this.#vcpu = this.#second;
+      },
+      first: () => {
+        this.#vcpu = this.#first;
+      },
+      apicbase: () => {
+        const sregs = vcpu.getSregs();
+        if (a === "") this.lines.push(`apicbase ${hex(sregs.apicBase)} cr8=${hex(sregs.cr8)}`);
+        else this.#said("set apicbase", () => void vcpu.setSregs({ ...sregs, apicBase: n64(a) }));
+      },
+      cs: () => {
+        const { cs } = vcpu.getSregs();
+        this.lines.push(`cs selector=${hex(cs.selector)} base=${hex(cs.base)}`);
+      },
       vcpu: () => this.#said("vcpu", () => void vm.createVcpu(n(a))),
       check: () => void this.lines.push(`check ${vm.checkExtension(n(a)) > 0 ? "yes" : "no"}`),
     };
@@ -286,7 +394,7 @@ class Runner {
 
 /** What a program says on wasm-vmx. */
 export function runProgram(program: Program): string[] {
-  const runner = new Runner();
+  const runner = new Runner(program.chips);
   for (const line of program.commands) runner.command(line);
   return runner.lines;
 }

@@ -1,0 +1,204 @@
+// struct kvm_irqchip and struct kvm_pit_state2 from and to the devices.
+import { APIC_ADDRESS, IOAPIC_ADDRESS, type PicChipState } from "../devices/index.ts";
+import { KvmError } from "./errors.ts";
+import { ENTRY_RESERVED, IOAPIC_PINS, type IrqChip, KVM_IRQCHIP_IOAPIC } from "./irqchip.ts";
+
+export const KVM_PIT_SPEAKER_DUMMY = 1;
+export const KVM_APIC_REG_SIZE = 0x400;
+export const APIC_DEFAULT_PHYS_BASE: bigint = BigInt(APIC_ADDRESS);
+const ELCR_MASKS = [0xf8, 0xde] as const;
+/** kvm_pit_channel_state.mode before the first control word. */
+const NO_MODE = 0xff;
+const FULL_COUNT = 0x1_0000;
+
+/** struct kvm_pic_state */
+export interface PicState {
+  lastIrr: number;
+  irr: number;
+  imr: number;
+  isr: number;
+  /** Line of the highest priority. */
+  priorityAdd: number;
+  irqBase: number;
+  readRegSelect: number;
+  poll: number;
+  specialMask: number;
+  initState: number;
+  autoEoi: number;
+  rotateOnAutoEoi: number;
+  specialFullyNestedMode: number;
+  init4: number;
+  elcr: number;
+  readonly elcrMask: number;
+}
+
+/** struct kvm_ioapic_state */
+export interface IoapicState {
+  readonly baseAddress: bigint;
+  ioregsel: number;
+  id: number;
+  /** Lines that are asserted, without the edges that were delivered. */
+  irr: number;
+  /** 24 redirection entries. */
+  redirtbl: bigint[];
+}
+
+/** struct kvm_irqchip: chip 0 or 1 an 8259, 2 the I/O APIC. */
+export type IrqchipState =
+  | { readonly chipId: 0 | 1; readonly pic: PicState }
+  | { readonly chipId: 2; readonly ioapic: IoapicState };
+
+/** struct kvm_pit_channel_state, without latches: what is latched is not passed on. */
+export interface PitChannelState {
+  /** Ticks of a period: 1 to 65536. */
+  readonly count: number;
+  readonly rwMode: number;
+  /** 0 to 5; 255 before the first control word. */
+  readonly mode: number;
+  readonly bcd: number;
+  readonly gate: number;
+}
+
+/** struct kvm_pit_state2 */
+export interface PitState2 {
+  readonly channels: readonly PitChannelState[];
+  readonly flags: number;
+}
+
+/** KVM's init_state of the initialization word that is due. */
+const INIT_STATE = { 0: 0, 2: 1, 3: 2, 4: 3 } as const;
+const INIT_WORD = [0, 2, 3, 4] as const;
+
+function fromPic(chip: PicChipState, id: 0 | 1): PicState {
+  return {
+    lastIrr: chip.inputs,
+    irr: chip.irr,
+    imr: chip.imr,
+    isr: chip.isr,
+    priorityAdd: (chip.lowest + 1) & 7,
+    irqBase: chip.base,
+    readRegSelect: Number(chip.readIsr),
+    poll: Number(chip.poll),
+    specialMask: Number(chip.specialMask),
+    initState: INIT_STATE[chip.icw],
+    autoEoi: Number(chip.autoEoi),
+    rotateOnAutoEoi: Number(chip.rotateOnAutoEoi),
+    specialFullyNestedMode: Number(chip.specialFullyNested),
+    init4: Number(chip.needsIcw4),
+    elcr: chip.elcr,
+    elcrMask: ELCR_MASKS[id],
+  };
+}
+
+function toPic(state: PicState, before: PicChipState, id: 0 | 1): PicChipState {
+  return {
+    ...before,
+    inputs: state.lastIrr,
+    irr: state.irr,
+    imr: state.imr,
+    isr: state.isr,
+    lowest: (state.priorityAdd + 7) & 7,
+    base: state.irqBase,
+    readIsr: state.readRegSelect !== 0,
+    poll: state.poll !== 0,
+    specialMask: state.specialMask !== 0,
+    icw: INIT_WORD[state.initState & 3]!,
+    autoEoi: state.autoEoi !== 0,
+    rotateOnAutoEoi: state.rotateOnAutoEoi !== 0,
+    specialFullyNested: state.specialFullyNestedMode !== 0,
+    needsIcw4: state.init4 !== 0,
+    elcr: state.elcr & ELCR_MASKS[id],
+  };
+}
+
+function chipsOf(chip: IrqChip | undefined, call: string): Required<Pick<IrqChip, "pic" | "ioapic">> & IrqChip {
+  const { pic, ioapic } = chip ?? {};
+  if (chip === undefined || pic === undefined || ioapic === undefined) {
+    throw new KvmError(call, "ENXIO", "there is no in-kernel irqchip");
+  }
+  return chip as ReturnType<typeof chipsOf>;
+}
+
+/** @kvm kvm_vm_ioctl_get_irqchip */
+export function getIrqchip(irqchip: IrqChip | undefined, chipId: number): IrqchipState {
+  const chip = chipsOf(irqchip, "KVM_GET_IRQCHIP");
+  chip.sync();
+  if (chipId === 0 || chipId === 1) {
+    return { chipId, pic: fromPic(chip.pic!.save().chips[chipId]!, chipId) };
+  }
+  if (chipId !== KVM_IRQCHIP_IOAPIC) throw new KvmError("KVM_GET_IRQCHIP", "EINVAL", `there is no chip ${chipId}`);
+  const { id, select, table, inputs } = chip.ioapic!.save();
+  const irr = inputs & ~chip.irrDelivered;
+  const ioapic = {
+    baseAddress: BigInt(IOAPIC_ADDRESS),
+    ioregsel: select,
+    id,
+    irr,
+    redirtbl: table.map((entry, pin) => entry | chip.reserved[pin]!),
+  };
+  return { chipId: KVM_IRQCHIP_IOAPIC, ioapic };
+}
+
+/** @kvm kvm_vm_ioctl_set_irqchip */
+export function setIrqchip(irqchip: IrqChip | undefined, state: IrqchipState): void {
+  const chip = chipsOf(irqchip, "KVM_SET_IRQCHIP");
+  if (state.chipId === KVM_IRQCHIP_IOAPIC) {
+    const { redirtbl, ioregsel, id, irr } = state.ioapic;
+    if (redirtbl.length !== IOAPIC_PINS) {
+      throw new KvmError("KVM_SET_IRQCHIP", "EINVAL", `${redirtbl.length} redirection entries, not ${IOAPIC_PINS}`);
+    }
+    chip.irrDelivered = 0;
+    redirtbl.forEach((entry, pin) => {
+      chip.reserved[pin] = entry & ENTRY_RESERVED;
+    });
+    chip.ioapic!.restore({
+      ...chip.ioapic!.save(),
+      select: ioregsel,
+      id,
+      inputs: irr,
+      table: redirtbl.map((entry) => entry & ~ENTRY_RESERVED),
+    });
+    return;
+  }
+  if (state.chipId !== 0 && state.chipId !== 1) {
+    throw new KvmError("KVM_SET_IRQCHIP", "EINVAL", "there is no such chip");
+  }
+  const saved = chip.pic!.save();
+  const chips = saved.chips.with(state.chipId, toPic(state.pic, saved.chips[state.chipId]!, state.chipId));
+  chip.pic!.restore({ ...saved, chips });
+}
+
+function pitOf(irqchip: IrqChip | undefined, call: string): NonNullable<IrqChip["pit"]> {
+  if (irqchip?.pit === undefined) throw new KvmError(call, "ENXIO", "there is no in-kernel 8254");
+  return irqchip.pit;
+}
+
+/** @kvm kvm_vm_ioctl_get_pit2 */
+export function getPit2(irqchip: IrqChip | undefined): PitState2 {
+  const { counters } = pitOf(irqchip, "KVM_GET_PIT2").save();
+  const channels = counters.map((counter, i): PitChannelState => {
+    const programmed = irqchip!.pitProgrammed[i]!;
+    return {
+      count: counter.count === 0n ? FULL_COUNT : Number(counter.count),
+      rwMode: programmed ? counter.access : 0,
+      mode: programmed ? counter.mode : NO_MODE,
+      bcd: Number(counter.bcd),
+      gate: Number(counter.gate),
+    };
+  });
+  return { channels, flags: irqchip!.pitFlags & KVM_PIT_SPEAKER_DUMMY ? 2 : 0 };
+}
+
+/** Counts start anew from now. @kvm kvm_vm_ioctl_set_pit2 */
+export function setPit2(irqchip: IrqChip | undefined, state: PitState2): void {
+  const pit = pitOf(irqchip, "KVM_SET_PIT2");
+  state.channels.forEach((channel, i) => {
+    if (channel.mode === NO_MODE) return;
+    irqchip!.pitProgrammed[i] = true;
+    const both = 3;
+    pit.write(0x43, (i << 6) | (both << 4) | (channel.mode << 1) | channel.bcd);
+    pit.write(0x40 + i, channel.count & 0xff);
+    pit.write(0x40 + i, (channel.count >> 8) & 0xff);
+  });
+  pit.write(0x61, (pit.read(0x61) & 0x0e) | (state.channels[2]?.gate ?? 0));
+}
