@@ -54,6 +54,8 @@ export type KvmExit =
       readonly why: "signal" | "bound" | "immediateExit" | "idle";
     }
   | { readonly reason: "setTpr" }
+  /** With the split irqchip: the guest ended a level-triggered interrupt of user space's I/O APIC. */
+  | { readonly reason: "ioapicEoi"; readonly vector: number }
   | {
       readonly reason: "internalError";
       /** 1 emulation, 2 simultaneous exceptions, 3 delivery, 4 unexpected exit. */

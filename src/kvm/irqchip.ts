@@ -76,6 +76,8 @@ export class IrqChip {
   irrDelivered = 0;
   /** Bits of redirection entries that the hardware does not have and KVM stores. */
   readonly reserved: bigint[] = Array.from({ length: IOAPIC_PINS }, () => 0n);
+  /** Vector that the guest ended and whose I/O APIC is user space's. @kvm pending_ioapic_eoi */
+  ioapicEoi: number | undefined;
   #routes: readonly GsiRoute[];
 
   constructor(
@@ -90,6 +92,9 @@ export class IrqChip {
       this.ioapic = new IoApic({ bus: this.bus });
     }
     this.#routes = splitPins === 0 ? defaultRoutes() : [];
+    this.bus.eoiTargets.push((vector) => {
+      if (this.#handledByUserSpace(vector)) this.ioapicEoi = vector;
+    });
   }
 
   /** KVM_CREATE_PIT2 */
@@ -159,7 +164,7 @@ export class IrqChip {
   }
 
   /** Vectors of level-triggered MSI routes of the user-space I/O APIC's pins. @kvm kvm_scan_ioapic_routes */
-  handledByUserSpace(vector: number): boolean {
+  #handledByUserSpace(vector: number): boolean {
     return this.#routes.some((route) => {
       if (!("msi" in route) || route.gsi >= this.splitPins) return false;
       const message = msiMessage(route.msi);

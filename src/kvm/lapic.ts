@@ -1,5 +1,3 @@
-import { LocalApic } from "../devices/index.ts";
-import type { IrqChip } from "./irqchip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 
 export const MSR_IA32_APICBASE_BSP = 0x100n;
@@ -15,45 +13,6 @@ export const KVM_MP_STATE_UNINITIALIZED = 1;
 export const KVM_MP_STATE_INIT_RECEIVED = 2;
 export const KVM_MP_STATE_HALTED = 3;
 export const KVM_MP_STATE_SIPI_RECEIVED = 4;
-
-/** struct kvm_lapic: the device and the events that its vCPU has not taken yet. */
-export class KernelApic {
-  readonly device: LocalApic;
-  initPending = false;
-  /** Vector of a start-up IPI that waits. */
-  sipiVector: number | undefined;
-  /** Interrupt of a user-space 8259, with the split irqchip; -1: none. @kvm pending_external_vector */
-  externalVector = -1;
-  /** Vector of a level interrupt of a user-space I/O APIC that the guest has ended. */
-  ioapicEoi: number | undefined;
-
-  constructor(vcpu: VcpuVmx, chip: IrqChip) {
-    const bsp = vcpu.id === 0;
-    this.device = new LocalApic({
-      clock: chip.clock,
-      bus: chip.bus,
-      id: vcpu.id,
-      bsp,
-      nmi: () => {
-        vcpu.arch.nmiPending = Math.min(2, vcpu.arch.nmiPending + 1);
-      },
-      init: () => {
-        this.initPending = true;
-        this.sipiVector = undefined;
-      },
-      startUp: (vector) => {
-        this.sipiVector = vector;
-      },
-      tickOfTsc: (tsc) => BigInt.asUintN(64, tsc - vcpu.arch.tscOffset),
-    });
-    // the LINT0 quirk: the boot processor gets the 8259s' interrupts. @kvm KVM_X86_QUIRK_LINT0_REENABLED
-    if (bsp && !(vcpu.vm.disabledQuirks & KVM_X86_QUIRK_LINT0_REENABLED)) this.device.setVirtualWire();
-    chip.bus.add(this.device);
-    chip.apics.push(this.device);
-  }
-}
-
-const KVM_X86_QUIRK_LINT0_REENABLED = 1;
 
 /** @kvm kvm_get_cr8 */
 export function kvmGetCr8({ apic, arch }: VcpuVmx): bigint {

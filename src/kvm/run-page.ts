@@ -37,6 +37,7 @@ export const KVM_EXIT: Readonly<Record<KvmExit["reason"], number>> = {
   intr: 10,
   setTpr: 11,
   internalError: 17,
+  ioapicEoi: 26,
   x86Rdmsr: 29,
   x86Wrmsr: 30,
 };
@@ -176,6 +177,9 @@ export class RunPage {
       case "failEntry":
         view.setBigUint64(UNION, exit.hardwareEntryFailureReason, true);
         view.setUint32(40, exit.cpu, true);
+        return;
+      case "ioapicEoi":
+        view.setUint8(UNION, exit.vector);
         return;
       case "internalError":
         view.setUint32(UNION, exit.suberror, true);

@@ -305,12 +305,22 @@ function blocked(vcpu: VcpuVmx, limits: Limits): boolean {
   return false;
 }
 
+/** A level interrupt of user space's I/O APIC has ended. @kvm KVM_REQ_IOAPIC_EOI_EXIT */
+function ioapicEoiExit(vcpu: VcpuVmx): boolean {
+  const chip = vcpu.vm.irqchip;
+  if (chip?.ioapicEoi === undefined) return false;
+  vcpu.userExit = { reason: "ioapicEoi", vector: chip.ioapicEoi };
+  chip.ioapicEoi = undefined;
+  return true;
+}
+
 /** @kvm vcpu_run */
 function* vcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
   const { core } = vcpu.host;
   while (!atLimit(vcpu, limits)) {
     vcpu.vm.irqchip?.sync();
     kvmApicAcceptEvents(vcpu);
+    if (ioapicEoiExit(vcpu)) return;
     if (vcpu.exitPending) {
       vcpu.exitPending = false;
       if (!vmxHandleExit(vcpu)) return;

@@ -9,8 +9,8 @@ import type { KvmExit } from "./exit.ts";
 import { type GuestDebug, setGuestDebug } from "./guest-debug.ts";
 import { kvmApicAcceptEvents } from "./halt.ts";
 import { KVM_APIC_REG_SIZE } from "./irqchip-state.ts";
+import { KernelApic } from "./kernel-apic.ts";
 import {
-  KernelApic,
   KVM_MP_STATE_INIT_RECEIVED,
   KVM_MP_STATE_RUNNABLE,
   KVM_MP_STATE_SIPI_RECEIVED,
@@ -38,6 +38,7 @@ import { VcpuVmx, type VmState } from "./vcpu.ts";
 import { getVcpuEvents, setVcpuEvents, type VcpuEvents } from "./vcpu-events.ts";
 import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts";
 
+const KVM_X86_QUIRK_LINT0_REENABLED = 1;
 /** Offset of the ID register of struct kvm_lapic_state. */
 const APIC_ID = 0x20;
 /** Frequency that the emulated host reports: one tick a nanosecond. */
@@ -101,7 +102,12 @@ export class Vcpu {
       vmxVcpuReset(vcpu);
       vcpu.arch.msrPlatformInfo = initialPlatformInfo(vcpu);
       if (vm.irqchip !== undefined) {
-        vcpu.apic = new KernelApic(vcpu, vm.irqchip);
+        vcpu.apic = new KernelApic(vm.irqchip, {
+          id,
+          virtualWire: !(vm.disabledQuirks & KVM_X86_QUIRK_LINT0_REENABLED),
+          nmi: () => this.nmi(),
+          tscOffset: () => vcpu.arch.tscOffset,
+        });
         if (id !== 0) vcpu.arch.mpState = KVM_MP_STATE_UNINITIALIZED;
       }
       // the guest's TSC starts at 0. @kvm kvm_arch_vcpu_postcreate

@@ -4,7 +4,7 @@ import type { EptTables } from "./ept.ts";
 import type { KvmExit } from "./exit.ts";
 import type { Host } from "./host.ts";
 import type { IrqChip } from "./irqchip.ts";
-import type { KernelApic } from "./lapic.ts";
+import type { KernelApic } from "./kernel-apic.ts";
 import type { MemorySlots } from "./memory-slots.ts";
 import type { MsrFilter } from "./msr-filter.ts";
 import type { AtomicSwitch, ResidentVcpu, SavedRegisters } from "./resident.ts";

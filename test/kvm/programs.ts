@@ -150,7 +150,7 @@ class Runner {
         exit.reply({ error: this.#msrError, data: new DataView(this.#reply.buffer).getBigUint64(0, true) });
         return true;
       default:
-        return exit.reason === "debug" || exit.reason === "setTpr";
+        return ["debug", "setTpr", "ioapicEoi"].includes(exit.reason);
     }
   }
 
@@ -179,6 +179,8 @@ class Runner {
         return `irq window ready=${Number(page.readyForInterruptInjection)} if=${Number(page.ifFlag)}`;
       case "setTpr":
         return `set tpr cr8=${hex(page.cr8)}`;
+      case "ioapicEoi":
+        return `ioapic eoi vector=${hex(exit.vector)}`;
       case "internalError":
         return `internal error suberror=${exit.suberror}`;
       case "failEntry":
