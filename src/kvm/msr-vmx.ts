@@ -62,10 +62,7 @@ function validPat(value: bigint): boolean {
  */
 function setMiscFeatures(vcpu: VcpuVmx, msr: MsrData): boolean {
   if (!validMiscFeatures(vcpu, msr.data)) return false;
-  if (vcpu.policyLoaded) {
-    vcpu.host.schedulePoint("vmx_set_msr", vcpu);
-    vcpu.policy.setMsrLoaded(msr.data);
-  }
+  vcpu.switching.setMsr(msr.data, () => vcpu.host.schedulePoint("vmx_set_msr", vcpu));
   return kvmSetMsrCommon(vcpu, msr);
 }
 

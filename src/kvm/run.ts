@@ -239,10 +239,10 @@ function vcpuEnterGuest(vcpu: VcpuVmx, limits: Limits): boolean {
   }
   host.schedulePoint("vcpu_enter_guest", vcpu);
   vmxPrepareSwitchToGuest(vcpu);
-  vcpu.policy.beforeEntry?.(vcpu.arch.msrMiscFeaturesEnables);
+  vcpu.switching.policy.beforeEntry?.(vcpu.arch.msrMiscFeaturesEnables);
   noteLeaks(vcpu);
   if (vmxVcpuEnter(vcpu, limits)) return true;
-  vcpu.policy.afterExit?.();
+  vcpu.switching.policy.afterExit?.();
   return false;
 }
 
@@ -252,7 +252,7 @@ function vcpuLeftGuest(vcpu: VcpuVmx, limits: Limits, entered: Entered): boolean
   limits.inGuest = undefined;
   vmxVcpuLeft(vcpu, entered);
   if (vcpu.atomicSwitch?.guest !== undefined) host.ledger.count("autoload_msrs", 2);
-  vcpu.policy.afterExit?.();
+  vcpu.switching.policy.afterExit?.();
   const reason = vcpu.exitReason & 0xffff;
   limits.exits += 1n;
   host.ledger.exit(reason);

@@ -39,26 +39,14 @@ function kvmArchVcpuLoad(vcpu: VcpuVmx): void {
     host.currentVmcs = vcpu.loadedVmcs.address;
   }
   makeResident(vcpu);
-  if (vcpu.switchPoint === "load") policyToGuest(vcpu);
-}
-
-function policyToGuest(vcpu: VcpuVmx): void {
-  if (vcpu.policyLoaded) return;
-  vcpu.policyLoaded = true;
-  vcpu.policy.prepareSwitchToGuest(vcpu.arch.msrMiscFeaturesEnables);
-}
-
-function policyToHost(vcpu: VcpuVmx): void {
-  if (!vcpu.policyLoaded) return;
-  vcpu.policyLoaded = false;
-  vcpu.policy.prepareSwitchToHost();
+  vcpu.switching.load(vcpu.arch.msrMiscFeaturesEnables);
 }
 
 /** @kvm kvm_arch_vcpu_put, vmx_vcpu_put */
 function kvmArchVcpuPut(vcpu: VcpuVmx): void {
-  vcpu.host.ledger.count("puts");
-  vmxPrepareSwitchToHost(vcpu);
-  policyToHost(vcpu);
+  const { ledger } = vcpu.host;
+  ledger.count("puts");
+  if (vcpu.switching.put()) ledger.count("host_state_reload");
 }
 
 const notifiers = new WeakMap<VcpuVmx, PreemptNotifier>();
@@ -105,22 +93,11 @@ function kvmSetSharedMsr(vcpu: VcpuVmx, index: number, value: bigint): void {
 
 /** Before every entry; the body once a load. @kvm vmx_prepare_switch_to_guest */
 export function vmxPrepareSwitchToGuest(vcpu: VcpuVmx): void {
-  if (!vcpu.loadedCpuState || vcpu.guestMsrsDirty) {
+  if (!vcpu.switching.loadedCpuState || vcpu.guestMsrsDirty) {
     vcpu.guestMsrsDirty = false;
     for (const index of sharedMsrsInUse(vcpu)) kvmSetSharedMsr(vcpu, index, vcpu.guestMsrs.get(index) ?? 0n);
   }
-  if (vcpu.loadedCpuState) return;
-  vcpu.loadedCpuState = true;
-  vcpu.host.ledger.count("entering_loads");
-  policyToGuest(vcpu);
-}
-
-/** A second put is a no-op. @kvm vmx_prepare_switch_to_host */
-export function vmxPrepareSwitchToHost(vcpu: VcpuVmx): void {
-  if (!vcpu.loadedCpuState) return;
-  vcpu.host.ledger.count("host_state_reload");
-  vcpu.loadedCpuState = false;
-  if (vcpu.switchPoint === "prepare") policyToHost(vcpu);
+  if (vcpu.switching.prepareSwitchToGuest(vcpu.arch.msrMiscFeaturesEnables)) vcpu.host.ledger.count("entering_loads");
 }
 
 /** The put and the load with which 5.0 goes from one VMCS to another, here without another. @kvm vmx_switch_vmcs */

@@ -1,5 +1,5 @@
 import type { Policy, PolicyOptions } from "../policy/index.ts";
-import { upstream } from "../policy/index.ts";
+import { PolicySwitch, upstream } from "../policy/index.ts";
 import { addAtomicSwitchMsr, clearAtomicSwitchMsr } from "./atomic-switch.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import { dumpVmcs } from "./dump-vmcs.ts";
@@ -78,7 +78,7 @@ export class Vcpu {
         return host.cpu.msrMiscFeaturesShadow;
       },
       get loaded(): boolean {
-        return vcpu.policyLoaded;
+        return vcpu.switching?.policyLoaded ?? false;
       },
       get snapshot(): bigint {
         return host.cpu.snapshot;
@@ -94,8 +94,7 @@ export class Vcpu {
     // without the feature there is nothing to switch
     const active = host.cpu.cpuidFault ? policy : upstream;
     const chosen = { ...active.defaults, ...options };
-    vcpu.policy = active.attach(face, chosen);
-    vcpu.switchPoint = chosen.switchPoint ?? "prepare";
+    vcpu.switching = new PolicySwitch(active.attach(face, chosen), chosen.switchPoint ?? "prepare");
     host.vmx.vmclear(vcpu.loadedVmcs.address);
     this.#ioctl(() => {
       vmxVcpuSetup(vcpu);

@@ -1,4 +1,4 @@
-import type { SwitchPoint, VcpuPolicy } from "../policy/index.ts";
+import type { PolicySwitch } from "../policy/index.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import type { EptTables } from "./ept.ts";
 import type { KvmExit } from "./exit.ts";
@@ -105,8 +105,6 @@ export class VcpuVmx implements ResidentVcpu {
   readonly guestMsrs = new Map<number, bigint>();
   /** loaded_vmcs */
   readonly loadedVmcs: { readonly address: bigint; launched: boolean };
-  /** loaded_cpu_state is non-null: the host's state is saved and the guest's loaded. */
-  loadedCpuState = false;
   readonly vpid: number;
   /** Physical address of the MSR bitmap. */
   msrBitmap = 0n;
@@ -122,10 +120,8 @@ export class VcpuVmx implements ResidentVcpu {
   readonly run = new RunPage();
   /** Emulation of an instruction ended in a VM exit that is still to be handled. */
   exitPending = false;
-  policy!: VcpuPolicy;
-  switchPoint: SwitchPoint = "prepare";
-  /** The policy has switched to the guest and not back. */
-  policyLoaded = false;
+  /** The policy and what it has switched; loaded_cpu_state. */
+  switching!: PolicySwitch;
   /** MSR-load lists, once a policy uses them. */
   atomicSwitch: AtomicSwitch | undefined;
   /** Instructions completed in KVM_RUN calls that have ended. */

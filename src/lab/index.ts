@@ -8,6 +8,7 @@ export {
   checkText,
   eventText,
   type Finding,
+  replaySchedule,
   runSchedule,
   type Schedule,
   type Violation,

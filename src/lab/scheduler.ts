@@ -132,7 +132,7 @@ export class Scheduler {
     this.host.onSchedulePoint = (point) => {
       const vcpu = this.#running?.vmm.vcpu.vmx;
       if (vcpu === undefined) return;
-      if (point === "vcpu_enter_guest" && vmcsSwitchEvery > 0 && vcpu.loadedCpuState) {
+      if (point === "vcpu_enter_guest" && vmcsSwitchEvery > 0 && vcpu.switching.loadedCpuState) {
         entries += 1;
         if (entries % vmcsSwitchEvery !== 0) return;
         this.counts.vmcs_switches += 1;

@@ -15,6 +15,7 @@ export {
   type SwitchPoint,
   type VcpuPolicy,
 } from "./policy.ts";
+export { PolicySwitch } from "./policy-switch.ts";
 export { ALL_POLICIES, POLICIES, policyByName, UnknownPolicyError } from "./registry.ts";
 export { upstream } from "./upstream.ts";
 export { userReturn } from "./user-return.ts";

@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { type CheckEvent, checkPolicy, checkText, runSchedule, type ViolationKind } from "../../src/lab/index.ts";
-import { alwaysHardware, type Policy, policyByName } from "../../src/policy/index.ts";
+import {
+  type CheckEvent,
+  checkPolicy,
+  checkText,
+  replaySchedule,
+  runSchedule,
+  type ViolationKind,
+} from "../../src/lab/index.ts";
+import { ALL_POLICIES, alwaysHardware, type Policy, policyByName } from "../../src/policy/index.ts";
 
 const check = (name: string, hosts: readonly number[]) => checkPolicy(policyByName(name), { hosts, schedules: 500 });
 const kinds = (name: string, hosts: readonly number[]): ViolationKind[] =>
@@ -94,4 +101,36 @@ test("the text tells the schedule", () => {
   const lines = checkText(check("always-hardware", [0]));
   expect(lines.join("\n")).toMatch(/preempted between the loaded\s+test\s+and\s+the\s+write/);
   expect(lines.filter((line) => line.length > 80)).toEqual([]);
+});
+
+describe("what is found is played again on the processor", () => {
+  test.each(ALL_POLICIES.map(({ name }) => name))("%s", (name) => {
+    const { findings } = checkPolicy(policyByName(name), { schedules: 300 });
+    const single = findings.filter(({ schedule }) => schedule.events.every(({ vcpu }) => vcpu === 0));
+    expect(single.filter(({ replayed }) => replayed !== true)).toEqual([]);
+  });
+
+  test("a schedule that shows nothing shows nothing there either", () => {
+    const events = [run, { op: "preempt", vcpu: 0 }, run, { op: "migrate", vcpu: 0 }, run, user] as const;
+    const schedule = { host: 1, events };
+    expect(replaySchedule(policyByName("host-nonzero"), schedule)).toEqual([]);
+    expect(replaySchedule(policyByName("upstream"), schedule)).toHaveLength(3);
+  });
+
+  test("always-hardware keeps the guest's value in the host for ever there too", () => {
+    const events = [run, race, user, run, user, run, user];
+    const seen = (name: string, host: number, value: bigint) =>
+      replaySchedule(policyByName(name), {
+        host,
+        events: events.map((event) => (event.op === "wrmsr" ? { ...event, value } : event)),
+      })
+        ?.filter(({ kind }) => kind === "host lost")
+        .map(({ at }) => at);
+    expect(seen("always-hardware", 0, 1n)).toEqual([2, 4, 6]);
+    expect(seen("host-nonzero", 1, 0n)).toEqual([2]);
+  });
+
+  test("two vCPUs are not", () => {
+    expect(replaySchedule(policyByName("upstream"), { host: 1, events: [{ op: "run", vcpu: 1 }] })).toBeUndefined();
+  });
 });

@@ -1,5 +1,6 @@
 import type { Policy, PolicyOptions } from "../../policy/index.ts";
 import { alphabet, type CheckEvent, type Schedule } from "./event.ts";
+import { replaySchedule } from "./replay.ts";
 import { runSchedule, type Violation, type ViolationKind } from "./world.ts";
 
 export interface CheckOptions {
@@ -20,6 +21,8 @@ export interface Finding {
   readonly violation: Violation;
   /** No schedule of fewer events of one vCPU shows it: all of them were tried. */
   readonly shortest: boolean;
+  /** The emulated processor with a guest shows it too; undefined for a schedule of two vCPUs. */
+  readonly replayed: boolean | undefined;
 }
 
 export interface CheckReport {
@@ -132,6 +135,7 @@ export function checkPolicy(policy: Policy, options: CheckOptions = {}): CheckRe
         schedule: small,
         violation,
         shortest: exhaustive || small.events.length <= EXHAUSTIVE,
+        replayed: replaySchedule(policy, small, options.policyOptions)?.some((one) => one.kind === kind),
       });
     }
   };

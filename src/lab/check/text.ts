@@ -10,20 +10,26 @@ const WHAT: Readonly<Record<ViolationKind, string>> = {
   "stale write": "a write reaches the hardware after the put",
 };
 
+const REPLAYED: Readonly<Record<string, string>> = {
+  true: "; so it does on the processor with a guest",
+  false: "; on the processor with a guest it does not",
+  undefined: "",
+};
+
 /** What was found about one policy, for a terminal of 80 columns. */
 export function checkText(report: CheckReport): string[] {
   const count = report.tried.toLocaleString("en-US");
   if (report.findings.length === 0) return [`${report.policy}: nothing found in ${count} schedules.`];
   return [
     `${report.policy}: ${count} schedules`,
-    ...report.findings.flatMap(({ kind, schedule, violation, shortest }) => [
+    ...report.findings.flatMap(({ kind, schedule, violation, shortest, replayed }) => [
       ...wrap(
         `  ${kind}: ${WHAT[kind]}. ${shortest ? "Shortest schedule" : "Schedule"}, host value ${schedule.host}:`,
         80,
         "    ",
       ),
       ...schedule.events.flatMap((event, i) => wrap(`    ${i + 1}. ${eventText(event)}`, 80, "       ")),
-      ...wrap(`    => ${violation.text}`, 80, "       "),
+      ...wrap(`    => ${violation.text}${REPLAYED[String(replayed)]!}`, 80, "       "),
     ]),
   ];
 }

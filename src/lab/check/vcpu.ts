@@ -1,5 +1,6 @@
 import type { HostCpu, HostTask } from "../../kvm/index.ts";
-import type { Policy, PolicyOptions, SwitchPoint, VcpuPolicy } from "../../policy/index.ts";
+import { type Policy, type PolicyOptions, PolicySwitch } from "../../policy/index.ts";
+import type { StageVcpu } from "./stage.ts";
 
 /** The CPU that the vCPU's thread is on. */
 interface Face {
@@ -8,21 +9,20 @@ interface Face {
   readonly write: (value: bigint, stale: boolean) => void;
 }
 
-/** A vCPU as a policy sees it: src/kvm/switch.ts and setMiscFeatures without a VMCS. */
-export class ModelVcpu {
+/** A vCPU as a policy sees it: KVM's own order of calls, without a VMCS and a processor. */
+export class ModelVcpu implements StageVcpu {
   /** arch.msr_misc_features_enables */
   guest = 0n;
   /** In KVM_RUN. */
   running = false;
-  /** loaded_cpu_state */
-  #loadedCpuState = false;
-  #policyLoaded = false;
   /** In the policy's hook for a guest WRMSR. */
   #setting = false;
   #list: { guest: bigint; host: bigint } | undefined;
-  readonly #policy: VcpuPolicy;
-  readonly #switchPoint: SwitchPoint;
-  readonly #notifier = { schedOut: () => this.#archPut(), schedIn: () => this.#archLoad() };
+  readonly #switching: PolicySwitch;
+  readonly #notifier = {
+    schedOut: () => void this.#switching.put(),
+    schedIn: () => this.#switching.load(this.guest),
+  };
 
   constructor(
     readonly task: HostTask,
@@ -34,16 +34,15 @@ export class ModelVcpu {
   ) {
     const chosen = { ...policy.defaults, ...options };
     const vcpu: ModelVcpu = this;
-    this.#switchPoint = chosen.switchPoint ?? "prepare";
-    this.#policy = policy.attach(
+    const attached = policy.attach(
       {
         rdmsrl: () => face.read(),
-        wrmsrl: (_index, value) => face.write(value, vcpu.#setting && !vcpu.#policyLoaded),
+        wrmsrl: (_index, value) => face.write(value, vcpu.#setting && !vcpu.#switching.policyLoaded),
         get shadow() {
           return face.cpu().msrMiscFeaturesShadow;
         },
         get loaded() {
-          return vcpu.#policyLoaded;
+          return (vcpu.#switching as PolicySwitch | undefined)?.policyLoaded ?? false;
         },
         get snapshot() {
           return face.cpu().snapshot;
@@ -61,36 +60,38 @@ export class ModelVcpu {
       },
       chosen,
     );
+    this.#switching = new PolicySwitch(attached, chosen.switchPoint ?? "prepare");
   }
 
   /** vcpu_load where it is not loaded, one entry, one exit; `observe` sees what 0x140 holds in the guest. */
   enter(observe: (inGuest: bigint) => void): void {
     if (!this.running) this.#load();
     this.running = true;
-    if (!this.#loadedCpuState) {
-      this.#loadedCpuState = true;
-      this.#toGuest();
-    }
-    this.#policy.beforeEntry?.(this.guest);
+    this.#switching.prepareSwitchToGuest(this.guest);
+    this.#switching.policy.beforeEntry?.(this.guest);
     observe(this.#list?.guest ?? this.face.read());
     if (this.#list !== undefined) this.face.write(this.#list.host, false);
-    this.#policy.afterExit?.();
+    this.#switching.policy.afterExit?.();
   }
 
-  /** vmx_set_msr of an accepted value; `between` the test and the write. */
-  setMsr(value: bigint, between: () => void): void {
-    if (this.#policyLoaded) {
+  /** The guest writes an accepted value, which exits. */
+  wrmsr(value: bigint, observe: (inGuest: bigint) => void, between: () => void): void {
+    this.enter(observe);
+    this.#setMsr(value, between);
+  }
+
+  #setMsr(value: bigint, between: () => void): void {
+    this.#switching.setMsr(value, () => {
       between();
       this.#setting = true;
-      this.#policy.setMsrLoaded(value);
-      this.#setting = false;
-    }
+    });
+    this.#setting = false;
     this.guest = value;
   }
 
   /** The end of KVM_RUN. */
   put(): void {
-    this.#archPut();
+    this.#switching.put();
     this.task.unregisterPreemptNotifier(this.#notifier);
     this.running = false;
   }
@@ -98,34 +99,17 @@ export class ModelVcpu {
   /** vcpu_load and vcpu_put without an entry. */
   ioctl(value: bigint | undefined): void {
     this.#load();
-    if (value !== undefined) this.setMsr(value, () => {});
+    if (value !== undefined) this.#setMsr(value, () => {});
     this.put();
   }
 
   switchVmcs(): void {
-    this.#archPut();
-    this.#archLoad();
+    this.#switching.put();
+    this.#switching.load(this.guest);
   }
 
   #load(): void {
     this.task.registerPreemptNotifier(this.#notifier);
-    this.#archLoad();
-  }
-
-  #archLoad(): void {
-    if (this.#switchPoint === "load") this.#toGuest();
-  }
-
-  #archPut(): void {
-    this.#loadedCpuState = false;
-    if (!this.#policyLoaded) return;
-    this.#policyLoaded = false;
-    this.#policy.prepareSwitchToHost();
-  }
-
-  #toGuest(): void {
-    if (this.#policyLoaded) return;
-    this.#policyLoaded = true;
-    this.#policy.prepareSwitchToGuest(this.guest);
+    this.#switching.load(this.guest);
   }
 }

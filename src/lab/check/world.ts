@@ -1,8 +1,8 @@
-import { Ledger } from "../../cost/index.ts";
-import { ARCH_SET_CPUID, HostCpu, HostTask } from "../../kvm/index.ts";
-import { CPUID_FAULT, MSR_MISC_FEATURES_ENABLES, type Policy, type PolicyOptions } from "../../policy/index.ts";
+import { ARCH_SET_CPUID } from "../../kvm/index.ts";
+import { CPUID_FAULT, type Policy, type PolicyOptions } from "../../policy/index.ts";
 import type { CheckEvent, Race, Schedule } from "./event.ts";
-import { ModelVcpu } from "./vcpu.ts";
+import { modelStage } from "./model.ts";
+import { hex, type MakeStage, type Stage, type StageVcpu } from "./stage.ts";
 
 /** What a schedule may show of a policy. */
 export type ViolationKind = "leak" | "mwait leak" | "host lost" | "stale write";
@@ -14,74 +14,29 @@ export interface Violation {
   readonly text: string;
 }
 
-/** What is counted here is looked at by nobody. */
-const LEDGER = new Ledger();
 const RING3MWAIT = 2n;
-const CPUS = 2;
-const VCPUS = 2;
-const hex = (value: bigint): string => `0x${value.toString(16)}`;
 
-/** One host CPU: Linux's own code on an MSR that is a variable. */
-class ModelCpu {
-  physical = 0n;
-  readonly cpu: HostCpu;
-  readonly other: HostTask;
-  readonly kthread: HostTask;
-
-  constructor(index: number, ring3mwait: boolean) {
-    const hardware = {
-      rdmsr: (msr: number): bigint => (msr === MSR_MISC_FEATURES_ENABLES ? this.physical : 1n << 31n),
-      wrmsr: (_msr: number, value: bigint): boolean => {
-        this.physical = value;
-        return true;
-      },
-    };
-    this.cpu = new HostCpu(hardware, LEDGER, `cpu${index}`);
-    this.cpu.boot({ ring3mwait });
-    this.other = new HostTask(`other${index}`);
-    this.kthread = new HostTask(`kthread${index}`);
-    this.cpu.switchTo(this.other);
-  }
-}
-
-/**
- * Two host CPUs and two VMM threads, enough for every policy of 0x140 to show what it does; the calls that a policy
- * sees come in the kernel's order, as src/kvm makes them. No guest code runs, so that millions of steps a minute are possible.
- */
-export class World {
+/** Plays events on a stage and sees what they show. */
+class World {
   readonly violations: Violation[] = [];
-  readonly #cpus: ModelCpu[];
-  readonly #vcpus: ModelVcpu[];
+  readonly #stage: Stage;
   #at = 0;
 
-  constructor(policy: Policy, options: Partial<PolicyOptions>, host: number) {
-    this.#cpus = Array.from({ length: CPUS }, (_, i) => new ModelCpu(i, (host & 2) !== 0));
-    this.#vcpus = Array.from({ length: VCPUS }, (_, i) => {
-      const task = new HostTask(`vmm${i}`);
-      task.tifNocpuid = (host & 1) !== 0;
-      const vcpu: ModelVcpu = new ModelVcpu(task, i % CPUS, policy, options, {
-        cpu: () => this.#cpus[vcpu.on]!.cpu,
-        read: () => this.#cpus[vcpu.on]!.physical,
-        write: (value, stale) => {
-          if (stale) this.#note("stale write", `the policy writes ${hex(value)} after its vCPU was put`);
-          this.#cpus[vcpu.on]!.physical = value;
-        },
-      });
-      return vcpu;
-    });
+  constructor(make: MakeStage, host: number) {
+    this.#stage = make(host, (text) => this.#note("stale write", text));
   }
 
   apply(event: CheckEvent, at: number): void {
     this.#at = at;
-    const vcpu = this.#vcpus[event.vcpu]!;
+    const vcpu = this.#stage.vcpus[event.vcpu]!;
     const inUserSpace = !vcpu.running;
     switch (event.op) {
       case "run":
         this.#enter(vcpu);
         break;
       case "wrmsr":
-        this.#enter(vcpu);
-        vcpu.setMsr(event.value, () => this.#race(vcpu, event.race));
+        this.#switchTo(vcpu);
+        vcpu.wrmsr(event.value, this.#observer(vcpu), () => this.#race(vcpu, event.race));
         break;
       case "user":
         if (inUserSpace) return;
@@ -113,7 +68,7 @@ export class World {
       case "prctl":
         if (!inUserSpace) return;
         this.#switchTo(vcpu);
-        this.#cpus[vcpu.on]!.cpu.archPrctl(ARCH_SET_CPUID, event.nocpuid ? 0 : 1);
+        this.#cpu(vcpu.on).cpu.archPrctl(ARCH_SET_CPUID, event.nocpuid ? 0 : 1);
         this.#userSpace(vcpu.on);
         break;
     }
@@ -123,36 +78,46 @@ export class World {
     this.violations.push({ kind, at: this.#at, text });
   }
 
-  #enter(vcpu: ModelVcpu): void {
+  #enter(vcpu: StageVcpu): void {
     this.#switchTo(vcpu);
-    vcpu.enter((inGuest) => {
+    vcpu.enter(this.#observer(vcpu));
+  }
+
+  #observer(vcpu: StageVcpu): (inGuest: bigint) => void {
+    return (inGuest) => {
       if (inGuest & CPUID_FAULT && !(vcpu.guest & CPUID_FAULT)) {
         this.#note("leak", `the guest runs with ${hex(inGuest)} in 0x140, its own value is ${hex(vcpu.guest)}`);
       }
       if (inGuest & RING3MWAIT) this.#note("mwait leak", `the guest runs with ${hex(inGuest)} in 0x140: ring-3 MWAIT`);
-    });
+    };
   }
 
-  #switchTo(vcpu: ModelVcpu): void {
-    const { cpu } = this.#cpus[vcpu.on]!;
+  #cpu(on: number): Stage["cpus"][number] {
+    const cpu = this.#stage.cpus[on]!;
+    cpu.select?.();
+    return cpu;
+  }
+
+  #switchTo(vcpu: StageVcpu): void {
+    const { cpu } = this.#cpu(vcpu.on);
     if (cpu.current === vcpu.task) return;
     cpu.switchTo(vcpu.task);
     if (!vcpu.running) this.#userSpace(vcpu.on);
   }
 
-  #away(vcpu: ModelVcpu, to: "other" | "kthread"): void {
-    const seat = this.#cpus[vcpu.on]!;
+  #away(vcpu: StageVcpu, to: "other" | "kthread"): void {
+    const seat = this.#cpu(vcpu.on);
     this.#switchTo(vcpu);
     seat.cpu.switchTo(seat[to]);
     if (to === "other") this.#userSpace(vcpu.on);
   }
 
-  #migrate(vcpu: ModelVcpu): void {
+  #migrate(vcpu: StageVcpu): void {
     this.#away(vcpu, "other");
-    vcpu.on = (vcpu.on + 1) % CPUS;
+    vcpu.on = (vcpu.on + 1) % this.#stage.cpus.length;
   }
 
-  #race(vcpu: ModelVcpu, race: Race): void {
+  #race(vcpu: StageVcpu, race: Race): void {
     if (race === "none") return;
     if (race === "preempt") this.#away(vcpu, "other");
     else this.#migrate(vcpu);
@@ -161,9 +126,9 @@ export class World {
 
   /** A thread of this CPU runs in user space: the hardware must hold what Linux wrote for it. */
   #userSpace(on: number): void {
-    const { cpu } = this.#cpus[on]!;
+    const { cpu } = this.#cpu(on);
     cpu.returnToUser();
-    const { physical } = this.#cpus[on]!;
+    const { physical } = this.#cpu(on);
     const own = cpu.msrMiscFeaturesShadow;
     if (physical !== own) {
       const text = `${cpu.current.name} runs in user space with ${hex(physical)} in 0x140, its own value is ${hex(own)}`;
@@ -172,9 +137,14 @@ export class World {
   }
 }
 
-/** What a schedule shows of a policy, in the order it is seen. */
-export function runSchedule(policy: Policy, schedule: Schedule, options: Partial<PolicyOptions> = {}): Violation[] {
-  const world = new World(policy, options, schedule.host);
+/** What a schedule shows on a stage, in the order it is seen. */
+export function playSchedule(make: MakeStage, schedule: Schedule): Violation[] {
+  const world = new World(make, schedule.host);
   for (const [at, event] of schedule.events.entries()) world.apply(event, at);
   return world.violations;
+}
+
+/** What a schedule shows of a policy without a guest, in the order it is seen. */
+export function runSchedule(policy: Policy, schedule: Schedule, options: Partial<PolicyOptions> = {}): Violation[] {
+  return playSchedule(modelStage(policy, options), schedule);
 }
