@@ -2,8 +2,9 @@
 // Plain Node, so that it runs before anything is built. Talks on stderr only.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, parse } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -60,9 +61,51 @@ export function buildCore(log = console.error) {
   return true;
 }
 
+/** Modules of dist/ that something outside loads by its path: what package.json exports, and programs. */
+function entryPoints() {
+  const { exports } = JSON.parse(readFileSync(at("package.json"), "utf8"));
+  const exported = Object.values(exports).flatMap((target) => target.default ?? []);
+  const programs = [
+    "cli/main",
+    "cli/labWorker",
+    ...readdirSync(at("src/bench")).map((file) => `bench/${parse(file).name}`),
+  ];
+  return [...exported.map((file) => file.replace("./dist/", "")), ...programs.map((name) => `src/${name}.js`)];
+}
+
+/**
+ * Modules as few files: one for each entry, and chunks of what they share, so that an import reads little. Declarations
+ * stay as tsc wrote them.
+ */
+function bundle(modules, out) {
+  const { buildSync } = createRequire(import.meta.url)("esbuild");
+  buildSync({
+    absWorkingDir: at(modules),
+    entryPoints: entryPoints(),
+    outdir: at(out),
+    outbase: at(modules),
+    chunkNames: "src/chunks/[name]-[hash]",
+    bundle: true,
+    splitting: true,
+    format: "esm",
+    platform: "neutral",
+    target: "node20",
+    external: ["node:*", "typescript"],
+    legalComments: "none",
+    logLevel: "error",
+  });
+  cpSync(at(modules), at(out), { recursive: true, filter: (path) => !path.endsWith(".js") });
+}
+
 /** src/ -> dist/. Returns true when something was written. */
 export function buildHost(log = console.error) {
-  const sources = [...filesUnder("src"), ...filesUnder("assembly/abi"), "tsconfig.json", "tsconfig.build.json"];
+  const sources = [
+    ...filesUnder("src"),
+    ...filesUnder("assembly/abi"),
+    "tsconfig.json",
+    "tsconfig.build.json",
+    "scripts/build.mjs",
+  ];
   const hash = createHash("sha256")
     .update(hashOf([...sources, "package-lock.json", "package.json"]))
     .update(readFileSync(at(GENERATED)))
@@ -70,12 +113,14 @@ export function buildHost(log = console.error) {
   if (isFresh("build/dist.stamp", hash, "dist/src/index.js")) return false;
   log("wasm-vmx: compiling the host (src/ -> dist/)");
   const fresh = `build/dist.${process.pid}`;
+  const modules = `build/modules.${process.pid}`;
   try {
-    runNode("tsc", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.build.json", "--outDir", fresh]);
+    runNode("tsc", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.build.json", "--outDir", modules]);
+    bundle(modules, fresh);
     rmSync(at("dist"), { recursive: true, force: true });
     renameSync(at(fresh), at("dist"));
   } finally {
-    rmSync(at(fresh), { recursive: true, force: true });
+    for (const path of [fresh, modules]) rmSync(at(path), { recursive: true, force: true });
   }
   writeFileSync(at("build/dist.stamp"), hash);
   return true;

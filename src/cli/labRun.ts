@@ -11,6 +11,7 @@ import {
 import { yieldToHost } from "../machine/index.ts";
 import type { Policy } from "../policy/index.ts";
 import type { WorkerStart } from "./labWorker.ts";
+import { packageRoot } from "./packageRoot.ts";
 
 export interface SweepJob {
   readonly guest: string;
@@ -65,7 +66,7 @@ function runInWorkers(job: SweepJob, cells: Cells, count: number): Promise<void>
     job.signal.addEventListener("abort", onAbort);
     const workerData: WorkerStart = { source: job.source, policyFile: job.policyFile };
     for (let i = 0; i < count; i++) {
-      const worker = new Worker(new URL("./labWorker.js", import.meta.url), { workerData });
+      const worker = new Worker(new URL("dist/src/cli/labWorker.js", packageRoot()), { workerData });
       workers.add(worker);
       worker.on("error", (error) => end(error as Error));
       worker.on("message", ({ index, result, error }: FromWorker) => {
