@@ -42,6 +42,8 @@ export interface CallbackOwner {
   /** Called with the exception a callback threw; must stop the instruction. */
   callbackThrew(error: unknown): void;
   setValue(value: bigint): void;
+  /** Carries out a callback, or answers in its place: for recordings. */
+  interpose: (<T>(body: () => T) => T) | undefined;
   /** COMM_DATA: a copy of its first bytes, and writing it. */
   commData(size: number): Uint8Array;
   setCommData(data: Uint8Array): void;
@@ -57,7 +59,7 @@ export function wrapCallbacks(owner: CallbackOwner): CoreImports {
   const { handlers } = owner;
   const guarded = <T>(body: () => T, none: T): T => {
     try {
-      return body();
+      return owner.interpose ? owner.interpose(body) : body();
     } catch (error) {
       owner.callbackThrew(error);
       return none;

@@ -74,6 +74,9 @@ export class Core implements CallbackOwner {
   /** Generated code. */
   readonly linker: Linker;
   readonly handlers: CoreHandlers = {};
+  interpose: CallbackOwner["interpose"];
+  /** Told of writePhysical(), after it, by pieces of one frame. */
+  onHostWrite: ((host: number, bytes: number) => void) | undefined;
   /** Time, deadlines and the interrupt line, for devices. */
   readonly timing = new Timing(this);
   u8!: Uint8Array;
@@ -379,6 +382,7 @@ export class Core implements CallbackOwner {
     this.#eachPage(address, bytes.length, "write", (host, offset, n) => {
       this.u8.set(bytes.subarray(offset, offset + n), host);
       this.exports.noteHostWrite(host, n);
+      this.onHostWrite?.(host, n);
     });
   }
 

@@ -95,6 +95,10 @@ export class Board {
     });
   }
 
+  get ended(): boolean {
+    return this.#ending !== undefined;
+  }
+
   /** How the guest ended the machine since the last call. */
   takeEnding(): PcExit | undefined {
     const ending = this.#ending;

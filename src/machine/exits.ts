@@ -37,6 +37,10 @@ export type Exit = ExitBase &
         readonly access: "read" | "write" | "execute";
       }
     | {
+        /** Only of reverseContinue(): nothing stopped it, the machine stands at the beginning of the recording. */
+        readonly reason: "recordingStart";
+      }
+    | {
         /** `maxInstructions` was reached, exactly. */
         readonly reason: "instructions";
       }

@@ -1,5 +1,12 @@
 import type { Core } from "../core/index.ts";
 import {
+  type Breakpoint,
+  type BreakpointOptions,
+  Breakpoints,
+  type Watchpoint,
+  type WatchpointOptions,
+} from "./breakpoints.ts";
+import {
   type EventHook,
   EventHooks,
   type InvalidOpcodeHook,
@@ -24,7 +31,7 @@ import { type AddressRange, type CodeHook, MemoryHooks, type ReadHook, type Writ
 import type { TrapSet } from "./traps.ts";
 
 /**
- * Every hook of a machine. A hook is called before the effect of what it is about, with the registers and the instruction
+ * Every hook and breakpoint of a machine. A hook is called before the effect of what it is about, with the registers and the instruction
  * count as they are before the instruction (but for onWrite), and may change registers and memory. The newest is asked first. Each
  * method returns a function that removes the hook again. Where no hook is set nothing is paid, in generated code either.
  */
@@ -33,11 +40,13 @@ export abstract class HookFace {
   readonly #memory: MemoryHooks;
   /** For the run loop. */
   protected readonly events: EventHooks;
+  protected readonly points: Breakpoints;
 
   protected constructor(core: Core, traps: TrapSet, bytesAtRip: () => Uint8Array) {
     this.#hooks = new Hooks(core);
     this.#memory = new MemoryHooks(core, traps);
     this.events = new EventHooks(core, bytesAtRip);
+    this.points = new Breakpoints(core, traps);
   }
 
   /** IN and INS. */
@@ -119,5 +128,33 @@ export abstract class HookFace {
   /** Opcodes that raise #UD, or that a real processor knows and this one does not. */
   onInvalidOpcode(hook: InvalidOpcodeHook): RemoveHook {
     return this.events.onInvalidOpcode(hook);
+  }
+
+  // --- breakpoints ---
+
+  /**
+   * Ends run() with "breakpoint" before the instruction at the address, which then goes on with it. Code elsewhere runs as fast as
+   * without; nothing of the guest changes.
+   */
+  addBreakpoint(address: bigint | number, options: BreakpointOptions = {}): Breakpoint {
+    return this.points.addBreakpoint(address, options);
+  }
+
+  /** Ends run() with "watchpoint" after an instruction that reads or writes one of the bytes. */
+  addWatchpoint(address: bigint | number, options: WatchpointOptions = {}): Watchpoint {
+    return this.points.addWatchpoint(address, options);
+  }
+
+  /** Removes a breakpoint or watchpoint; false when there is none with this number. */
+  removeBreakpoint(id: number | { readonly id: number }): boolean {
+    return this.points.remove(typeof id === "number" ? id : id.id);
+  }
+
+  get breakpoints(): Breakpoint[] {
+    return this.points.breakpoints;
+  }
+
+  get watchpoints(): Watchpoint[] {
+    return this.points.watchpoints;
   }
 }

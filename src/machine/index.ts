@@ -58,6 +58,7 @@ export {
 } from "./models.ts";
 export type { MachineOptions, RunAsyncOptions, RunOptions, RunProgress, Until } from "./options.ts";
 export type { Permissions } from "./permissions.ts";
+export type { RecordingRange, RecordOptions } from "./recording.ts";
 export {
   CONTROL_NAMES,
   type ControlName,

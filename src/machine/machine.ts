@@ -20,20 +20,15 @@ import {
 import type { Pc } from "../devices/index.ts";
 import type { Saveable, Snapshot } from "../snapshot/index.ts";
 import { Board, checkDevices } from "./board.ts";
-import {
-  type Breakpoint,
-  type BreakpointOptions,
-  Breakpoints,
-  type Watchpoint,
-  type WatchpointOptions,
-} from "./breakpoints.ts";
 import type { Exit } from "./exits.ts";
+import { History } from "./history.ts";
 import { HookFace } from "./hookFace.ts";
 import type { RemoveHook } from "./hookList.ts";
 import { type MappedRegion, MemoryMap, type MmioHooks, type Region } from "./memoryMap.ts";
 import { applyModel, type CpuModel, genericModel, hasApic } from "./models.ts";
 import { checkUntil, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./options.ts";
 import { PermissionMap, type Permissions } from "./permissions.ts";
+import type { RecordingRange, RecordOptions } from "./recording.ts";
 import { Registers } from "./registers.ts";
 import { Runner } from "./runner.ts";
 import { optionsFor, Snapshots } from "./snapshots.ts";
@@ -79,12 +74,12 @@ export class Machine extends HookFace {
   readonly model: CpuModel;
   readonly #core: Core;
   readonly #map: MemoryMap;
-  readonly #breakpoints: Breakpoints;
   readonly #runner: Runner;
   readonly #ramSize: number;
   readonly #board: Board | undefined;
   readonly #options: MachineOptions;
   readonly #snapshots: Snapshots;
+  readonly #history: History;
   #disposed = false;
 
   constructor(options: MachineOptions = {}) {
@@ -114,7 +109,6 @@ export class Machine extends HookFace {
       this.#core.linker.configure({ threshold: checkInteger("jit", Number(jit), 0, 2 ** 31 - 1) });
     }
     this.#map = new MemoryMap(core, new PermissionMap(traps));
-    this.#breakpoints = new Breakpoints(core, traps);
     this.registers = new Registers(this.#core);
     const devices = checkDevices(options.devices ?? "none");
     this.model = options.cpu ?? genericModel({ apic: devices !== undefined });
@@ -126,7 +120,8 @@ export class Machine extends HookFace {
       this.#board = new Board(this.#core, this.#map, this, memory, hasApic(this.model), devices);
     }
     if (this.#board) this.#snapshots.addState("devices", this.#board);
-    this.#runner = new Runner(core, traps, this.#breakpoints, this.events, this.#board);
+    this.#runner = new Runner(core, traps, this.points, this.events, this.#board);
+    this.#history = new History(core, traps, this.#snapshots, this.#runner);
     this.reset();
   }
 
@@ -161,6 +156,7 @@ export class Machine extends HookFace {
     this.#idle("map()");
     this.#map.map(region);
     this.#snapshots.mapChanged();
+    this.#history.restart();
   }
 
   /** Removes the region that starts at the address; what RAM held is lost. */
@@ -168,6 +164,7 @@ export class Machine extends HookFace {
     this.#idle("unmap()");
     this.#map.unmap(address);
     this.#snapshots.mapChanged();
+    this.#history.restart();
   }
 
   /** A copy of physical memory. MemoryMapError where nothing (or an MMIO window) is mapped. */
@@ -273,37 +270,6 @@ export class Machine extends HookFace {
     this.#core.exports.raiseNmi();
   }
 
-  // --- breakpoints ---
-
-  /**
-   * Ends run() with "breakpoint" before the instruction at the address, which then goes on with it. Code elsewhere runs as fast as
-   * without; nothing of the guest changes.
-   */
-  addBreakpoint(address: bigint | number, options: BreakpointOptions = {}): Breakpoint {
-    this.#alive();
-    return this.#breakpoints.addBreakpoint(address, options);
-  }
-
-  /** Ends run() with "watchpoint" after an instruction that reads or writes one of the bytes. */
-  addWatchpoint(address: bigint | number, options: WatchpointOptions = {}): Watchpoint {
-    this.#alive();
-    return this.#breakpoints.addWatchpoint(address, options);
-  }
-
-  /** Removes a breakpoint or watchpoint; false when there is none with this number. */
-  removeBreakpoint(id: number | { readonly id: number }): boolean {
-    this.#alive();
-    return this.#breakpoints.remove(typeof id === "number" ? id : id.id);
-  }
-
-  get breakpoints(): Breakpoint[] {
-    return this.#breakpoints.breakpoints;
-  }
-
-  get watchpoints(): Watchpoint[] {
-    return this.#breakpoints.watchpoints;
-  }
-
   // --- running ---
 
   /** Inside a callback: run() returns "stopped" after the instruction that called it. */
@@ -391,6 +357,7 @@ export class Machine extends HookFace {
   restore(snapshot: Snapshot): void {
     this.#idle("restore()");
     this.#snapshots.restore(snapshot);
+    this.#history.restart();
   }
 
   /**
@@ -422,6 +389,58 @@ export class Machine extends HookFace {
     }
     into.restore(snapshot);
     return into;
+  }
+
+  // --- going back ---
+
+  /**
+   * Records from here on: keyframes, and what comes from outside (answers of callbacks, changes by the caller). Begins anew when
+   * called again, after restore(), and when the memory map or a hook on code or memory changes.
+   */
+  record(options: RecordOptions = {}): void {
+    this.#idle("record()");
+    this.#history.begin(options);
+  }
+
+  /** In the past: the machine stays there, and is live from there on. */
+  stopRecording(): void {
+    this.#idle("stopRecording()");
+    this.#history.end();
+  }
+
+  /** Instruction counts that the recording reaches, and what it costs; undefined without one. */
+  get recording(): RecordingRange | undefined {
+    return this.#history.range;
+  }
+
+  /**
+   * Goes back by this many instructions and deliveries. run() then plays the recording again up to its end, without calling
+   * callbacks, and is live after it; a change of registers or memory in the past cuts the future off instead. RangeError when
+   * the recording does not reach so far.
+   */
+  rewind(instructions: number): void {
+    this.#idle("rewind()");
+    this.#history.rewind(instructions);
+  }
+
+  /** Goes back by one instruction or delivery. */
+  reverseStep(): void {
+    this.rewind(1);
+  }
+
+  /** Goes to an instruction count of the recording, back or forth. */
+  seek(instructionCount: bigint | number): void {
+    this.#idle("seek()");
+    this.#history.seek(checkU64("instructionCount", instructionCount));
+  }
+
+  /**
+   * Goes back to the last breakpoint or watchpoint that was met before this instruction, or to the beginning ("recordingStart").
+   * `instructions` of the exit is negative.
+   */
+  reverseContinue(): Exit {
+    this.#idle("reverseContinue()");
+    return this.#history.reverseContinue();
   }
 
   // --- end of life ---

@@ -6,6 +6,8 @@ import type { Board } from "./board.ts";
 import type { Breakpoints } from "./breakpoints.ts";
 import type { EventHooks } from "./eventHooks.ts";
 import type { Exit } from "./exits.ts";
+import type { Recorder } from "./recorder.ts";
+import type { Keyframe } from "./recording.ts";
 import type { TrapSet } from "./traps.ts";
 
 const VM_EXIT_REASON = 0x4402;
@@ -22,6 +24,7 @@ export class Runner {
   readonly #breakpoints: Breakpoints;
   readonly #events: EventHooks;
   readonly #board: Board | undefined;
+  recorder: Recorder | undefined;
   #until: readonly bigint[] = [];
   #stopRequested = false;
   #active = false;
@@ -69,10 +72,44 @@ export class Runner {
       const room = lastWork - core.work;
       if (room <= 0n && limit > 0n) return { reason: "slice", instructions: Number(core.count - before) };
       this.#traps.apply();
-      const code = core.run(limit, room > 0n ? room : 1n);
+      const code = (this.recorder ?? core).run(limit, room > 0n ? room : 1n);
+      // a recording stops for its own purposes too
+      const early = code === RunCode.Instructions && this.recorder && core.count - before < BigInt(maxInstructions);
+      if (early && !this.#stopRequested && !this.#board?.ended) continue;
       const exit = this.#exit(code, Number(core.count - before));
       if (exit) return exit;
     }
+  }
+
+  /** The last stop of a recording before a count, with the machine put there; undefined: it stands at the beginning. */
+  reverse(count: bigint): Exit | undefined {
+    const core = this.#core;
+    const recorder = this.recorder!;
+    for (const keyframe of recorder.keyframesBefore(count)) {
+      const stops = this.#stopsAfter(keyframe, count, Number.MAX_SAFE_INTEGER).stops;
+      if (stops === 0) continue;
+      const { exit } = this.#stopsAfter(keyframe, count, stops);
+      return { ...exit!, instructions: Number(core.count - count) };
+    }
+    recorder.seek(recorder.range.from);
+    return undefined;
+  }
+
+  /** Plays from a keyframe to a count, and stops at the n-th stop before it. */
+  #stopsAfter(keyframe: Keyframe, count: bigint, nth: number): { stops: number; exit: Exit | undefined } {
+    const core = this.#core;
+    this.recorder!.load(keyframe);
+    this.#until = [];
+    let stops = 0;
+    while (core.count < count) {
+      this.#traps.apply();
+      const code = this.recorder!.run(count - core.count, 1n << 40n);
+      const stopped = code === RunCode.Breakpoint || code === RunCode.Watchpoint;
+      const exit = stopped ? this.#exit(code, 0) : undefined;
+      if (exit && core.count < count && ++stops === nth) return { stops, exit };
+      if (!stopped && core.count < count && !this.recorder!.playing) break;
+    }
+    return { stops, exit: undefined };
   }
 
   /** undefined: nothing the caller asked for, go on. */
@@ -80,7 +117,8 @@ export class Runner {
     const core = this.#core;
     switch (code) {
       case RunCode.Deadline:
-        this.#board?.service();
+        // while a recording plays, what devices did comes from its log
+        if (!this.recorder?.playing) this.#board?.service();
         return undefined;
       case RunCode.Instructions: {
         const ending = this.#board?.takeEnding();

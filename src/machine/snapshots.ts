@@ -1,8 +1,10 @@
 // Snapshots of one machine: what its processor, memory map and parts give, and what fits.
+import { GPR, STOP } from "../../assembly/abi/state.ts";
 import type { Core } from "../core/index.ts";
 import {
   captureState,
   encodeData,
+  type PageStore,
   restoreState,
   type Saveable,
   type SavedData,
@@ -63,6 +65,18 @@ export class Snapshots {
       contents: this.#memory.capture(this.#map.backed),
       devices,
     });
+  }
+
+  contents(): PageStore[] {
+    return this.#memory.capture(this.#map.backed);
+  }
+
+  /** As restore(), without a check, with the hooks of the state, and without the parts: for recordings. */
+  put(state: Uint8Array, contents: readonly PageStore[]): void {
+    this.#memory.restore(this.#map.backed, contents);
+    this.#core.u8.set(state, GPR);
+    this.#core.write32(STOP, 0);
+    this.#core.exports.restored();
   }
 
   /** Nothing has changed when it throws, unless a part refuses its state. Returns how many pages were copied. */

@@ -1,4 +1,4 @@
-import { TRAP_LIST_BYTES, TRAP_MAX, TRAP_RANGE, TRAPS, type TrapKind, TrapList } from "../../assembly/abi/layout.ts";
+import { TRAP_LIST_BYTES, TRAP_MAX, TRAP_RANGE, TRAPS, TrapKind, TrapList } from "../../assembly/abi/layout.ts";
 import type { Core } from "../core/index.ts";
 
 /** Linear addresses are what the guest's segments give, before paging; physical ones are what paging (and EPT) gives. */
@@ -42,12 +42,17 @@ export function mergeTraps(traps: readonly Pick<Trap, "first" | "last" | "kinds"
 
 const LISTS = [TrapList.LinearCode, TrapList.PhysicalCode, TrapList.LinearData, TrapList.PhysicalData] as const;
 
+/** Kinds that stop the processor and change nothing else. */
+export const STOPS: number = TrapKind.Break | TrapKind.WatchRead | TrapKind.WatchWrite;
+
 /** The traps of a machine, kept in step with the processor's lists. */
 export class TrapSet {
   readonly #core: Core;
   readonly #traps = new Set<Trap>();
   readonly #lengths = [0, 0, 0, 0];
   #stale = false;
+  #ignored = 0;
+  #changes = 0;
 
   constructor(core: Core) {
     this.#core = core;
@@ -64,11 +69,28 @@ export class TrapSet {
         `the processor holds at most ${TRAP_MAX} separate ranges of breakpoints or hooks of one kind`,
       );
     }
-    this.#changed();
+    this.#note(trap);
   }
 
   delete(trap: Trap): void {
-    if (this.#traps.delete(trap)) this.#changed();
+    if (this.#traps.delete(trap)) this.#note(trap);
+  }
+
+  /** Kinds that count for nothing until this is called again with others. */
+  ignore(kinds: number): void {
+    if (kinds === this.#ignored) return;
+    this.#ignored = kinds;
+    this.#stale = true;
+  }
+
+  /** Rises when a trap is set or removed that can change what the guest does: not a breakpoint or watchpoint. */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  #note(trap: Trap): void {
+    if (trap.kinds & ~STOPS) this.#changes++;
+    this.#changed();
   }
 
   #changed(): void {
@@ -81,7 +103,8 @@ export class TrapSet {
     if (!this.#stale) return;
     this.#stale = false;
     for (const list of LISTS) {
-      const ranges = mergeTraps([...this.#traps].filter((trap) => trap.list === list));
+      const traps = [...this.#traps].filter((trap) => trap.list === list);
+      const ranges = mergeTraps(traps.map((trap) => ({ ...trap, kinds: trap.kinds & ~this.#ignored })));
       ranges.forEach(({ first, last, kinds }, i) => {
         const at = TRAPS + list * TRAP_LIST_BYTES + i * TRAP_RANGE;
         this.#core.write64(at, first);
@@ -103,5 +126,3 @@ export function trapList(space: AddressSpace, what: "code" | "data"): TrapList {
   if (what === "code") return space === "linear" ? TrapList.LinearCode : TrapList.PhysicalCode;
   return space === "linear" ? TrapList.LinearData : TrapList.PhysicalData;
 }
-
-export type { TrapKind };

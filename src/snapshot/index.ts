@@ -9,5 +9,6 @@ export {
 export { encodeData, type Saveable, type SavedData } from "./data.ts";
 export { SnapshotError } from "./errors.ts";
 export { type Backed, TrackedMemory } from "./memory.ts";
+export type { PageStore } from "./pages.ts";
 export { captureState, restoreState } from "./processor.ts";
 export { Snapshot, type SnapshotModel, type SnapshotRegion } from "./snapshot.ts";
