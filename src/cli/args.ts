@@ -17,6 +17,8 @@ export interface OptionSpec {
 export interface ParsedArgs {
   readonly positionals: readonly string[];
   readonly strings: ReadonlyMap<string, string>;
+  /** Every value of each option, in order; `strings` has the last. */
+  readonly lists: ReadonlyMap<string, readonly string[]>;
   readonly flags: ReadonlySet<string>;
 }
 
@@ -48,6 +50,7 @@ export function suggestion(word: string, names: Iterable<string>): string {
 export function parseOptions(args: readonly string[], options: Readonly<Record<string, OptionSpec>>): ParsedArgs {
   const parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: false, tokens: true });
   const strings = new Map<string, string>();
+  const lists = new Map<string, string[]>();
   const flags = new Set<string>();
   for (const token of parsed.tokens) {
     if (token.kind !== "option") continue;
@@ -64,9 +67,10 @@ export function parseOptions(args: readonly string[], options: Readonly<Record<s
         throw new UsageError(`option --${token.name} needs a value`);
       }
       strings.set(token.name, token.value);
+      lists.set(token.name, [...(lists.get(token.name) ?? []), token.value]);
     }
   }
-  return { positionals: parsed.positionals, strings, flags };
+  return { positionals: parsed.positionals, strings, lists, flags };
 }
 
 /** A whole number, decimal or 0x. */

@@ -7,6 +7,7 @@ import { ExitStatus } from "./command.ts";
 export type Ending =
   | { readonly kind: "exit" /** What was written to port 0xF4. */; readonly status: number }
   | { readonly kind: "halt" }
+  | { readonly kind: "powerOff" | "reset" }
   | { readonly kind: "shutdown" }
   | { readonly kind: "limit" }
   /** The work bound that goes with --max-instructions: a REP that never completes counts no instruction. */
@@ -33,6 +34,8 @@ export function exitStatus(ending: Ending): number {
     case "exit":
       return ending.status & 0xff;
     case "halt":
+    case "powerOff":
+    case "reset":
       return ExitStatus.Ok;
     case "shutdown":
     case "failed":
@@ -55,6 +58,10 @@ export function describeEnding(ending: Ending): string {
       return `the guest ended itself by port 0xF4 with ${ending.status}`;
     case "halt":
       return "the guest halted";
+    case "powerOff":
+      return "the guest switched the machine off";
+    case "reset":
+      return "the guest reset the machine";
     case "shutdown":
       return "the guest crashed: triple fault";
     case "limit":

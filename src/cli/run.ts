@@ -2,6 +2,7 @@ import { setCoreDefaults } from "../core/index.ts";
 import { type CpuModel, checkImage, genericModel } from "../machine/index.ts";
 import { POLICIES } from "../policy/index.ts";
 import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
+import { BOOT_OPTIONS, BOOT_OPTIONS_HELP, bootFrom } from "./boot.ts";
 import type { Command } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
 import { exitStatus, type Outcome, summaryJson, summaryLines } from "./outcome.ts";
@@ -13,7 +14,8 @@ import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
 const help = `\
 Usage: wasm-vmx run GUEST [options]
 
-Runs a flat binary or a static ELF32/ELF64 executable. What the guest writes to
+Runs a flat binary, a static ELF32/ELF64 executable, or a Multiboot 1 or PVH
+kernel. What the guest writes to
 the debug console (port 0xE9) or the serial port (0x3F8) goes to stdout, a
 summary to stderr.
 
@@ -23,6 +25,7 @@ summary to stderr.
                      upstream (default), clear-host, always-hardware,
                      host-nonzero, clear-all
 ${GUEST_OPTIONS_HELP}
+${BOOT_OPTIONS_HELP}
   --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
   --no-jit           interpreter only; the results are the same
   --verify-jit       runs interpreter and generated code in lock-step (bare) and
@@ -37,25 +40,28 @@ ${GUEST_OPTIONS_HELP}
 Numbers are decimal or 0x hexadecimal; sizes take K, M or G.
 
 Exit status: what the guest wrote to port 0xF4 (low 8 bits), 0 when it halted,
+  switched the machine off or reset it,
   1 guest crashed (triple fault)   2 bad input
   3 instruction not implemented    70 internal error, or --verify-jit found one
   124 --max-instructions reached   130 interrupted (Ctrl-C)
 
 Examples:
   wasm-vmx run boot.bin
+  wasm-vmx run kernel --append "NR_CPUS=1" --module initrd.img --memory 64M
   wasm-vmx run kernel.elf --memory 64M --max-instructions 1000000
   wasm-vmx run guest.bin --mode long --policy always-hardware --json`;
 
 /** CPU models by the name that --cpu takes. */
-export const MODELS: Readonly<Record<string, () => CpuModel>> = {
-  generic: () => genericModel(),
-  vmx: () => genericModel({ vmx: true }),
+export const MODELS: Readonly<Record<string, (apic: boolean) => CpuModel>> = {
+  generic: (apic) => genericModel({ apic }),
+  vmx: (apic) => genericModel({ vmx: true, apic }),
 };
 
-export function modelFrom(name: string | undefined): CpuModel | undefined {
+/** apic: the machine has a local APIC for the model. */
+export function modelFrom(name: string | undefined, apic = false): CpuModel | undefined {
   if (name === undefined) return undefined;
   const make = Object.hasOwn(MODELS, name) ? MODELS[name] : undefined;
-  if (make) return make();
+  if (make) return make(apic);
   const names = Object.keys(MODELS);
   throw new UsageError(`unknown CPU model "${name}": ${names.join(", ")}${suggestion(name, names)}`);
 }
@@ -65,8 +71,11 @@ async function execute(args: ParsedArgs, options: GuestRunOptions): Promise<Outc
   if (args.flags.has("bare") && (args.flags.has("vmx") || policy !== undefined)) {
     throw new UsageError("--bare excludes --vmx and --policy");
   }
-  const cpu = modelFrom(args.strings.get("cpu"));
+  const cpu = modelFrom(args.strings.get("cpu"), options.devices === "pc");
   if (!args.flags.has("vmx") && policy === undefined) return runBare({ ...options, cpu });
+  for (const name of Object.keys(BOOT_OPTIONS)) {
+    if (args.strings.has(name)) throw new UsageError(`--${name} is for --bare`);
+  }
   if (cpu) throw new UsageError("--cpu is for --bare: KVM gives its guests their own CPUID");
   return runVmx({ ...options, policy });
 }
@@ -76,6 +85,7 @@ export const runCommand: Command = {
   help,
   options: {
     ...GUEST_OPTIONS,
+    ...BOOT_OPTIONS,
     bare: { type: "boolean" },
     vmx: { type: "boolean" },
     policy: { type: "string", values: POLICIES.map(({ name }) => name) },
@@ -87,8 +97,9 @@ export const runCommand: Command = {
     "verify-jit": { type: "boolean" },
   },
   async run(args) {
-    const { image, memory } = guestFrom(args, "run");
+    const { path, image, memory } = guestFrom(args, "run");
     checkImage(image, memory);
+    const { boot, devices } = bootFrom(args, path, image);
     const limit = args.strings.get("max-instructions");
     const maxInstructions = limit === undefined ? undefined : parseNumber("--max-instructions", limit);
     const json = args.flags.has("json");
@@ -99,13 +110,14 @@ export const runCommand: Command = {
         if (args.flags.has(other)) throw new UsageError(`--verify-jit excludes --${other}`);
       }
       if (args.strings.has("policy")) throw new UsageError("--verify-jit excludes --policy");
-      return runVerified({ image, memory, maxInstructions, json, cpu: modelFrom(args.strings.get("cpu")) });
+      const cpu = modelFrom(args.strings.get("cpu"), devices === "pc");
+      return runVerified({ image, memory, boot, devices, maxInstructions, json, cpu });
     }
     const trace = args.flags.has("trace") ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
 
     const start = performance.now();
     const outcome = await withInterrupt((signal) =>
-      execute(args, { image, memory, maxInstructions, signal, console: guestConsole.put, trace }),
+      execute(args, { image, memory, boot, devices, maxInstructions, signal, console: guestConsole.put, trace }),
     );
     const seconds = (performance.now() - start) / 1000;
     guestConsole.flush();

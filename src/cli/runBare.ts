@@ -1,12 +1,15 @@
 import type { JitOptions } from "../core/index.ts";
 import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
-import { type CpuModel, type Exit, type GuestImage, loadImage, Machine } from "../machine/index.ts";
+import { type BootOptions, type CpuModel, type Exit, type GuestImage, loadImage, Machine } from "../machine/index.ts";
+import type { DeviceProfile } from "./boot.ts";
 import type { Ending, Outcome } from "./outcome.ts";
 
 export interface GuestRunOptions {
   readonly image: GuestImage;
   /** Bytes of RAM. */
   readonly memory: number;
+  readonly boot?: BootOptions | undefined;
+  readonly devices?: DeviceProfile | undefined;
   readonly cpu?: CpuModel | undefined;
   readonly maxInstructions?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -30,6 +33,11 @@ export function toEnding(exit: Exit, status: number | undefined): Ending {
       return { kind: exit.reason };
     case "aborted":
       return { kind: "interrupted" };
+    case "debugExit":
+      return { kind: "exit", status: exit.value };
+    case "powerOff":
+    case "reset":
+      return { kind: exit.reason };
     case "unimplemented":
       return { kind: "unimplemented", rip: exit.rip, bytes: exit.bytes, mode: exit.mode };
     default:
@@ -64,29 +72,34 @@ function traceTo(machine: Machine, line: (text: string) => void): void {
 
 /** A bare processor about to run the guest, with the debug ports and a serial console. */
 export function bareMachine(
-  options: Pick<GuestRunOptions, "image" | "memory" | "cpu" | "console" | "trace">,
+  options: Pick<GuestRunOptions, "image" | "memory" | "boot" | "devices" | "cpu" | "console" | "trace">,
   jit?: false | JitOptions,
 ): { readonly machine: Machine; readonly status: () => number | undefined } {
+  const { console } = options;
+  const pc = options.devices === "pc";
   const machine = new Machine({
     memory: options.memory,
     extraMemory: 0,
+    ...(pc ? { devices: { profile: "pc", serial: console, debugConsole: console } } : {}),
     ...(options.cpu ? { cpu: options.cpu } : {}),
     ...(jit === undefined ? {} : { jit }),
   });
   let status: number | undefined;
-  const bus = new PortBus()
-    .add(new DebugConsole(options.console))
-    .add(new Serial(options.console))
-    .add(
-      new DebugExit((value) => {
-        status = value;
-        machine.stop();
-      }),
-    );
-  machine.onPortIn([0, 0xffff], (port, size) => bus.read(port, size));
-  machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
+  if (!pc) {
+    const bus = new PortBus()
+      .add(new DebugConsole(console))
+      .add(new Serial(console))
+      .add(
+        new DebugExit((value) => {
+          status = value;
+          machine.stop();
+        }),
+      );
+    machine.onPortIn([0, 0xffff], (port, size) => bus.read(port, size));
+    machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
+  }
   if (options.trace) traceTo(machine, options.trace);
-  loadImage(machine, options.image);
+  loadImage(machine, options.image, options.boot);
   return { machine, status: () => status };
 }
 

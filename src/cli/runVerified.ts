@@ -1,14 +1,11 @@
-import { type CpuModel, describeDifference, type GuestImage, verifyJit } from "../machine/index.ts";
+import { describeDifference, verifyJit } from "../machine/index.ts";
 import { ExitStatus } from "./command.ts";
 import { describeEnding, exitStatus } from "./outcome.ts";
-import { bareMachine, toEnding } from "./runBare.ts";
+import { bareMachine, type GuestRunOptions, toEnding } from "./runBare.ts";
 import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
 
-export interface VerifiedRunOptions {
-  readonly image: GuestImage;
-  readonly memory: number;
-  readonly cpu?: CpuModel | undefined;
-  readonly maxInstructions?: number | undefined;
+export interface VerifiedRunOptions
+  extends Pick<GuestRunOptions, "image" | "memory" | "boot" | "devices" | "cpu" | "maxInstructions"> {
   readonly json: boolean;
 }
 
@@ -18,7 +15,7 @@ const plain = (_key: string, value: unknown) =>
 
 /** `run --verify-jit`: the guest's exit status, or 70 when the tiers differ. */
 export async function runVerified(options: VerifiedRunOptions): Promise<number> {
-  const { image, memory, cpu, maxInstructions, json } = options;
+  const { maxInstructions, json } = options;
   let last = performance.now();
   let ended: () => number | undefined = () => undefined;
   let output = "";
@@ -28,7 +25,7 @@ export async function runVerified(options: VerifiedRunOptions): Promise<number> 
       ...(maxInstructions === undefined ? {} : { maxInstructions }),
       make: (jit) => {
         const console = new ConsoleWriter();
-        const { machine, status } = bareMachine({ image, memory, cpu, console: console.put }, jit);
+        const { machine, status } = bareMachine({ ...options, console: console.put }, jit);
         if (jit === false) ended = status;
         const text = () => {
           if (jit === false) output = console.text;

@@ -10,6 +10,8 @@ const FULL = 0x10000n;
 export interface PitCounterState {
   /** 0-5. */
   mode: number;
+  /** Control word bits 3:1 as they were written: modes 2 and 3 have two codes. */
+  modeBits: number;
   bcd: boolean;
   /** Control word bits 5:4: 1 low byte, 2 high byte, 3 both. */
   access: number;
@@ -38,6 +40,7 @@ export class PitCounter {
   constructor(gate: boolean) {
     this.s = {
       mode: 3,
+      modeBits: 3,
       bcd: false,
       access: 3,
       count: 0n,
@@ -120,6 +123,7 @@ export class PitCounter {
     const { s } = this;
     const mode = (word >> 1) & 7;
     s.mode = mode > 5 ? mode - 4 : mode;
+    s.modeBits = mode;
     s.bcd = (word & 1) !== 0;
     s.access = access;
     s.count = 0n;
@@ -227,7 +231,7 @@ export class PitCounter {
     if (s.latchedStatus !== undefined) return;
     const out = this.output(now);
     const waiting = s.count === 0n || s.nextCount !== 0n || (s.frozen === undefined && now < s.load);
-    s.latchedStatus = (out ? 0x80 : 0) | (waiting ? 0x40 : 0) | (s.access << 4) | (s.mode << 1) | (s.bcd ? 1 : 0);
+    s.latchedStatus = (out ? 0x80 : 0) | (waiting ? 0x40 : 0) | (s.access << 4) | (s.modeBits << 1) | (s.bcd ? 1 : 0);
   }
 
   read(now: bigint): number {

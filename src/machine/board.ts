@@ -5,7 +5,7 @@ import { acpiTables, IOAPIC_ADDRESS, Pc, type PcEnding, type PcOptions } from ".
 import type { SavedData } from "../snapshot/index.ts";
 import type { Exit } from "./exits.ts";
 import type { HookFace } from "./hookFace.ts";
-import type { MemoryMap, Region } from "./memoryMap.ts";
+import type { MemoryMap } from "./memoryMap.ts";
 
 const PAGE = 4096;
 const MSR_APIC_BASE = 0x1b;
@@ -82,15 +82,16 @@ export class Board {
     if (!apic) return;
     core.setHandler("apicRead", (index) => pc.readApicMsr(index));
     core.setHandler("apicWrite", (index, value) => {
+      const done = pc.writeApicMsr(index, value);
       // the pages change between instructions
       if (index === MSR_APIC_BASE) core.timing.setDeadline(0n);
-      return pc.writeApicMsr(index, value);
+      return done;
     });
     map.map({
       kind: "mmio",
       address: IOAPIC_ADDRESS,
       size: PAGE,
-      read: (offset, size) => pc.readIoApic(offset) & mask(size),
+      read: (offset, size) => low(pc.readIoApic(offset), size),
       write: (offset, _size, value) => pc.writeIoApic(offset, Number(value & 0xffff_ffffn)),
     });
   }
@@ -120,20 +121,19 @@ export class Board {
     const on = (base & (BASE_ENABLE | BASE_X2APIC)) === BASE_ENABLE;
     const page = on ? base & ~0xfffn : undefined;
     if (page === this.#page) return;
-    if (this.#page !== undefined) this.#map.unmap(this.#page);
     this.#page = page;
-    if (page === undefined) return;
     const { pc } = this;
-    const window: Region = {
-      kind: "mmio",
-      address: page,
-      size: PAGE,
-      read: (offset, size) => pc.readLapic(offset) & mask(size),
-      write: (offset, size, value) => {
-        if (size >= 4) pc.writeLapic(offset, Number(value & 0xffff_ffffn));
-      },
-    };
-    this.#map.map(window, true);
+    this.#map.overlay(
+      page === undefined
+        ? undefined
+        : {
+            address: page,
+            read: (offset, size) => low(pc.readLapic(offset), size),
+            write: (offset, size, value) => {
+              if (size >= 4) pc.writeLapic(offset, Number(value & 0xffff_ffffn));
+            },
+          },
+    );
   }
 
   save(): SavedData {
@@ -164,6 +164,6 @@ export class Board {
   }
 }
 
-function mask(size: number): number {
-  return size >= 4 ? -1 : 2 ** (8 * size) - 1;
+function low(value: number, size: number): number {
+  return size >= 4 ? value >>> 0 : value & (2 ** (8 * size) - 1);
 }

@@ -41,7 +41,6 @@ export interface MappedRegion {
 
 interface Mapped extends MappedRegion {
   readonly host: number;
-  readonly moves?: boolean;
   readonly read?: MmioRead | undefined;
   readonly write?: MmioWrite | undefined;
 }
@@ -65,12 +64,28 @@ interface RangedMmio {
   readonly hooks: MmioHooks;
 }
 
+export interface Overlay {
+  readonly address: bigint;
+  readonly read: MmioRead;
+  readonly write: MmioWrite;
+}
+
+/** A region without one of its pages. */
+function pieces(region: MappedRegion, page: bigint): { start: bigint; size: number }[] {
+  const before = Number(page - region.address);
+  return [
+    { start: region.address, size: before },
+    { start: page + BigInt(PAGE), size: region.size - before - PAGE },
+  ].filter(({ size }) => size > 0);
+}
+
 /** The physical address space of a machine. */
 export class MemoryMap {
   readonly #core: Core;
   readonly #permissions: PermissionMap;
   readonly #mmioHooks = new HookList<RangedMmio>();
   #regions: Mapped[] = [];
+  #overlay: Overlay | undefined;
 
   constructor(core: Core, permissions: PermissionMap) {
     this.#core = core;
@@ -80,7 +95,7 @@ export class MemoryMap {
         const value = address >= first && address <= last ? hooks.read?.(address, size) : undefined;
         if (value !== undefined) return checkU64("value of an MMIO hook", value);
       }
-      const region = this.#find(address);
+      const region = this.#window(address);
       if (region?.read === undefined) return -1n;
       const value = region.read(Number(address - region.address), size);
       return checkU64("value of an MMIO read", value);
@@ -89,7 +104,7 @@ export class MemoryMap {
       for (const { first, last, hooks } of this.#mmioHooks) {
         if (address >= first && address <= last && hooks.write && hooks.write(address, size, value) !== false) return;
       }
-      const region = this.#find(address);
+      const region = this.#window(address);
       region?.write?.(Number(address - region.address), size, value);
     });
   }
@@ -103,13 +118,51 @@ export class MemoryMap {
     return this.#regions.flatMap(({ host, size, kind }) => (kind === "mmio" ? [] : [{ host, pages: size / PAGE }]));
   }
 
-  /** What a snapshot asks of a machine; windows that devices move about by themselves are not in it. */
-  get fixedRegions(): MappedRegion[] {
-    return this.#regions.filter(({ moves }) => !moves).map(({ address, size, kind }) => ({ address, size, kind }));
+  map(region: Region): void {
+    this.#withoutOverlay(() => this.#mapRegion(region));
   }
 
-  /** moves: a device maps and unmaps it as the guest says. */
-  map(region: Region, moves = false): void {
+  /**
+   * One page of a device that lies over whatever is mapped there, as the local APIC's does; undefined takes it away. It is
+   * no region: what lies under it keeps its contents.
+   */
+  overlay(page: Overlay | undefined): void {
+    if (this.#overlay) {
+      const { address } = this.#overlay;
+      this.#overlay = undefined;
+      this.#core.unmapRegion(address);
+      const under = this.#find(address);
+      if (under) {
+        for (const { start } of pieces(under, address)) this.#core.unmapRegion(start);
+        this.#mapPiece(under, under.address, under.size);
+      }
+    }
+    if (page === undefined) return;
+    const under = this.#find(page.address);
+    if (under) {
+      this.#core.unmapRegion(under.address);
+      for (const { start, size } of pieces(under, page.address)) this.#mapPiece(under, start, size);
+    }
+    this.#core.mapRegion(page.address, 1, 0, RegionFlag.Mmio);
+    this.#overlay = page;
+  }
+
+  #mapPiece({ kind, host, address }: Mapped, start: bigint, size: number): void {
+    const flags = { ram: RegionFlag.Ram, rom: RegionFlag.Ram | RegionFlag.ReadOnly, mmio: RegionFlag.Mmio }[kind];
+    this.#core.mapRegion(start, size / PAGE, host === 0 ? 0 : host + Number(start - address), flags);
+  }
+
+  #withoutOverlay(change: () => void): void {
+    const page = this.#overlay;
+    if (page) this.overlay(undefined);
+    try {
+      change();
+    } finally {
+      if (page) this.overlay(page);
+    }
+  }
+
+  #mapRegion(region: Region): void {
     const address = checkU64("address", region.address);
     checkPageAligned("address", address);
     const size = checkInteger("size", region.size, PAGE, 2 ** 52);
@@ -152,7 +205,7 @@ export class MemoryMap {
         throw new TypeError(`kind must be "ram", "rom" or "mmio", not ${String((region as { kind: unknown }).kind)}`);
     }
     if (region.permissions) this.#permissions.set(address, address + BigInt(size) - 1n, region.permissions);
-    this.#regions.push(moves ? { ...mapped, moves } : mapped);
+    this.#regions.push(mapped);
     this.#regions.sort((a, b) => (a.address < b.address ? -1 : 1));
   }
 
@@ -164,6 +217,11 @@ export class MemoryMap {
       const starts = this.#regions.map((r) => hex(r.address)).join(", ") || "nothing";
       throw new MemoryMapError(`no region starts at ${hex(start)}; mapped: ${starts}`, start, 0);
     }
+    this.#withoutOverlay(() => this.#unmapRegion(region));
+  }
+
+  #unmapRegion(region: Mapped): void {
+    const start = region.address;
     this.#core.unmapRegion(start);
     this.#permissions.clear(start, start + BigInt(region.size) - 1n);
     if (region.host !== 0) this.#core.freeFrames(region.host, region.size / PAGE);
@@ -183,6 +241,11 @@ export class MemoryMap {
     if (hooks.read !== undefined) checkFunction("read", hooks.read);
     if (hooks.write !== undefined) checkFunction("write", hooks.write);
     return this.#mmioHooks.add({ first, last: first + BigInt(size) - 1n, hooks });
+  }
+
+  #window(address: bigint): Overlay | Mapped | undefined {
+    const page = this.#overlay;
+    return page && address >= page.address && address - page.address < BigInt(PAGE) ? page : this.#find(address);
   }
 
   #find(address: bigint): Mapped | undefined {

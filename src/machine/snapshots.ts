@@ -61,7 +61,7 @@ export class Snapshots {
     return new Snapshot({
       state: captureState(this.#core),
       model: this.#model as unknown as SnapshotModel,
-      regions: this.#map.fixedRegions,
+      regions: this.#map.regions,
       contents: this.#memory.capture(this.#map.backed),
       devices,
     });
@@ -91,7 +91,7 @@ export class Snapshots {
   }
 
   #check({ regions, model, devices }: Snapshot): void {
-    const here = this.#map.fixedRegions;
+    const here = this.#map.regions;
     if (!sameRegions(regions, here)) {
       throw new SnapshotError(`the snapshot has ${show(regions)}; this machine has ${show(here)}`, "misfit");
     }

@@ -1,0 +1,25 @@
+// Guests that exercise the devices; expected/ holds what they print on QEMU's pc machine (fixtures/devices/record.sh).
+import { describe, expect, it } from "vitest";
+import { bytesOf, expectedOf, runGuest } from "./run.ts";
+
+describe.each(["pic-pit", "rtc", "apic", "serial"])("guest %s", (name) => {
+  const image = bytesOf(`${name}.bin`);
+
+  it("prints what it prints on QEMU", () => {
+    const { text, exit } = runGuest(image);
+    expect(text).toBe(expectedOf(name));
+    expect(exit).toMatchObject({ reason: "debugExit", value: 0 });
+  });
+
+  it("is the same machine without generated code, and in slices of any length", () => {
+    const whole = runGuest(image, { jit: 1 });
+    for (const options of [{ jit: false }, { jit: 1, slice: 997 }, { jit: false, slice: 10_007 }]) {
+      const other = runGuest(image, options);
+      expect(other.text).toBe(whole.text);
+      expect(other.machine.instructionCount).toBe(whole.machine.instructionCount);
+      expect(other.machine.tsc).toBe(whole.machine.tsc);
+      expect(other.machine.registers.read()).toEqual(whole.machine.registers.read());
+      expect(other.machine.devices!.save()).toEqual(whole.machine.devices!.save());
+    }
+  });
+});
