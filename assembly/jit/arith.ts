@@ -1,6 +1,6 @@
 // ALU, unary and shift instructions as Wasm.
 import { R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
-import { KNOWN_ADD, KNOWN_RESULT, KNOWN_SUB, setKnown, useFlags } from "./context";
+import { flagsDead, KNOWN_ADD, KNOWN_RESULT, KNOWN_SUB, setKnown, useFlags } from "./context";
 import {
   get,
   I32_ADD,
@@ -68,6 +68,36 @@ export function immediate(rec: usize, size: u32): void {
   mem(size == 8 ? I64_LOAD : size == 4 ? I32_LOAD : size == 2 ? I32_LOAD16_U : I32_LOAD8_U, u32(rec) + R_IMM);
 }
 
+function simple(k: u32, w: bool): void {
+  if (k == ADD || k == ADC) op(w ? I64_ADD : I32_ADD);
+  else if (k == SUB || k == CMP || k == SBB) op(w ? I64_SUB : I32_SUB);
+  else if (k == AND || k == TEST) op(w ? I64_AND : I32_AND);
+  else if (k == OR) op(w ? I64_OR : I32_OR);
+  else op(w ? I64_XOR : I32_XOR);
+}
+
+/** An ALU instruction whose flags nothing sees. */
+function aluOnly(rec: usize, k: u32, size: u32, form: u32): void {
+  const toMemory = form == FORM_MR || form == FORM_MI;
+  if (k == CMP || k == TEST) {
+    if (form != FORM_RM && !toMemory) return;
+    readMemory(rec, size, false);
+    set(size == 8 ? L_U1 : L_T1);
+    return;
+  }
+  if (toMemory) {
+    probeMemory(rec, size);
+    get(L_HOST);
+    loadHost(size);
+  } else getDst(rec, size);
+  if (form == FORM_RM) readMemory(rec, size, false);
+  else if (form == FORM_RI || form == FORM_MI) immediate(rec, size);
+  else getSrc(rec, size);
+  simple(k, size == 8);
+  if (toMemory) storeAt(size);
+  else setDst(rec, size);
+}
+
 /** L_A and L_B (or the 64-bit pair) hold the operands, L_T2 the carry in; leaves the result in L_T1 (or L_U1), flags set. */
 function compute(k: u32, size: u32): void {
   const w = size == 8;
@@ -76,11 +106,7 @@ function compute(k: u32, size: u32): void {
   const r = w ? L_U1 : L_T1;
   get(a);
   get(b);
-  if (k == ADD || k == ADC) op(w ? I64_ADD : I32_ADD);
-  else if (k == SUB || k == CMP || k == SBB) op(w ? I64_SUB : I32_SUB);
-  else if (k == AND || k == TEST) op(w ? I64_AND : I32_AND);
-  else if (k == OR) op(w ? I64_OR : I32_OR);
-  else op(w ? I64_XOR : I32_XOR);
+  simple(k, w);
   if (k == ADC || k == SBB) {
     get(L_T2);
     if (w) op(I64_EXTEND_U);
@@ -103,6 +129,10 @@ function compute(k: u32, size: u32): void {
 
 /** True: generated. */
 export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
+  if (flagsDead) {
+    aluOnly(rec, k, size, form);
+    return true;
+  }
   const w = size == 8;
   const a = w ? L_A64 : L_A;
   const b = w ? L_B64 : L_B;
@@ -145,7 +175,7 @@ export function unary(rec: usize, k: u32, size: u32): bool {
   const a = w ? L_A64 : L_A;
   const b = w ? L_B64 : L_B;
   const r = w ? L_U1 : L_T1;
-  if (k < 2) {
+  if (k < 2 && !flagsDead) {
     pushCF();
     i32c(31);
     op(I32_SHL);
@@ -157,6 +187,14 @@ export function unary(rec: usize, k: u32, size: u32): bool {
   } else getDst(rec, size);
   if (k == 2) {
     notTop(w);
+    set(r);
+  } else if (flagsDead) {
+    if (k == 3) {
+      set(a);
+      constant(0, size);
+      get(a);
+    } else constant(1, size);
+    op(k == 0 ? (w ? I64_ADD : I32_ADD) : w ? I64_SUB : I32_SUB);
     set(r);
   } else if (k == 3) {
     set(b);
@@ -244,6 +282,7 @@ function shiftBy(k: u32, size: u32): void {
   else if (k == ROL) op(w ? I64_ROTL : I32_ROTL);
   else op(w ? I64_ROTR : I32_ROTR);
   set(r);
+  if (flagsDead) return;
   if (k == ROL || k == ROR) {
     useFlags();
     get(L_CARRIES);
@@ -334,10 +373,10 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
       getDst(rec, 4);
       setDst(rec, 4);
     }
-    setKnown(0, 0);
+    if (!flagsDead) setKnown(0, 0);
     return true;
   }
-  setKnown(k == ROL || k == ROR ? 0 : KNOWN_RESULT, size);
+  if (!flagsDead) setKnown(k == ROL || k == ROR ? 0 : KNOWN_RESULT, size);
   if (memory) get(L_HOST);
   get(w ? L_U1 : L_T1);
   if (memory) storeAt(size);

@@ -54,6 +54,14 @@ export function beginBlock(rip: u64, count: u32): void {
   known = KNOWN_NONE;
 }
 
+/** Nothing sees the flags of the instruction at hand. */
+export let flagsDead: bool = false;
+
+export function setFlagsDead(dead: bool): void {
+  flagsDead = dead;
+  if (dead) known = KNOWN_NONE;
+}
+
 export function beginInstruction(record: usize): void {
   rec = record;
   placed = false;

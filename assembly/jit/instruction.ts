@@ -106,7 +106,7 @@ export function memberOf(rec: usize): u32 {
 export function sizeOf(rec: usize): u32 {
   return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 2);
 }
-function formOf(rec: usize): u32 {
+export function formOf(rec: usize): u32 {
   return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 3);
 }
 

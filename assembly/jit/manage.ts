@@ -112,15 +112,17 @@ export function dropRegions(): void {
   regionChanges++;
 }
 
-/** A block became hot. */
-export function request(block: u32, rip: u64): void {
+/** A block became hot. False: the queue is full. */
+export function request(block: u32, rip: u64): bool {
   // generated code takes segment bases for 0 and the stack pointer for 32 or 64 bits wide
-  if (queued == QUEUE_MAX || !(load<u32>(MODE) & (ModeBit.Code64 | ModeBit.Flat))) return;
+  if (!(load<u32>(MODE) & (ModeBit.Code64 | ModeBit.Flat))) return true;
+  if (queued == QUEUE_MAX) return false;
   if (generation != blockGeneration) dropRegions(); // requests of forgotten blocks go with them
-  if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return;
+  if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return true;
   store<u64>(queue + (queued << 4), rip);
   store<u32>(queue + (queued << 4), block, 8);
   queued++;
+  return true;
 }
 
 export function requests(): u32 {

@@ -13,6 +13,7 @@ import {
   getR,
   place,
   ripNext,
+  setFlagsDead,
   setR,
   used,
   wide,
@@ -106,6 +107,7 @@ import {
   openIf,
   openLoop,
 } from "./labels";
+import { findDead, isDead } from "./liveness";
 import {
   L_ADJUST,
   L_COUNT,
@@ -301,6 +303,16 @@ function emitRecord(rec: usize): bool {
   return false;
 }
 
+/** Records from this one to the end of its block. */
+function recordsOf(rec: usize): u32 {
+  let n: u32 = 1;
+  while (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
+    rec += RECORD_SIZE;
+    n++;
+  }
+  return n;
+}
+
 function body(n: u32): void {
   if (n == 0) {
     get(L_STATE);
@@ -319,6 +331,8 @@ function body(n: u32): void {
   op(I32_ADD);
   set(L_COUNT);
   let rec = firstRecord(b);
+  findDead(rec, recordsOf(rec));
+  let index: u32 = 0;
   let pending: usize = 0; // first of the records that wait for a call
   for (;;) {
     const ends = (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) != 0;
@@ -329,6 +343,7 @@ function body(n: u32): void {
       pending = 0;
     }
     beginInstruction(rec);
+    setFlagsDead(isDead(index++));
     if (ends) {
       if (generated) terminator(n, rec);
       else {

@@ -160,9 +160,11 @@ function stretch(limit: u64): void {
         }
       } else {
         const runs = load<u32>(b, BK_HOT) + 1;
-        // a request that came to nothing is made again after as many runs
-        store<u32>(b, runs < hotThreshold ? runs : 0, BK_HOT);
-        if (runs >= hotThreshold) request(b, rip);
+        if (runs < hotThreshold) store<u32>(b, runs, BK_HOT);
+        else if (request(b, rip)) {
+          // one that comes to nothing is made again after as many runs
+          store<u32>(b, 0, BK_HOT);
+        } else limit = 0; // the queue is full: generate first
       }
     }
     store<u64>(BLOCK_RIP, rip);

@@ -1,0 +1,116 @@
+// Which instructions of a block set flags that nothing can see: all of them are set again before anything reads them and
+// before the region can be left.
+import { R_FLAGS, R_IMM, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { wide } from "./context";
+import { formOf, kindOf, memberOf, sizeOf } from "./instruction";
+import {
+  FORM_CL,
+  KIND_ALU,
+  KIND_BSWAP,
+  KIND_CBW,
+  KIND_CWD,
+  KIND_LEA,
+  KIND_LEAVE,
+  KIND_MOV,
+  KIND_MOV_LOAD_OFFSET,
+  KIND_MOV_STORE_OFFSET,
+  KIND_MOVSX8,
+  KIND_MOVSX16,
+  KIND_MOVSXD,
+  KIND_MOVZX8,
+  KIND_MOVZX16,
+  KIND_NOP,
+  KIND_POP_REG,
+  KIND_PUSH_E,
+  KIND_PUSH_IMM,
+  KIND_PUSH_REG,
+  KIND_SHIFT,
+  KIND_UNARY,
+  KIND_XCHG,
+  KIND_XCHG_ACCUMULATOR,
+} from "./kinds.generated";
+import { addressable, isMemory } from "./operand";
+
+const dead: usize = memory.data(72); // u8 a record of the block
+
+/** Are the flags that record i of the block sets dead? */
+export function isDead(i: u32): bool {
+  return load<u8>(dead + i) != 0;
+}
+
+// what a record does to flags that are live after it
+const SEES: u32 = 0; // reads them, or is not known
+const KEEPS: u32 = 1;
+const SETS: u32 = 2; // all of them
+const CHANGES: u32 = 3; // some of them
+
+function effect(rec: usize): u32 {
+  if (load<u8>(rec, R_FLAGS) & (RecordFlag.SoftImm | RecordFlag.SoftDisp)) return SEES;
+  const size = sizeOf(rec);
+  if ((isMemory(rec) && !addressable(rec)) || (size == 8 && !wide)) return SEES;
+  const k = memberOf(rec);
+  switch (kindOf(rec)) {
+    case KIND_ALU:
+      return k == 2 || k == 3 ? SEES : SETS; // ADC, SBB
+    case KIND_UNARY:
+      return k < 2 ? CHANGES : k == 2 ? KEEPS : SETS;
+    case KIND_SHIFT: {
+      if (size < 4 || k == 2 || k == 3) return SEES;
+      if (formOf(rec) & FORM_CL) return CHANGES;
+      if (!(load<u8>(rec, R_IMM) & (size == 8 ? 63 : 31))) return KEEPS;
+      return k < 2 ? CHANGES : SETS;
+    }
+    case KIND_MOV:
+    case KIND_LEA:
+    case KIND_MOVZX8:
+    case KIND_MOVZX16:
+    case KIND_MOVSX8:
+    case KIND_MOVSX16:
+    case KIND_MOVSXD:
+    case KIND_PUSH_REG:
+    case KIND_PUSH_IMM:
+    case KIND_PUSH_E:
+    case KIND_POP_REG:
+    case KIND_CWD:
+    case KIND_CBW:
+    case KIND_NOP:
+    case KIND_XCHG:
+    case KIND_XCHG_ACCUMULATOR:
+    case KIND_BSWAP:
+    case KIND_LEAVE:
+    case KIND_MOV_LOAD_OFFSET:
+    case KIND_MOV_STORE_OFFSET:
+      return KEEPS;
+    default:
+      return SEES;
+  }
+}
+
+/** Can the region be left at this record, before it did anything? */
+function mayLeave(rec: usize): bool {
+  switch (kindOf(rec)) {
+    case KIND_PUSH_REG:
+    case KIND_PUSH_IMM:
+    case KIND_PUSH_E:
+    case KIND_POP_REG:
+    case KIND_LEAVE:
+    case KIND_MOV_LOAD_OFFSET:
+    case KIND_MOV_STORE_OFFSET:
+      return true;
+    default:
+      return isMemory(rec) && kindOf(rec) != KIND_LEA && kindOf(rec) != KIND_NOP;
+  }
+}
+
+/** Looks at the `count` records from `first` on, the last of which ends the block. */
+export function findDead(first: usize, count: u32): void {
+  let live = true;
+  for (let i = count; i > 0; i--) {
+    const rec = first + (i - 1) * RECORD_SIZE;
+    const does = load<u8>(rec, R_FLAGS) & RecordFlag.Ends ? SEES : effect(rec);
+    store<u8>(dead + i - 1, u8(!live && does != SEES));
+    if (does == SEES) live = true;
+    else if (does == SETS) live = mayLeave(rec);
+    else live = live || mayLeave(rec);
+  }
+}
