@@ -57,6 +57,10 @@ const KINDS = [
   "bit",
   "doubleShift",
   "cpuid",
+  "movs<T>",
+  "stos<T>",
+  "lods<T>",
+  "scas<T>",
 ] as const;
 const MEMBERS: Record<string, readonly string[]> = {
   alu: ["add", "or", "adc", "sbb", "and", "sub", "xor", "cmp", "test"],
@@ -80,9 +84,9 @@ export function jitKinds(header: string, cases: readonly DispatchCase[]): string
   for (const c of cases) {
     const [handler = "", shape = ""] = c.comment.startsWith("(") ? [c.comment] : c.comment.split(" ");
     const [family = "", member] = handler.split(":");
-    const kind = KINDS.findIndex((k) => k === family);
+    const kind = KINDS.indexOf(family);
     const bits = Number(/\d+$/.exec(shape)?.[0] ?? 0);
-    const form = FORMS.findIndex((f) => f === shape.replace(/\d+$/, ""));
+    const form = FORMS.indexOf(shape.replace(/\d+$/, ""));
     let sub = 0;
     if (member !== undefined) sub = MEMBERS[family]?.indexOf(member) ?? Number(member);
     const byCl = c.body.includes("RCX");

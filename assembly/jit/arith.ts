@@ -127,6 +127,11 @@ function compute(k: u32, size: u32): void {
   } else flagsOfLogic(size);
 }
 
+/** Sets the flags of CMP; L_A and L_B (or the 64-bit pair) hold the operands. */
+export function compareOperands(size: u32): void {
+  compute(CMP, size);
+}
+
 /** True: generated. */
 export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
   if (flagsDead) {

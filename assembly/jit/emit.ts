@@ -37,6 +37,7 @@ export const I32_LE_U: u32 = 0x4d;
 export const I32_GT_S: u32 = 0x4a;
 export const I32_GT_U: u32 = 0x4b;
 export const I64_EQZ: u32 = 0x50;
+export const I64_EQ: u32 = 0x51;
 export const I64_NE: u32 = 0x52;
 export const I64_LT_S: u32 = 0x53;
 export const I64_LT_U: u32 = 0x54;
@@ -159,6 +160,20 @@ export function mem(code: u32, offset: u32): void {
   op(code);
   op(0);
   unsigned(offset);
+}
+
+/** Pops destination, source (or a byte) and count. */
+export function memoryCopy(): void {
+  op(0xfc);
+  op(0x0a);
+  op(0);
+  op(0);
+}
+
+export function memoryFill(): void {
+  op(0xfc);
+  op(0x0b);
+  op(0);
 }
 
 /** Five bytes that patchUnsigned() fills in later. */

@@ -51,9 +51,11 @@ import {
   KIND_IMUL_IMM,
   KIND_LEA,
   KIND_LEAVE,
+  KIND_LODS,
   KIND_MOV,
   KIND_MOV_LOAD_OFFSET,
   KIND_MOV_STORE_OFFSET,
+  KIND_MOVS,
   KIND_MOVSX8,
   KIND_MOVSX16,
   KIND_MOVSXD,
@@ -65,9 +67,11 @@ import {
   KIND_PUSH_E,
   KIND_PUSH_IMM,
   KIND_PUSH_REG,
+  KIND_SCAS,
   KIND_SET,
   KIND_SHIFT,
   KIND_STC,
+  KIND_STOS,
   KIND_UNARY,
   KIND_XCHG,
   KIND_XCHG_ACCUMULATOR,
@@ -96,6 +100,7 @@ import {
   setSrc,
   storeAt,
 } from "./operand";
+import { strings } from "./strings";
 
 export function kindOf(rec: usize): u32 {
   return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2));
@@ -402,6 +407,11 @@ export function generate(rec: usize): bool {
       return true;
     case KIND_BIT_IMM:
       return bitImmediate(rec, memberOf(rec), size);
+    case KIND_MOVS:
+    case KIND_STOS:
+    case KIND_LODS:
+    case KIND_SCAS:
+      return strings(rec, kind, size);
     case KIND_CLC:
       i32c(0);
       setCFKeepOF();

@@ -241,7 +241,7 @@ function translateTop(size: u32, tag: u32): void {
   op(I32_ADD);
 }
 
-function loadAt(size: u32, sign: bool): void {
+export function loadAt(size: u32, sign: bool): void {
   loadFrom(size, sign, 0);
 }
 
@@ -250,6 +250,18 @@ function loadFrom(size: u32, sign: bool, offset: u32): void {
   else if (size == 4) mem(I32_LOAD, offset);
   else if (size == 2) mem(sign ? I32_LOAD16_S : I32_LOAD16_U, offset);
   else mem(sign ? I32_LOAD8_S : I32_LOAD8_U, offset);
+}
+
+/** Pops an address (R), pushes the place in linear memory to read `size` bytes from. */
+export function readPlace(size: u32): void {
+  if (direct && !wide) {
+    checkRam(size, false);
+    get(L_EA);
+    i32c(i32(lowRamHost));
+    op(I32_ADD);
+    return;
+  }
+  translateTop(size, TE_READ);
 }
 
 /** Pops an address (R), pushes the value there. */

@@ -1,0 +1,336 @@
+// MOVS, STOS, LODS and SCAS as Wasm: forward, and for a REP inside one page of each operand. Whatever else comes up runs in
+// the interpreter.
+import { R_ADDR_SHIFT, R_FLAGS, RecordFlag } from "../abi/record";
+import { EFLAGS_REST } from "../abi/state";
+import { FLAG_DF } from "../abi/x86";
+import { compareOperands } from "./arith";
+import { callInterpreter } from "./calls";
+import { constR, get32, getR, KNOWN_NONE, place, setKnown, setR, wide } from "./context";
+import {
+  get,
+  I32_ADD,
+  I32_AND,
+  I32_EQ,
+  I32_EQZ,
+  I32_GE_U,
+  I32_GT_U,
+  I32_LOAD,
+  I32_LT_U,
+  I32_OR,
+  I32_SHL,
+  I32_SHR_U,
+  I32_SUB,
+  I64_ADD,
+  I64_EQ,
+  I64_EXTEND_U,
+  I64_GT_U,
+  I64_NE,
+  I64_SUB,
+  i32c,
+  mem,
+  memoryCopy,
+  memoryFill,
+  op,
+  set,
+  tee,
+  W_ELSE,
+  W_SELECT,
+} from "./emit";
+import { KIND_LODS, KIND_SCAS, KIND_STOS } from "./kinds.generated";
+import { branch, branchExit, branchIf, close, LABEL_EXIT, openIf, openLoop } from "./labels";
+import { L_A, L_A64, L_B, L_B64, L_HOST, L_T0, L_T1, L_T2, L_U0 } from "./locals";
+import { addressable, getSlot, loadAt, probeTop, readPlace, readTop, setSlot, storeAt } from "./operand";
+
+const RAX: u32 = 0;
+const RCX: u32 = 8;
+const RSI: u32 = 48;
+const RDI: u32 = 56;
+const PAGE: u32 = 4096;
+/** Bytes from which memory.copy and memory.fill are faster than a loop. */
+const LONG: u32 = 64;
+/** Label of the loop over elements. */
+const LABEL_ELEMENTS: u32 = 0xfffc;
+
+function addR(): void {
+  op(wide ? I64_ADD : I32_ADD);
+}
+
+function equalTo(size: u32): void {
+  op(size == 8 ? I64_EQ : I32_EQ);
+}
+
+/** register += the i32 local `bytes`. */
+function advanceBy(register: u32, bytes: u32): void {
+  getR(register);
+  get(bytes);
+  if (wide) op(I64_EXTEND_U);
+  addR();
+  setR(register);
+}
+
+function advance(register: u32, size: u32): void {
+  getR(register);
+  constR(size);
+  addR();
+  setR(register);
+}
+
+function pushDown(): void {
+  i32c(0);
+  mem(I32_LOAD, EFLAGS_REST);
+  i32c(FLAG_DF);
+  op(I32_AND);
+}
+
+/** Pushes non-zero when `bytes` (local L_T0) from a register on reach into another page. */
+function pushCrosses(register: u32): void {
+  get32(register);
+  i32c(PAGE - 1);
+  op(I32_AND);
+  get(L_T0);
+  op(I32_ADD);
+  i32c(PAGE);
+  op(I32_GT_U);
+}
+
+/** One element. */
+function single(kind: u32, size: u32): void {
+  const value = size == 8 ? L_U0 : L_T2;
+  if (kind == KIND_STOS) {
+    getR(RDI);
+    probeTop(size);
+    get(L_HOST);
+    getSlot(RAX, size);
+    storeAt(size);
+    advance(RDI, size);
+    return;
+  }
+  getR(kind == KIND_SCAS ? RDI : RSI);
+  readTop(size, false);
+  set(value);
+  if (kind == KIND_LODS) {
+    get(value);
+    setSlot(RAX, size);
+    advance(RSI, size);
+  } else if (kind == KIND_SCAS) {
+    advance(RDI, size);
+    getSlot(RAX, size);
+    set(size == 8 ? L_A64 : L_A);
+    get(value);
+    set(size == 8 ? L_B64 : L_B);
+    compareOperands(size);
+  } else {
+    getR(RDI);
+    probeTop(size);
+    get(L_HOST);
+    get(value);
+    storeAt(size);
+    advance(RSI, size);
+    advance(RDI, size);
+  }
+}
+
+/** L_A and L_B: places of destination and source, L_T0: bytes. */
+function moveElements(stores: bool, size: u32): void {
+  if (stores && size > 1) {
+    eachElement(stores, size);
+    return;
+  }
+  get(L_T0);
+  i32c(LONG);
+  op(I32_GT_U);
+  if (!stores) {
+    // elements move upwards one by one: a destination inside the source repeats it
+    get(L_A);
+    get(L_B);
+    op(I32_SUB);
+    get(L_T0);
+    op(I32_GE_U);
+    op(I32_AND);
+  }
+  openIf();
+  get(L_A);
+  if (stores) getSlot(RAX, 1);
+  else get(L_B);
+  get(L_T0);
+  if (stores) memoryFill();
+  else memoryCopy();
+  op(W_ELSE);
+  eachElement(stores, size);
+  close();
+}
+
+function eachElement(stores: bool, size: u32): void {
+  i32c(0);
+  set(L_T1);
+  openLoop(LABEL_ELEMENTS);
+  get(L_A);
+  get(L_T1);
+  op(I32_ADD);
+  if (stores) getSlot(RAX, size);
+  else {
+    get(L_B);
+    get(L_T1);
+    op(I32_ADD);
+    loadAt(size, false);
+  }
+  storeAt(size);
+  get(L_T1);
+  i32c(size);
+  op(I32_ADD);
+  tee(L_T1);
+  get(L_T0);
+  op(I32_LT_U);
+  branchIf(LABEL_ELEMENTS);
+  close();
+}
+
+/** REP MOVS, REP STOS. */
+function repeatMove(rec: usize, stores: bool, size: u32): void {
+  const shift = ctz(size);
+  get32(RCX);
+  i32c(shift);
+  op(I32_SHL);
+  set(L_T0);
+  pushDown();
+  getR(RCX);
+  constR(PAGE >> shift);
+  op(wide ? I64_GT_U : I32_GT_U);
+  op(I32_OR);
+  pushCrosses(RDI);
+  op(I32_OR);
+  if (!stores) {
+    pushCrosses(RSI);
+    op(I32_OR);
+  }
+  openIf();
+  callInterpreter(rec, rec);
+  op(W_ELSE);
+  get(L_T0);
+  openIf();
+  getR(RDI);
+  probeTop(1);
+  get(L_HOST);
+  set(L_A);
+  if (!stores) {
+    getR(RSI);
+    readPlace(1);
+    set(L_B);
+  }
+  moveElements(stores, size);
+  advanceBy(RDI, L_T0);
+  if (!stores) advanceBy(RSI, L_T0);
+  constR(0);
+  setR(RCX);
+  close();
+  close();
+}
+
+/** REPE SCAS, REPNE SCAS. */
+function repeatScan(rec: usize, size: u32): void {
+  const shift = ctz(size);
+  const b = size == 8 ? L_B64 : L_B;
+  const a = size == 8 ? L_A64 : L_A;
+  const whileEqual = !(load<u8>(rec, R_FLAGS) & RecordFlag.Repne);
+  pushDown();
+  openIf();
+  callInterpreter(rec, rec);
+  op(W_ELSE);
+  getR(RCX);
+  constR(0);
+  op(wide ? I64_NE : I32_GT_U);
+  openIf();
+  // elements to the end of the page, at most RCX
+  i32c(PAGE);
+  get32(RDI);
+  i32c(PAGE - 1);
+  op(I32_AND);
+  op(I32_SUB);
+  i32c(shift);
+  op(I32_SHR_U);
+  tee(L_T0);
+  get32(RCX);
+  getR(RCX);
+  get(L_T0);
+  if (wide) op(I64_EXTEND_U);
+  op(wide ? I64_GT_U : I32_GT_U);
+  op(W_SELECT);
+  tee(L_T0);
+  op(I32_EQZ);
+  place();
+  branchExit();
+  getR(RDI);
+  readPlace(1);
+  set(L_HOST);
+  getSlot(RAX, size);
+  set(a);
+  i32c(0);
+  set(L_T1);
+  openLoop(LABEL_ELEMENTS);
+  get(L_HOST);
+  get(L_T1);
+  i32c(shift);
+  op(I32_SHL);
+  op(I32_ADD);
+  loadAt(size, false);
+  set(b);
+  get(L_T1);
+  i32c(1);
+  op(I32_ADD);
+  tee(L_T1);
+  get(L_T0);
+  op(I32_LT_U);
+  get(a);
+  get(b);
+  equalTo(size);
+  if (!whileEqual) op(I32_EQZ);
+  op(I32_AND);
+  branchIf(LABEL_ELEMENTS);
+  close();
+  get(L_T1);
+  i32c(shift);
+  op(I32_SHL);
+  set(L_T2);
+  advanceBy(RDI, L_T2);
+  getR(RCX);
+  get(L_T1);
+  if (wide) op(I64_EXTEND_U);
+  op(wide ? I64_SUB : I32_SUB);
+  setR(RCX);
+  // not found at the end of the page: the interpreter goes on
+  get(a);
+  get(b);
+  equalTo(size);
+  if (!whileEqual) op(I32_EQZ);
+  getR(RCX);
+  constR(0);
+  op(wide ? I64_NE : I32_GT_U);
+  op(I32_AND);
+  openIf();
+  branch(LABEL_EXIT);
+  close();
+  compareOperands(size);
+  close();
+  close();
+}
+
+/** True: generated. */
+export function strings(rec: usize, kind: u32, size: u32): bool {
+  const flags = u32(load<u8>(rec, R_FLAGS));
+  const repeats = (flags & (RecordFlag.Rep | RecordFlag.Repne)) != 0;
+  if (load<u8>(rec, R_ADDR_SHIFT) != (wide ? 0 : 32) || !addressable(rec)) return false;
+  if (repeats && kind == KIND_LODS) return false;
+  if (repeats) {
+    if (kind == KIND_SCAS) repeatScan(rec, size);
+    else repeatMove(rec, kind == KIND_STOS, size);
+  } else {
+    pushDown();
+    openIf();
+    callInterpreter(rec, rec);
+    op(W_ELSE);
+    single(kind, size);
+    close();
+  }
+  setKnown(KNOWN_NONE, 0);
+  return true;
+}
