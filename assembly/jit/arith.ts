@@ -1,4 +1,5 @@
 // ALU, unary and shift instructions as Wasm.
+
 import { R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
 import { flagsDead, KNOWN_ADD, KNOWN_RESULT, KNOWN_SUB, setKnown, useFlags } from "./context";
 import {
@@ -37,10 +38,11 @@ import {
   tee,
 } from "./emit";
 import { borrowVector, carryVector, flagsOfLogic, notTop, pushCF, setCarries, setResult } from "./flags";
+import { isMemory } from "./kinds";
 import { FORM_CL, FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
 import { close, openIf } from "./labels";
 import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
-import { getDst, getSlot, getSrc, isMemory, loadHost, probeMemory, readMemory, setDst, storeAt } from "./operand";
+import { getDst, getSlot, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt } from "./operand";
 
 const ADD: u32 = 0;
 const OR: u32 = 1;

@@ -34,6 +34,7 @@ import {
   W_ELSE,
   W_RETURN,
 } from "./emit";
+import { forgetChecked } from "./groups";
 import { branch, close, LABEL_EXIT, openIf } from "./labels";
 import { L_COUNT, L_HOST } from "./locals";
 import { makeSite } from "./site";
@@ -58,6 +59,7 @@ export function callInterpreter(first: usize, last: usize): void {
     branch(LABEL_EXIT);
     return;
   }
+  forgetChecked();
   storeRegisters(written);
   i32c(makeSite(first, last));
   i64c(i64(blockRip));

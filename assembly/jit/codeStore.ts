@@ -28,6 +28,7 @@ import {
   unsigned,
   W_CALL,
 } from "./emit";
+import { forgetChecked } from "./groups";
 import { pushStored, storesPlainly } from "./instruction";
 import { branch, branchExit, close, LABEL_EXIT, openIf } from "./labels";
 import { L_ADJUST, L_EA, L_HOST, L_PC, L_WHY } from "./locals";
@@ -86,6 +87,7 @@ export function codeStore(rec: usize, size: u32): bool {
   op(I64_AND);
   i64c(0);
   op(I64_NE);
+  forgetChecked();
   openIf();
   get(L_HOST);
   i32c(size);

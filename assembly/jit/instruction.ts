@@ -1,5 +1,5 @@
 // One record -> Wasm. False: not generated, the region ends before it.
-import { R_FLAGS, R_IMM, R_OP, RecordFlag } from "../abi/record";
+import { R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
 import { alu, immediate, shift, unary } from "./arith";
 import { constR, get32, getR, setR, wide } from "./context";
 import {
@@ -30,6 +30,7 @@ import {
   W_SELECT,
 } from "./emit";
 import { pushCF, pushCondition, setCFKeepOF } from "./flags";
+import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf } from "./kinds";
 import {
   FORM_MI,
   FORM_MR,
@@ -75,17 +76,14 @@ import {
   KIND_UNARY,
   KIND_XCHG,
   KIND_XCHG_ACCUMULATOR,
-  KINDS,
 } from "./kinds.generated";
 import { L_HOST, L_T0, L_T2, L_U0 } from "./locals";
 import { divide, imulTruncated, multiply } from "./multiply";
 import {
   address,
-  addressable,
   getDst,
   getSlot,
   getSrc,
-  isMemory,
   loadHost,
   moveStack,
   probeMemory,
@@ -101,19 +99,6 @@ import {
   storeAt,
 } from "./operand";
 import { strings } from "./strings";
-
-export function kindOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2));
-}
-export function memberOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 1);
-}
-export function sizeOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 2);
-}
-export function formOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 3);
-}
 
 function mov(rec: usize, size: u32, form: u32): void {
   if (form == FORM_RR) {

@@ -1,8 +1,10 @@
 // Which instructions of a block set flags that nothing can see: all of them are set again before anything reads them and
 // before the region can be left.
+
 import { R_FLAGS, R_IMM, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { wide } from "./context";
-import { formOf, kindOf, memberOf, sizeOf } from "./instruction";
+import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf } from "./kinds";
+
 import {
   FORM_CL,
   KIND_ALU,
@@ -29,7 +31,6 @@ import {
   KIND_XCHG,
   KIND_XCHG_ACCUMULATOR,
 } from "./kinds.generated";
-import { addressable, isMemory } from "./operand";
 
 const dead: usize = memory.data(72); // u8 a record of the block
 

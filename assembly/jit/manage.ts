@@ -117,7 +117,6 @@ export function request(block: u32, rip: u64): bool {
   // generated code takes segment bases for 0 and the stack pointer for 32 or 64 bits wide
   if (!(load<u32>(MODE) & (ModeBit.Code64 | ModeBit.Flat))) return true;
   if (queued == QUEUE_MAX) return false;
-  if (!(load<u32>(MODE) & (ModeBit.Code64 | ModeBit.Flat))) return true; // no form for segments with a base or limit
   if (generation != blockGeneration) dropRegions(); // requests of forgotten blocks go with them
   if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return true;
   store<u64>(queue + (queued << 4), rip);

@@ -43,23 +43,13 @@ import {
   set,
   tee,
 } from "./emit";
+import { groupBytes, groupOf, intoGroup, isChecked, NO_GROUP, setChecked } from "./groups";
+import { isMemory } from "./kinds";
 import { branchExit } from "./labels";
-import { L_EA, L_ENTRY, L_HOST, L_TAG } from "./locals";
+import { L_ACCESS, L_EA, L_ENTRY, L_GROUP, L_HOST, L_TAG } from "./locals";
 
 const ZERO: u32 = 128;
 const RIP_BASE: u32 = 136;
-
-export function isMemory(rec: usize): bool {
-  return (load<u8>(rec, R_FLAGS) & RecordFlag.Mem) != 0;
-}
-
-/** Can generated code address this operand? In 32-bit regions FS and GS may have a base or limit: those stay in the interpreter. */
-export function addressable(rec: usize): bool {
-  const seg = u32(load<u8>(rec, R_SEG)) << 3;
-  if (!wide && seg >= <u32>SEG_FS) return false;
-  const shift = load<u8>(rec, R_ADDR_SHIFT);
-  return wide ? shift != 48 : shift == 32;
-}
 
 /** Pushes a sub-register of 1, 2 or 4 bytes zero-extended to i32, or of 8 bytes as i64. */
 export function getSlot(slot: u32, size: u32): void {
@@ -210,8 +200,8 @@ export function pageFlagsOf(offset: u32): void {
   mem(I32_LOAD8_U, flagsAddress(lowRamHost));
 }
 
-/** Pops an address (R), pushes its place in linear memory (i32); leaves the region when the TLB has no entry. */
-function translateTop(size: u32, tag: u32): void {
+/** Pops an address (R), leaves the region when the TLB has no entry; L_ENTRY is its place in the table. */
+function translate(size: u32, tag: u32): void {
   place();
   tee(L_EA);
   constR(7);
@@ -234,6 +224,11 @@ function translateTop(size: u32, tag: u32): void {
   op(I64_OR);
   op(I64_NE);
   branchExit();
+}
+
+/** Pops an address (R), pushes its place in linear memory (i32). */
+function translateTop(size: u32, tag: u32): void {
+  translate(size, tag);
   get(L_EA);
   if (wide) op(I32_WRAP);
   get(L_ENTRY);
@@ -301,14 +296,72 @@ export function storeAt(size: u32): void {
   mem(size == 8 ? I64_STORE : size == 4 ? I32_STORE : size == 2 ? I32_STORE16 : I32_STORE8, 0);
 }
 
+/**
+ * Pops the address (R) of an access of a group, which is checked when that was not done yet. Pushes the address in a form
+ * that loadFrom and storeAt take with placeOffset().
+ */
+function groupPlace(group: u32, stack: bool, write: bool): void {
+  if (!isChecked(group)) {
+    const into = intoGroup(stack);
+    const bytes = groupBytes(stack);
+    tee(L_ACCESS);
+    if (into) {
+      constR(0 - u64(into));
+      addR();
+    }
+    if (direct && !wide) checkRam(bytes, write);
+    else {
+      translate(bytes, write ? TE_WRITE : TE_READ);
+      get(L_ENTRY);
+      mem(I32_LOAD, table() + TE_ADDEND);
+      set(L_GROUP + group);
+    }
+    setChecked(group);
+    get(L_ACCESS);
+  }
+  if (direct && !wide) return;
+  if (wide) op(I32_WRAP);
+  get(L_GROUP + group);
+  op(I32_ADD);
+}
+
+function placeOffset(): u32 {
+  return direct && !wide ? lowRamHost : 0;
+}
+
+/** Pops an address (R), pushes the value there; `stack`: the access is the instruction's own of the stack. */
+function read(stack: bool, size: u32, sign: bool): void {
+  const group = groupOf(stack, false);
+  if (group == NO_GROUP) {
+    readTop(size, sign);
+    return;
+  }
+  groupPlace(group, stack, false);
+  loadFrom(size, sign, placeOffset());
+}
+
+function probe(stack: bool, size: u32): void {
+  const group = groupOf(stack, true);
+  if (group == NO_GROUP) {
+    probeTop(size);
+    return;
+  }
+  groupPlace(group, stack, true);
+  if (placeOffset()) {
+    i32c(i32(placeOffset()));
+    op(I32_ADD);
+  }
+  set(L_HOST);
+}
+
 export function readMemory(rec: usize, size: u32, sign: bool): void {
   address(rec, true);
-  readTop(size, sign);
+  read(false, size, sign);
 }
 
 export function probeMemory(rec: usize, size: u32): void {
   address(rec, true);
-  probeTop(size);
+  probe(false, size);
 }
 
 /** Pushes the rm operand of a G,E form. */
@@ -335,7 +388,7 @@ const RSP_SLOT: u32 = 32;
 /** Pushes the value of `size` bytes on top of the stack. */
 export function readStackTop(size: u32): void {
   getR(RSP_SLOT);
-  readTop(size, false);
+  read(true, size, false);
 }
 
 /** Moves the stack pointer by a constant. */
@@ -351,5 +404,5 @@ export function probePush(size: u32): void {
   getR(RSP_SLOT);
   constR(u64(-i64(size)));
   addR();
-  probeTop(size);
+  probe(true, size);
 }

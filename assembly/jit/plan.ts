@@ -1,4 +1,5 @@
 // The plan of a region: blocks reached from a hot one by direct branches, in up to PAGES pages, and their graph.
+
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OP, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { LINEAR_MASK, MODE } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
@@ -22,7 +23,8 @@ import {
   ripOf,
   setSuccessors,
 } from "./graph";
-import { kindOf } from "./instruction";
+import { addressable, isMemory, kindOf } from "./kinds";
+
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
@@ -35,7 +37,6 @@ import {
   KIND_RET,
   KIND_RET_IMM,
 } from "./kinds.generated";
-import { addressable, isMemory } from "./operand";
 
 import { oftenRewritten } from "./rewritten";
 

@@ -1,4 +1,5 @@
 // A planned region as one Wasm function: structured loops from the dominator tree around the central node.
+
 import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
 import { R_FLAGS, R_IMM, R_OFF, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { MODE, RIP } from "../abi/state";
@@ -77,7 +78,9 @@ import {
   ripOf,
   takenOf,
 } from "./graph";
-import { generate, kindOf, memberOf, sizeOf, storesPlainly } from "./instruction";
+import { beginRecord, findGroups, forgetChecked } from "./groups";
+import { generate, storesPlainly } from "./instruction";
+import { kindOf, memberOf, sizeOf } from "./kinds";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
@@ -300,6 +303,7 @@ function emitRecord(rec: usize): bool {
   if (generate(rec)) return true;
   backUp(mark);
   closeTo(labels);
+  forgetChecked();
   return false;
 }
 
@@ -331,7 +335,9 @@ function body(n: u32): void {
   op(I32_ADD);
   set(L_COUNT);
   let rec = firstRecord(b);
-  findDead(rec, recordsOf(rec));
+  const records = recordsOf(rec);
+  findDead(rec, records);
+  findGroups(rec, records);
   let index: u32 = 0;
   let pending: usize = 0; // first of the records that wait for a call
   for (;;) {
@@ -343,6 +349,7 @@ function body(n: u32): void {
       pending = 0;
     }
     beginInstruction(rec);
+    beginRecord(index);
     setFlagsDead(isDead(index++));
     if (ends) {
       if (generated) terminator(n, rec);

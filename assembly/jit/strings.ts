@@ -1,5 +1,6 @@
 // MOVS, STOS, LODS and SCAS as Wasm: forward, and for a REP inside one page of each operand. Whatever else comes up runs in
 // the interpreter.
+
 import { R_ADDR_SHIFT, R_FLAGS, RecordFlag } from "../abi/record";
 import { EFLAGS_REST } from "../abi/state";
 import { FLAG_DF } from "../abi/x86";
@@ -36,10 +37,11 @@ import {
   W_ELSE,
   W_SELECT,
 } from "./emit";
+import { addressable } from "./kinds";
 import { KIND_LODS, KIND_SCAS, KIND_STOS } from "./kinds.generated";
 import { branch, branchExit, branchIf, close, LABEL_EXIT, openIf, openLoop } from "./labels";
 import { L_A, L_A64, L_B, L_B64, L_HOST, L_T0, L_T1, L_T2, L_U0 } from "./locals";
-import { addressable, getSlot, loadAt, probeTop, readPlace, readTop, setSlot, storeAt } from "./operand";
+import { getSlot, loadAt, probeTop, readPlace, readTop, setSlot, storeAt } from "./operand";
 
 const RAX: u32 = 0;
 const RCX: u32 = 8;
