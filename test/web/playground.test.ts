@@ -199,6 +199,33 @@ describe.skipIf(!found)("the playground", () => {
     expect(await page.locator(".exit-table .reason", { hasText: /^CPUID$/ }).count()).toBe(0);
   });
 
+  it.each(["kvm", "bare"])("gives console input to the guest: %s", async (under) => {
+    await open();
+    await page.click(`#under label:has([value=${under}])`);
+    await guest("echo");
+    await page.click("#run");
+    await page.waitForSelector("#console:has-text('Type something:')");
+    await page.fill("#console-input", "hello");
+    await page.keyboard.press("Enter");
+    await page.waitForSelector("#console:has-text('HELLO')");
+    // the input is part of what is run again
+    await page.click("#run");
+    await status("paused");
+    const at = await count();
+    await page.click("#back");
+    await page.waitForFunction(
+      (before) => document.querySelector("#count-text")!.textContent !== before,
+      await text("#count-text"),
+    );
+    await status("paused");
+    expect(await count()).toBe(at - 1);
+    expect(await text("#console")).toContain("HELLO");
+    await page.fill("#console-input", "q");
+    await page.keyboard.press("Enter");
+    await page.click("#run");
+    await status("ended");
+  });
+
   it("compares all policies for the program in the editor", async () => {
     await open();
     await guest("faulting");

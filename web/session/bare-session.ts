@@ -82,13 +82,8 @@ export class BareSession implements Session {
   }
 
   input(bytes: Uint8Array): void {
-    receive(this.#serial, bytes);
+    this.#serial.receive(bytes);
   }
-}
-
-/** What has come in on the serial line. */
-export function receive(serial: Serial, bytes: Uint8Array): void {
-  (serial as { receive?(bytes: Iterable<number>): void }).receive?.(bytes);
 }
 
 function endingOf(exit: Exit): Ending | undefined {

@@ -1,11 +1,11 @@
-import { VMX_STATE, VmxBit } from "../../assembly/abi/state.ts";
+import { SEG_CS, VMX_STATE, VmxBit } from "../../assembly/abi/state.ts";
 import { kvmGvaToGpa } from "../../src/kvm/mmu.ts";
 import { getDebugRegs, getRegs, getSregs } from "../../src/kvm/registers.ts";
 import type { Segment } from "../../src/kvm/segments.ts";
+import { Field } from "../../src/kvm/vmcs-fields.ts";
 import { type GuestEnding, Vmm } from "../../src/lab/vmm.ts";
 import { type GuestImage, Registers, type RegisterValues } from "../../src/machine/index.ts";
 import { VmxLog } from "../vmx/log.ts";
-import { receive } from "./bare-session.ts";
 import type { MachineSettings } from "./protocol.ts";
 import {
   type Ending,
@@ -74,8 +74,13 @@ export class KvmSession implements Session {
   }
 
   get rip(): number {
-    const { cs, rip } = this.registers();
-    return Number(BigInt.asUintN(this.codeMode === 64 ? 64 : 32, (this.codeMode === 64 ? 0n : cs.base) + rip));
+    const { codeMode } = this;
+    const vcpu = this.#vcpu;
+    const core = this.#core;
+    const rip = this.inGuest ? core.rip : vcpu.rip;
+    if (codeMode === 64) return Number(BigInt.asUintN(64, rip));
+    const base = this.inGuest ? core.segment(SEG_CS).base : vcpu.vmread(Field.GUEST_CS_BASE);
+    return Number(BigInt.asUintN(32, base + rip));
   }
 
   get codeMode(): 16 | 32 | 64 {
@@ -131,7 +136,7 @@ export class KvmSession implements Session {
   }
 
   input(bytes: Uint8Array): void {
-    receive(this.#vmm.serial, bytes);
+    this.#vmm.serial.receive(bytes);
   }
 }
 
