@@ -129,8 +129,9 @@ describe.skipIf(!found)("the playground", () => {
     expect([await register("rax"), await register("rbx")]).toEqual(["0000000000000000", "0000000000000000"]);
   });
 
-  it("stops at breakpoints set in the source and in the disassembly", async () => {
+  it.each(["kvm", "bare"])("stops at breakpoints set in the source and in the disassembly: %s", async (under) => {
     await open();
+    await page.click(`#under label:has([value=${under}])`);
     await program("bits 64\nxor ecx, ecx\nagain: inc ecx\nnop\njmp again");
     await page.waitForSelector("#editor-note:text('bytes')");
     await page.click(".cm-line:nth-child(4)");

@@ -23,6 +23,9 @@ const MEMORY = 16 << 20;
 export class BareSession implements Session {
   readonly vmx = undefined;
   ending: Ending | undefined;
+  atBreakpoint = false;
+  /** It may stand at a breakpoint that it is to go on from. */
+  #leaving = false;
   readonly #machine: Machine;
   readonly #serial: Serial;
   #status: number | undefined;
@@ -62,8 +65,18 @@ export class BareSession implements Session {
     return this.#machine.registers.cpl;
   }
 
+  breakAt(addresses: ReadonlySet<number>): void {
+    for (const breakpoint of this.#machine.breakpoints) this.#machine.removeBreakpoint(breakpoint);
+    for (const address of addresses) this.#machine.addBreakpoint(address);
+    this.#leaving = true;
+  }
+
   advance(instructions: number, work: number): void {
-    const exit = this.#machine.run({ maxInstructions: instructions, maxWork: work });
+    const bounds = { maxInstructions: instructions, maxWork: work };
+    let exit = this.#machine.run(bounds);
+    if (exit.reason === "breakpoint" && exit.instructions === 0 && this.#leaving) exit = this.#machine.run(bounds);
+    this.#leaving = false;
+    this.atBreakpoint = exit.reason === "breakpoint";
     this.ending = this.#status === undefined ? endingOf(exit) : exitText(this.#status);
   }
 

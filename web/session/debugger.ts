@@ -25,6 +25,8 @@ const REPORT_MS = 120;
 const LISTED = 48;
 /** A listing stays while the next instruction is among these lines. */
 const LISTED_KEEP = 40;
+/** Between two looks at the clock while it steps towards a breakpoint. */
+const STEPS = 1000;
 const CONSOLE_MAX = 1 << 20;
 
 interface Input {
@@ -118,6 +120,7 @@ export class Debugger {
 
   setBreakpoints(addresses: readonly number[]): void {
     this.#breakpoints = new Set(addresses);
+    if (this.#status === "running") this.#session?.breakAt?.(this.#breakpoints);
   }
 
   input(text: string): void {
@@ -183,12 +186,15 @@ export class Debugger {
     const turn = ++this.#turn;
     let hit = false;
     const first = session.count;
+    session.breakAt?.(this.#breakpoints);
+    const stepping = session.breakAt === undefined && this.#breakpoints.size > 0;
     await this.#slices(turn, () => {
-      if (this.#breakpoints.size === 0) {
+      if (!stepping) {
         session.advance(Number.MAX_SAFE_INTEGER - session.count, SLICE_WORK);
-        return true;
+        hit = session.atBreakpoint === true;
+        return !hit;
       }
-      for (let i = 0; i < 1000 && !session.ending; i++) {
+      for (let i = 0; i < STEPS && !session.ending; i++) {
         if (session.count !== first && this.#breakpoints.has(session.rip)) {
           hit = true;
           return false;
@@ -197,6 +203,8 @@ export class Debugger {
       }
       return true;
     });
+    // steps and the way back go over them
+    session.breakAt?.(new Set());
     if (turn === this.#turn) this.#stand(hit ? `breakpoint at 0x${session.rip.toString(16)}` : "paused");
   }
 

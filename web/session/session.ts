@@ -18,6 +18,10 @@ export interface Session {
   readonly cpl: number;
   readonly ending: Ending | undefined;
   readonly vmx: VmxLog | undefined;
+  /** advance() ends before these addresses, but for the one where it stands now. Without it the debugger steps. */
+  breakAt?(addresses: ReadonlySet<number>): void;
+  /** The last advance() ended at one of them. */
+  readonly atBreakpoint?: boolean;
   /** Runs at most that many instructions and units of work; less when the guest ends or the slice is over. */
   advance(instructions: number, work: number): void;
   registers(): RegisterValues;
