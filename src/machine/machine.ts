@@ -468,11 +468,14 @@ export class Machine extends HookFace {
 
 /** The longest readable start of the 15 bytes at RIP. */
 function readCode(core: Core): Uint8Array {
-  const bytes: number[] = [];
-  try {
-    while (bytes.length < 15) bytes.push(readLinear(core, core.codeAddress + BigInt(bytes.length), 1)[0]!);
-  } catch (error) {
-    if (!(error instanceof WasmVmxError)) throw error;
+  const at = core.codeAddress;
+  const inPage = Math.min(15, PAGE - Number(at & 0xfffn));
+  for (const size of inPage < 15 ? [15, inPage] : [15]) {
+    try {
+      return readLinear(core, at, size);
+    } catch (error) {
+      if (!(error instanceof WasmVmxError)) throw error;
+    }
   }
-  return Uint8Array.from(bytes);
+  return new Uint8Array(0);
 }
