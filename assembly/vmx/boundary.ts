@@ -29,7 +29,9 @@ import {
 } from "../abi/exits";
 import {
   ACTIVITY,
+  COUNT,
   CR0,
+  DEADLINE,
   DELIVERING,
   EFLAGS_REST,
   EV_ERROR,
@@ -144,6 +146,13 @@ export function boundaryCheck(): bool {
   if (!nonRoot()) return false;
   const activity = load<u32>(ACTIVITY);
   if (activity == Activity.WaitForSipi) return false;
+  if (
+    !(load<u32>(PENDING_NMI) | load<u32>(PENDING_INTR)) &&
+    load<u64>(COUNT) < load<u64>(DEADLINE) &&
+    !wantsBoundary()
+  ) {
+    return false;
+  }
   const shadow = interruptShadow();
   const nmiBlocked = (load<u32>(INTERRUPTIBILITY) & BLOCK_NMI) != 0;
   // higher: INIT, monitor trap flag, debug traps

@@ -1,5 +1,5 @@
-// What of the current VMCS has not changed since it was last checked or loaded. It is a cache and nothing else: VMWRITE, a
-// store to the region (its frame is watched), another VMCS or another CPU model make the work be done again.
+// What of a VMCS has not changed since it was last checked or loaded. It is a cache and nothing else: VMWRITE, a store to
+// the region (its frame is watched), too many other VMCSs or another CPU model make the work be done again.
 //
 // An image holds the segment and descriptor-table registers with all that follows from them, the control registers and
 // RFLAGS, as a VM entry (guest image) or exit (host image) computed it.
@@ -13,6 +13,7 @@ import {
   GDTR_BASE,
   LINEAR_MASK,
   MODE,
+  SEG_SIZE,
   SEGS,
   TR_MODE,
   TR_TABLE,
@@ -32,56 +33,101 @@ export const HOST_DIRTY: u32 = 2;
 export const GUEST_DIRTY: u32 = 4;
 const ALL: u32 = 7;
 
-let dirty: u32 = ALL;
-let region: u32 = 0; // the VMCS that `dirty` is about
-let writes: u32 = 0;
-let generation: u32 = 0;
+// A slot for each of the VMCSs used last:
+//   0 u32 region in linear memory, 0: free   4 u32 dirty groups   8 u32 watchedWrites and 12 u32 cpuidGeneration that the
+//   rest is about   16 u32 RFLAGS.VM of the last segment checks   20 u32 PLAIN...   64 guest image   544 host image
+const SLOTS: u32 = 4;
+const SLOT: u32 = 1024;
+const S_DIRTY: u32 = 4;
+const S_WRITES: u32 = 8;
+const S_GENERATION: u32 = 12;
+export const S_CHECKED_VM: u32 = 16;
+/** What the controls ask of a VM entry; 0: not known. */
+export const S_ENTRY: u32 = 20;
+const S_GUEST: u32 = 64;
+const S_HOST: u32 = 544;
+const slots: usize = memory.data(4096); // SLOTS * SLOT
+/** The slot of the current VMCS, as far as dirtyGroups() has been asked about it. */
+export let slot: usize = slots;
+let nextSlot: u32 = 0;
 
-// image: valid (u32), padding, then the registers below
+// image: valid (u32), padding, then the registers below; SEGMENTS_AT + SEGMENTS are 480 bytes
 const SEGMENTS_AT: u32 = 64;
 const SEGMENTS: u32 = GDTR_BASE + 32 - SEGS;
-export const GUEST_IMAGE: usize = memory.data(480); // SEGMENTS_AT + SEGMENTS
-export const HOST_IMAGE: usize = memory.data(480);
 /** First word of a guest image whose registers the VMCS holds too. */
 const SAVED: u32 = 2;
 const MODE_FLAGS: u32 = FLAG_AC | FLAG_VM;
 
-/** Everything must be done again: another VMCS, another processor, another memory map. */
-export function forgetVmcs(): void {
-  dirty = ALL;
-  dropImage(GUEST_IMAGE);
-  dropImage(HOST_IMAGE);
+export function guestImage(): usize {
+  return slot + S_GUEST;
+}
+export function hostImage(): usize {
+  return slot + S_HOST;
 }
 
+function forgetSlot(at: usize): void {
+  store<u32>(at, ALL, S_DIRTY);
+  store<u32>(at, 0, S_ENTRY);
+  dropImage(at + S_GUEST);
+  dropImage(at + S_HOST);
+}
+
+/** Everything must be done again: another processor, another memory map. */
+export function forgetVmcs(): void {
+  for (let i: u32 = 0; i < SLOTS; i++) forgetSlot(slots + i * SLOT);
+}
+
+/** Groups of the current VMCS. */
 export function markDirty(groups: u32): void {
-  dirty |= groups;
+  if (load<u32>(slot) != load<u32>(VMCS_HOST)) chooseSlot();
+  store<u32>(slot, load<u32>(slot, S_DIRTY) | groups, S_DIRTY);
+  store<u32>(slot, 0, S_ENTRY);
 }
 
 export function checked(group: u32): void {
-  dirty &= ~group;
+  store<u32>(slot, load<u32>(slot, S_DIRTY) & ~group, S_DIRTY);
+}
+
+/** Makes `slot` that of the current VMCS. */
+function chooseSlot(): void {
+  const region = load<u32>(VMCS_HOST);
+  for (let i: u32 = 0; i < SLOTS; i++) {
+    slot = slots + i * SLOT;
+    if (load<u32>(slot) == region) return;
+  }
+  slot = slots + nextSlot * SLOT;
+  nextSlot = (nextSlot + 1) % SLOTS;
+  release(slot);
+  store<u32>(slot, region);
+  if (region) watchFrame(region);
 }
 
 /** Groups that need a check at this VM entry. */
 export function dirtyGroups(): u32 {
-  const at = load<u32>(VMCS_HOST);
-  if (at != region) {
-    releaseRegion();
-    region = at;
-    watchFrame(at);
+  if (load<u32>(slot) != load<u32>(VMCS_HOST)) chooseSlot();
+  if (load<u32>(slot, S_WRITES) != watchedWrites || load<u32>(slot, S_GENERATION) != cpuidGeneration) {
+    store<u32>(slot, watchedWrites, S_WRITES);
+    store<u32>(slot, cpuidGeneration, S_GENERATION);
+    forgetSlot(slot);
   }
-  if (writes != watchedWrites || generation != cpuidGeneration) {
-    writes = watchedWrites;
-    generation = cpuidGeneration;
-    forgetVmcs();
-  }
-  return dirty;
+  return load<u32>(slot, S_DIRTY);
 }
 
-/** The frame that was the region may serve another purpose. */
-export function releaseRegion(): void {
+function release(at: usize): void {
+  const region = load<u32>(at);
   if (region && frameRangeValid(region, 4096)) unwatchFrame(region);
-  region = 0;
-  forgetVmcs();
+  store<u32>(at, 0);
+  forgetSlot(at);
+}
+
+/** The frame may serve another purpose. */
+export function releaseRegion(region: u32): void {
+  for (let i: u32 = 0; i < SLOTS; i++) if (load<u32>(slots + i * SLOT) == region) release(slots + i * SLOT);
+}
+
+/** No frame is a VMCS any more. */
+export function releaseRegions(): void {
+  for (let i: u32 = 0; i < SLOTS; i++) release(slots + i * SLOT);
 }
 
 export function dropImage(image: usize): void {
@@ -109,24 +155,23 @@ export function keepImage(image: usize): void {
  * Then the VMCS holds them. saved(): a full save has been done.
  */
 export function segmentsUnchanged(): bool {
-  if (load<u32>(GUEST_IMAGE) != SAVED || load<u32>(GUEST_IMAGE, 36) != load<u32>(CPL)) return false;
-  for (let i: u32 = 0; i < SEGMENTS; i += 32) {
-    const a = SEGS + i;
-    const b = GUEST_IMAGE + SEGMENTS_AT + i;
-    if (
-      (load<u64>(a) ^ load<u64>(b)) |
-      (load<u64>(a, 8) ^ load<u64>(b, 8)) |
-      (load<u64>(a, 16) ^ load<u64>(b, 16)) |
-      (load<u64>(a, 24) ^ load<u64>(b, 24))
-    ) {
-      return false;
-    }
+  const image = slot + S_GUEST;
+  if (load<u32>(image) != SAVED || load<u32>(image, 36) != load<u32>(CPL)) return false;
+  let a: usize = SEGS;
+  let b = image + SEGMENTS_AT;
+  let changed: u64 = 0;
+  for (const end: usize = SEGS + 8 * SEG_SIZE; a < end; a += SEG_SIZE, b += SEG_SIZE) {
+    changed |= load<u64>(a) ^ load<u64>(b); // base
+    changed |= load<u64>(a, 8) ^ load<u64>(b, 8); // limit, selector
+    changed |= load<u64>(a, 16) ^ load<u64>(b, 16); // access rights
   }
-  return true;
+  for (const end: usize = SEGS + SEGMENTS; a < end; a += 8, b += 8) changed |= load<u64>(a) ^ load<u64>(b);
+  return changed == 0;
 }
 
 export function segmentsSaved(): void {
-  if (load<u32>(GUEST_IMAGE) && !(dirty & GUEST_DIRTY)) store<u32>(GUEST_IMAGE, SAVED);
+  const image = slot + S_GUEST;
+  if (load<u32>(image) && !(load<u32>(slot, S_DIRTY) & GUEST_DIRTY)) store<u32>(image, SAVED);
 }
 
 /** With CR0, CR4, EFER, RFLAGS, TR_EPTP and TR_APIC_PAGE loaded: puts the rest of the image in place. False: it does not fit. */

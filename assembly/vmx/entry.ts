@@ -57,9 +57,10 @@ import {
   dropImage,
   GUEST_DIRTY,
   HOST_DIRTY,
-  HOST_IMAGE,
+  hostImage,
   markDirty,
 } from "./cache";
+import { entryIsPlain, noteEntry } from "./entryAgain";
 import { controlsValid, injectionValid } from "./entryControls";
 import { checkGuestState, injecting, STATE_VALID, vectoring } from "./entryGuest";
 import { addressSpaceFits, hostStateValid } from "./entryHost";
@@ -130,10 +131,25 @@ function checkControlsAndHost(): u32 {
   if (!injectionValid() || thresholdInvalid()) return ERROR_VM_ENTRY_INVALID_CONTROL_FIELD;
   if (dirtyGroups() & HOST_DIRTY) {
     if (!hostStateValid()) return ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD;
-    dropImage(HOST_IMAGE);
+    dropImage(hostImage());
     checked(HOST_DIRTY);
   }
   return addressSpaceFits() ? 0 : ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD;
+}
+
+/** VMRESUME that entryIsPlain(). */
+function enterAgain(completed: u32): void {
+  store<u32>(VMX_STATE, VmxBit.On | VmxBit.NonRoot | (completed == 0 ? VmxBit.HostEntered : 0));
+  loadGuestState();
+  store<u32>(INTERRUPTIBILITY, 0);
+  store<u32>(ACTIVITY, Activity.Active);
+  store<u64>(PENDING_DEBUG, 0);
+  store<u32>(DELIVERING, 0);
+  store<u32>(EV_INJECTED, 0);
+  store<u64>(PAUSE_LAST, NO_PAUSE);
+  store<u64>(ENTRIES, load<u64>(ENTRIES) + 1);
+  store<u32>(EXTRA, 1);
+  stop(StopBit.Leave);
 }
 
 /**
@@ -146,6 +162,10 @@ export function enterGuest(launch: bool, completed: u32): u32 {
   if (completed <= 1 && interruptShadow() & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
   if (launch && launched()) return vmFailValid(ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR);
   if (!launch && !launched()) return vmFailValid(ERROR_VMRESUME_CURRENT_VMCS_NOT_LAUNCHED);
+  if (!launch && entryIsPlain()) {
+    enterAgain(completed);
+    return VmxResult.Succeed;
+  }
   const error = checkControlsAndHost();
   if (error) return vmFailValid(error);
   store<u32>(VMX_STATE, VmxBit.On | (completed == 0 ? VmxBit.HostEntered : 0));
@@ -173,6 +193,7 @@ export function enterGuest(launch: bool, completed: u32): u32 {
   const vectored = vectoring();
   startTrap(injecting() && !vectored, vectored);
   startVirtualApic();
+  noteEntry();
   if (vectored) inject();
   return VmxResult.Succeed;
 }

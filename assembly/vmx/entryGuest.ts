@@ -67,7 +67,7 @@ import {
 import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
 import { canonical } from "../system/width";
 import { pageAddress, physicalWidth } from "./address";
-import { checked, dirtyGroups, dropImage, GUEST_DIRTY, GUEST_IMAGE, markDirty } from "./cache";
+import { checked, dirtyGroups, dropImage, GUEST_DIRTY, guestImage, markDirty, S_CHECKED_VM, slot } from "./cache";
 import { entryControl, pin, secondary, unrestrictedGuest } from "./controls";
 import { fixedBits } from "./entryHost";
 import { guestSegmentsValid } from "./entrySegments";
@@ -86,7 +86,7 @@ export const STATE_VALID: u32 = 0xffffffff;
 // IA32_DEBUGCTL
 const DEBUGCTL_BTF: u64 = 2;
 // RFLAGS: 63:22, 15, 5 and 3 are 0
-const RFLAGS_RESERVED: u64 = 0xffffffffffc08028;
+export const RFLAGS_RESERVED: u64 = 0xffffffffffc08028;
 // pending debug exceptions: 3:0 B3-B0   12 enabled breakpoint   14 BS
 const DEBUG_RESERVED: u64 = 0xffffffffffffaff0;
 const DEBUG_BS: u64 = 0x4000;
@@ -226,16 +226,14 @@ export function guestUsesPdptes(): bool {
   );
 }
 
-let checkedVm: u64 = 0; // RFLAGS.VM of the last segment checks
-
 /** STATE_VALID, or the exit qualification of the entry failure. */
 export function checkGuestState(): u32 {
-  const vm = vmcs64(V_GUEST_RFLAGS) & FLAG_VM;
-  if (dirtyGroups() & GUEST_DIRTY || vm != checkedVm) {
-    dropImage(GUEST_IMAGE);
+  const vm = vmcs32(V_GUEST_RFLAGS) & FLAG_VM;
+  if (dirtyGroups() & GUEST_DIRTY || vm != load<u32>(slot, S_CHECKED_VM)) {
+    dropImage(guestImage());
     markDirty(GUEST_DIRTY);
     if (!registers() || !guestSegmentsValid() || !tables()) return INVALID_STATE;
-    checkedVm = vm;
+    store<u32>(slot, vm, S_CHECKED_VM);
     checked(GUEST_DIRTY);
   }
   if (!physicalWidth(vmcs64(V_GUEST_CR3)) || !ripAndRflags()) return INVALID_STATE;

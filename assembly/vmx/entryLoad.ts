@@ -4,6 +4,8 @@ import {
   ENTRY_LOAD_DEBUG_CONTROLS,
   ENTRY_LOAD_IA32_EFER,
   ENTRY_LOAD_IA32_PAT,
+  SECONDARY_ENABLE_EPT,
+  SECONDARY_ENABLE_VPID,
   SECONDARY_VIRTUALIZE_APIC_ACCESSES,
 } from "../abi/controls";
 import {
@@ -68,9 +70,10 @@ import {
 import { CR0_PG, DR7_FIXED, DR7_WRITABLE, EFER_LMA, EFER_LME, SA_DPL_SHIFT, SA_UNUSABLE } from "../abi/x86";
 import { flushTlb } from "../memory/context";
 import { setRflags } from "../state/flags";
+import { secondaryControls } from "../state/vmcs";
 import { recomputeMode } from "../system/mode";
-import { GUEST_IMAGE, keepImage, restoreImage } from "./cache";
-import { eptFlags, eptOn, secondary, vpidOn } from "./controls";
+import { guestImage, keepImage, restoreImage } from "./cache";
+import { eptFlags } from "./controls";
 import { guestUsesPdptes } from "./entryGuest";
 import { loadGuestPdptes } from "./pdpte";
 import { vmcs16, vmcs32, vmcs64 } from "./vmcs";
@@ -116,7 +119,6 @@ let lastApicPage: u64 = 0;
 
 /** Translations that the TLB keeps from another APIC-access page would let accesses to this one pass. */
 function setApicPage(): void {
-  if (!secondary(SECONDARY_VIRTUALIZE_APIC_ACCESSES)) return;
   const page = vmcs64(V_APIC_ACCESS_ADDRESS);
   store<u64>(TR_APIC_PAGE, page);
   if (page != lastApicPage) flushTlb();
@@ -141,16 +143,17 @@ export function loadGuestState(): void {
   store<u64>(RIP, load<u64>(v, V_GUEST_RIP));
   store<u64>(RSP, load<u64>(v, V_GUEST_RSP));
   setRflags(load<u64>(v, V_GUEST_RFLAGS));
-  store<u64>(TR_EPTP, eptOn() ? load<u64>(v, V_EPT_POINTER) | eptFlags() : 0);
-  store<u32>(TR_VPID, vpidOn() ? load<u16>(v, V_VPID) : 0);
-  setApicPage();
-  if (guestUsesPdptes()) loadGuestPdptes();
-  if (restoreImage(GUEST_IMAGE)) return;
+  const controls = secondaryControls();
+  store<u64>(TR_EPTP, controls & SECONDARY_ENABLE_EPT ? load<u64>(v, V_EPT_POINTER) | eptFlags() : 0);
+  store<u32>(TR_VPID, controls & SECONDARY_ENABLE_VPID ? load<u16>(v, V_VPID) : 0);
+  if (controls & SECONDARY_VIRTUALIZE_APIC_ACCESSES) setApicPage();
+  if (!(load<u64>(EFER) & EFER_LMA) && guestUsesPdptes()) loadGuestPdptes();
+  if (restoreImage(guestImage())) return;
   loadSegments();
   store<u64>(GDTR_BASE, load<u64>(v, V_GUEST_GDTR_BASE));
   store<u32>(GDTR_LIMIT, load<u32>(v, V_GUEST_GDTR_LIMIT));
   store<u64>(IDTR_BASE, load<u64>(v, V_GUEST_IDTR_BASE));
   store<u32>(IDTR_LIMIT, load<u32>(v, V_GUEST_IDTR_LIMIT));
   recomputeMode();
-  keepImage(GUEST_IMAGE);
+  keepImage(guestImage());
 }

@@ -106,7 +106,8 @@ function nmiBlocking(): u32 {
   const info = load<u32>(XR_INTR_INFO);
   if (load<u32>(XR_REASON) == REASON_EXCEPTION_OR_NMI && info & INFO_VALID && infoType(info) == EventType.Nmi)
     return BLOCK_NMI;
-  return pin(PIN_VIRTUAL_NMIS) ? 0 : load<u32>(INTERRUPTIBILITY) & BLOCK_NMI;
+  const blocking = load<u32>(INTERRUPTIBILITY) & BLOCK_NMI;
+  return blocking && pin(PIN_VIRTUAL_NMIS) ? 0 : blocking;
 }
 
 export function takeExit(): void {

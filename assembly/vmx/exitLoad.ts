@@ -82,7 +82,7 @@ import {
 import { setRflags } from "../state/flags";
 import { loadPdptes } from "../system/control";
 import { NO_APIC_PAGE, recomputeMode } from "../system/mode";
-import { HOST_IMAGE, keepImage, restoreImage } from "./cache";
+import { hostImage, keepImage, restoreImage } from "./cache";
 import { mergeCr0 } from "./entryLoad";
 import { vmcs16, vmcs64 } from "./vmcs";
 
@@ -154,10 +154,10 @@ export function loadHostState(): bool {
   setRflags(FLAG_FIXED);
   store<u32>(ACTIVITY, Activity.Active);
   store<u64>(PENDING_DEBUG, 0);
-  if (!restoreImage(HOST_IMAGE)) {
+  if (!restoreImage(hostImage())) {
     loadSegments(wide);
     recomputeMode();
-    keepImage(HOST_IMAGE);
+    keepImage(hostImage());
   }
   if (wide || !(load<u64>(CR4) & CR4_PAE)) return true;
   return loadPdptes(load<u64>(CR3));

@@ -151,8 +151,7 @@ export function recordInformation(): void {
 }
 
 /** RFLAGS.RF in the saved image. @sdm 3C "Saving RIP, RSP, and RFLAGS" */
-function savedRf(): u32 {
-  const rf = <u32>getRflags() & FLAG_RF;
+function savedRf(rf: u32): u32 {
   const delivering = load<u32>(DELIVERING);
   switch (load<u32>(XR_REASON)) {
     case REASON_EXCEPTION_OR_NMI:
@@ -232,7 +231,7 @@ function saveSegments(): void {
 export function saveGuestState(): void {
   const v = load<u32>(VMCS_HOST);
   let changed: u64 = 0;
-  interruptShadow(); // drops a stale one
+  if (load<u32>(INTERRUPTIBILITY)) interruptShadow(); // drops a stale one
   const cr0 = load<u64>(CR0);
   const cr4 = load<u64>(CR4);
   const efer = load<u64>(EFER);
@@ -272,9 +271,10 @@ export function saveGuestState(): void {
   saveSegments();
   store<u64>(v, load<u64>(RIP), V_GUEST_RIP);
   store<u64>(v, load<u64>(RSP), V_GUEST_RSP);
-  store<u64>(v, (getRflags() & ~(<u64>FLAG_RF)) | savedRf(), V_GUEST_RFLAGS);
+  const flags = <u32>getRflags();
+  store<u64>(v, (flags & ~FLAG_RF) | savedRf(flags & FLAG_RF), V_GUEST_RFLAGS);
   store<u64>(v, load<u32>(INTERRUPTIBILITY) & (BLOCK_STI | BLOCK_MOV_SS | BLOCK_NMI), V_GUEST_INTERRUPTIBILITY_STATE);
   store<u64>(v, load<u32>(ACTIVITY), V_GUEST_ACTIVITY_STATE);
   store<u64>(v, keepsPendingDebug() ? load<u64>(PENDING_DEBUG) : 0, V_GUEST_PENDING_DEBUG_EXCEPTIONS);
-  if (eptOn() && cr0 & CR0_PG && cr4 & CR4_PAE && !(efer & EFER_LMA)) saveGuestPdptes();
+  if (!(efer & EFER_LMA) && cr0 & CR0_PG && cr4 & CR4_PAE && eptOn()) saveGuestPdptes();
 }

@@ -39,11 +39,12 @@ import {
 } from "../abi/vmcsLayout";
 import { CR4_VMXE, VEC_GP, VEC_UD } from "../abi/x86";
 import { flushTlb, selectContext } from "../memory/context";
-import { physRead32, physRead64, physWrite32 } from "../memory/physical";
+import { physRead32, physRead64, physToHost, physWrite32 } from "../memory/physical";
 import { CR4_FIXED0, cr4Fixed1, MISC_VMWRITE_ANY, VMCS_REVISION_ID, VMCS_SHADOW, VMX_MISC } from "../system/vmxCaps";
 import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
 import { canonical } from "../system/width";
 import { eptpValid, pageAddress } from "./address";
+import { releaseRegion } from "./cache";
 import { eptFlags, nonRoot } from "./controls";
 import { vmFail, vmFailInvalid, vmFailValid, vmSucceed } from "./result";
 import {
@@ -129,6 +130,7 @@ export function vmclear(pa: u64): u32 {
   if (!pageAddress(pa)) return vmFail(ERROR_VMCLEAR_BAD_PHYSICAL_ADDRESS);
   if (pa == load<u64>(VMXON_POINTER)) return vmFail(ERROR_VMCLEAR_OPERAND_IS_THE_VMXON_POINTER);
   physWrite32(pa + VMCS_LAUNCHED, 0);
+  releaseRegion(physToHost(pa));
   if (pa == load<u64>(CURRENT_VMCS)) selectVmcs(NO_VMCS);
   return vmSucceed();
 }

@@ -18,7 +18,7 @@ import {
 import { noteDirty, noteWrite } from "../memory/frames";
 import { physToHost } from "../memory/physical";
 import { VMCS_SHADOW } from "../system/vmxCaps";
-import { CONTROLS_DIRTY, GUEST_DIRTY, HOST_DIRTY, markDirty, releaseRegion } from "./cache";
+import { CONTROLS_DIRTY, GUEST_DIRTY, HOST_DIRTY, markDirty, releaseRegions } from "./cache";
 import { VMCS_CLASSES } from "./fields.generated";
 
 /** Current-VMCS pointer when there is none. */
@@ -30,7 +30,6 @@ export function hasVmcs(): bool {
 
 /** Makes the region at `pa` current; NO_VMCS: none. */
 export function selectVmcs(pa: u64): void {
-  releaseRegion();
   store<u64>(CURRENT_VMCS, pa);
   const host = pa == NO_VMCS ? 0 : physToHost(pa);
   store<u32>(VMCS_HOST, host);
@@ -46,11 +45,13 @@ export function resetVmx(): void {
   store<u32>(TR_VPID, 0);
   store<u64>(DEADLINE, ~(<u64>0));
   store<u32>(MTF, 0);
+  releaseRegions();
   selectVmcs(NO_VMCS);
 }
 
 /** Must follow every change of the physical memory map. */
 export function remapVmcs(): void {
+  releaseRegions();
   selectVmcs(load<u64>(CURRENT_VMCS));
 }
 

@@ -1,0 +1,79 @@
+// VM entry to a VMCS that has been entered before and whose controls, host state and guest registers are known to be good:
+// only the fields that every entry checks are looked at. What does not fit goes the long way (entry.ts).
+import {
+  ENTRY_IA_32E_MODE_GUEST,
+  EXIT_HOST_ADDRESS_SPACE_SIZE,
+  PIN_ACTIVATE_VMX_PREEMPTION_TIMER,
+  PRIMARY_MONITOR_TRAP_FLAG,
+  PRIMARY_USE_TPR_SHADOW,
+  SECONDARY_VIRTUALIZE_APIC_ACCESSES,
+} from "../abi/controls";
+import { EFER, VMCS_HOST } from "../abi/state";
+import {
+  V_ENTRY_CONTROLS,
+  V_ENTRY_INTERRUPTION_INFO,
+  V_ENTRY_MSR_LOAD_COUNT,
+  V_GUEST_ACTIVITY_STATE,
+  V_GUEST_CR3,
+  V_GUEST_CS_ACCESS_RIGHTS,
+  V_GUEST_INTERRUPTIBILITY_STATE,
+  V_GUEST_PENDING_DEBUG_EXCEPTIONS,
+  V_GUEST_RFLAGS,
+  V_GUEST_RIP,
+  V_PIN_BASED_CONTROLS,
+  V_PRIMARY_EXIT_CONTROLS,
+  V_PRIMARY_PROC_BASED_CONTROLS,
+  V_VMCS_LINK_POINTER,
+} from "../abi/vmcsLayout";
+import { LINEAR_WIDTH, PHYSICAL_WIDTH } from "../abi/width";
+import { EFER_LMA, FLAG_FIXED, FLAG_VM, SA_L } from "../abi/x86";
+import { dirtyGroups, S_CHECKED_VM, S_ENTRY, slot } from "./cache";
+import { secondary } from "./controls";
+import { guestUsesPdptes, RFLAGS_RESERVED } from "./entryGuest";
+import { INFO_VALID } from "./interruptionInfo";
+import { NO_VMCS } from "./vmcs";
+
+const PLAIN: u32 = 1;
+/** RIP has 64 bits. */
+const PLAIN_WIDE: u32 = 2;
+
+/** After an entry that passed every check: keeps whether the controls ask for anything beyond state. */
+export function noteEntry(): void {
+  if (dirtyGroups()) return;
+  const v = load<u32>(VMCS_HOST);
+  const plain =
+    !(load<u32>(v, V_PIN_BASED_CONTROLS) & PIN_ACTIVATE_VMX_PREEMPTION_TIMER) &&
+    !(load<u32>(v, V_PRIMARY_PROC_BASED_CONTROLS) & (PRIMARY_MONITOR_TRAP_FLAG | PRIMARY_USE_TPR_SHADOW)) &&
+    !secondary(SECONDARY_VIRTUALIZE_APIC_ACCESSES) &&
+    load<u64>(v, V_VMCS_LINK_POINTER) == NO_VMCS &&
+    load<u32>(v, V_ENTRY_MSR_LOAD_COUNT) == 0 &&
+    load<u32>(slot, S_CHECKED_VM) == 0 &&
+    !guestUsesPdptes();
+  const wide =
+    (load<u32>(v, V_ENTRY_CONTROLS) & ENTRY_IA_32E_MODE_GUEST) != 0 &&
+    (load<u32>(v, V_GUEST_CS_ACCESS_RIGHTS) & SA_L) != 0;
+  store<u32>(slot, plain ? (wide ? PLAIN_WIDE : PLAIN) : 0, S_ENTRY);
+}
+
+/** Would the long way find that the entry succeeds, injects nothing and only loads state? */
+export function entryIsPlain(): bool {
+  if (dirtyGroups()) return false;
+  const kind = load<u32>(slot, S_ENTRY);
+  if (!kind) return false;
+  const v = load<u32>(VMCS_HOST);
+  if (
+    (load<u32>(v, V_ENTRY_INTERRUPTION_INFO) & INFO_VALID) |
+    load<u32>(v, V_GUEST_ACTIVITY_STATE) |
+    load<u32>(v, V_GUEST_INTERRUPTIBILITY_STATE)
+  ) {
+    return false;
+  }
+  if ((load<u64>(v, V_GUEST_PENDING_DEBUG_EXCEPTIONS) | (load<u64>(v, V_GUEST_CR3) >> PHYSICAL_WIDTH)) != 0)
+    return false;
+  const rip = load<u64>(v, V_GUEST_RIP);
+  if (kind == PLAIN ? rip >> 32 != 0 : <u64>((<i64>rip >> LINEAR_WIDTH) + 1) > 1) return false;
+  const flags = load<u64>(v, V_GUEST_RFLAGS);
+  if (flags & (RFLAGS_RESERVED | FLAG_VM) || !(flags & FLAG_FIXED)) return false;
+  const wideHost = (load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_HOST_ADDRESS_SPACE_SIZE) != 0;
+  return wideHost == ((load<u64>(EFER) & EFER_LMA) != 0);
+}
