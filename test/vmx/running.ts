@@ -1,7 +1,7 @@
 // A 64-bit guest that runs code at 7000H, for tests of VM exits.
 import { expect } from "vitest";
 import { type Fields, identityPaging, longGuest, writeFields } from "./guests.ts";
-import { Vmx } from "./harness.ts";
+import { type Entry, Vmx } from "./harness.ts";
 
 export const START = 0x7000n;
 export const VMCALL = [0x0f, 0x01, 0xc1];
@@ -46,7 +46,17 @@ export class Running extends Vmx {
   }
 
   /** Enters longGuest() with these changes at code followed by VMCALL. */
-  start(code: readonly number[], set: Fields = {}, gprs: Record<number, bigint> = {}): void {
+  start(code: readonly number[], set: Fields = {}, gprs: Readonly<Record<number, bigint>> = {}): void {
+    expect(this.tryStart(code, set, gprs)).toMatchObject({ entered: true });
+  }
+
+  /** The same where the entry may fail. */
+  tryStart(
+    code: readonly number[],
+    set: Fields = {},
+    gprs: Readonly<Record<number, bigint>> = {},
+    before?: () => void,
+  ): Entry {
     writeFields(this, {
       ...longGuest(),
       GUEST_IDTR_BASE: IDT,
@@ -55,10 +65,11 @@ export class Running extends Vmx {
       GUEST_RSP: STACK,
       ...set,
     });
+    before?.();
     this.code([...code, ...VMCALL]);
     const entry = this.enter();
-    expect(entry).toMatchObject({ entered: true });
     for (const [index, value] of Object.entries(gprs)) this.setGpr(Number(index), value);
+    return entry;
   }
 
   /** The 64-bit words from the guest's stack pointer up. */
