@@ -1,12 +1,15 @@
-import { type GdbArchitecture, MachineTarget } from "../gdb/index.ts";
+import { type GdbArchitecture, type GdbTarget, MachineTarget } from "../gdb/index.ts";
 import { checkImage } from "../machine/index.ts";
-import { type ParsedArgs, suggestion, UsageError } from "./args.ts";
+import { POLICIES } from "../policy/index.ts";
+import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
 import { type Command, ExitStatus } from "./command.ts";
 import { type ListenAddress, logPacket, serveGdb } from "./gdbServer.ts";
+import { type VmxGuestOptions, vmxTarget } from "./gdbVmx.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
 import { MODELS, modelFrom } from "./run.ts";
 import { bareMachine } from "./runBare.ts";
 import { ConsoleWriter, withInterrupt } from "./terminal.ts";
+import { policyFrom } from "./trace.ts";
 
 const help = `\
 Usage: wasm-vmx gdb GUEST [options]
@@ -21,9 +24,14 @@ GDB connects. Its console goes to stdout; port 0xF4 ends it.
   --arch ARCH        registers and disassembly that GDB is told of: i8086, i386
                      or i386:x86-64 (default: by the code that runs when GDB
                      connects)
+  --vmx              as a guest in VMX non-root operation, under KVM's paths: vCPUs
+                     are threads, monitor vmcs and monitor exits look at KVM
+  --policy POLICY    what KVM does with MSR 0x140 at a switch (implies --vmx)
+  --vcpus N          vCPUs under VMX (default 1, at most 16): all start at the
+                     entry, EBX says which, 4 KiB of stack between them
   --log              packets on stderr
 ${GUEST_OPTIONS_HELP}
-  --cpu MODEL        generic (default), or vmx: a hypervisor can run
+  --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
   --help             this text
 
 GDB's addresses are linear. Its $pc is too: CS base + IP in 16-bit code; $sp
@@ -41,7 +49,8 @@ Examples:
   wasm-vmx gdb boot.bin
   gdb -ex 'target remote :1234'
   wasm-vmx gdb kernel.elf --listen 4000
-  gdb kernel.elf -ex 'target remote :4000' -ex 'break main' -ex continue`;
+  gdb kernel.elf -ex 'target remote :4000' -ex 'break main' -ex continue
+  wasm-vmx gdb smp.bin --mode long --vmx --vcpus 2`;
 
 const ARCHITECTURES: readonly GdbArchitecture[] = ["i8086", "i386", "i386:x86-64"];
 
@@ -67,6 +76,23 @@ export function listenAddress(text: string): ListenAddress {
   return { host: match[1] ?? match[2] ?? "127.0.0.1", port };
 }
 
+const MAX_VCPUS = 16;
+
+function targetFrom(args: ParsedArgs, guest: Omit<VmxGuestOptions, "policy" | "vcpus">): GdbTarget {
+  const policy = policyFrom(args);
+  const count = args.strings.get("vcpus");
+  const cpu = modelFrom(args.strings.get("cpu"));
+  if (args.flags.has("vmx") || policy !== undefined) {
+    if (cpu) throw new UsageError("--cpu is for bare guests: KVM gives its guests their own CPUID");
+    const vcpus = count === undefined ? 1 : parseNumber("--vcpus", count, MAX_VCPUS);
+    if (vcpus === 0) throw new UsageError("--vcpus must be at least 1");
+    return vmxTarget({ ...guest, policy, vcpus });
+  }
+  if (count !== undefined) throw new UsageError("--vcpus is for --vmx: a bare machine has one processor");
+  const { machine, status } = bareMachine({ ...guest, cpu });
+  return new MachineTarget(machine, { status });
+}
+
 export const gdbCommand: Command = {
   summary: "debug a guest with GDB",
   help,
@@ -74,6 +100,9 @@ export const gdbCommand: Command = {
     ...GUEST_OPTIONS,
     listen: { type: "string" },
     arch: { type: "string", values: ARCHITECTURES },
+    vmx: { type: "boolean" },
+    policy: { type: "string", values: POLICIES.map(({ name }) => name) },
+    vcpus: { type: "string" },
     cpu: { type: "string", values: Object.keys(MODELS) },
     log: { type: "boolean" },
   },
@@ -83,10 +112,9 @@ export const gdbCommand: Command = {
     const listen = listenAddress(args.strings.get("listen") ?? "1234");
     const architecture = architectureFrom(args);
     const output = new ConsoleWriter(process.stdout);
-    const cpu = modelFrom(args.strings.get("cpu"));
-    const { machine, status } = bareMachine({ image, memory, cpu, console: output.put });
+    const target = targetFrom(args, { image, memory, console: output.put });
     const stop = await withInterrupt((signal) =>
-      serveGdb(new MachineTarget(machine, { status }), {
+      serveGdb(target, {
         listen,
         signal,
         flush: () => output.flush(),

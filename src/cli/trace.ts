@@ -87,7 +87,8 @@ async function writePerfetto(path: string, trace: PerfettoTrace, about: Record<s
   await new Promise((resolve) => file.end(resolve));
 }
 
-function policyFrom(args: ParsedArgs): string | undefined {
+/** The policy that --policy names. */
+export function policyFrom(args: ParsedArgs): string | undefined {
   const policy = args.strings.get("policy");
   const names = POLICIES.map(({ name }) => name);
   if (policy === undefined || names.includes(policy)) return policy;

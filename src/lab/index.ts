@@ -49,4 +49,4 @@ export {
 export { sweepCsv } from "./sweep-csv.ts";
 export { sweepText } from "./sweep-text.ts";
 export { roundTrip } from "./trip.ts";
-export { type GuestEnding, Vmm, type VmmOptions } from "./vmm.ts";
+export { carryOut, enterAt, type GuestEnding, toSegment, Vmm, type VmmOptions } from "./vmm.ts";

@@ -138,7 +138,7 @@ export class Vmm {
   #handle(exit: KvmExit): GuestEnding | undefined {
     switch (exit.reason) {
       case "io":
-        this.#portIo(exit);
+        carryOut(this.#bus, exit);
         if (this.#status === undefined) return undefined;
         // later kernels complete an OUT at the next KVM_RUN only
         if (!this.kvm.rules.pioSkipsFirst) this.vcpu.run({ immediateExit: true });
@@ -161,24 +161,27 @@ export class Vmm {
         return { kind: "failed", message: `unknown VM exit ${exit.hardwareExitReason}` };
     }
   }
+}
 
-  #portIo(exit: Extract<KvmExit, { reason: "io" }>): void {
-    const { port, size, count, data } = exit;
-    for (let item = 0; item < count; item++) {
-      const bytes = data.subarray(item * size, (item + 1) * size);
-      if (exit.direction === "out") {
-        const value = bytes.reduceRight((sum, byte) => sum * 256 + byte, 0);
-        this.#bus.write(port, value, size);
-      } else {
-        const value = this.#bus.read(port, size);
-        for (let i = 0; i < size; i++) bytes[i] = (value >>> (8 * i)) & 0xff;
-      }
+/** The items of a port access, one after the other; what is read goes into the run page. */
+export function carryOut(
+  bus: PortBus,
+  { port, size, count, data, direction }: Extract<KvmExit, { reason: "io" }>,
+): void {
+  for (let item = 0; item < count; item++) {
+    const bytes = data.subarray(item * size, (item + 1) * size);
+    if (direction === "out") {
+      const value = bytes.reduceRight((sum, byte) => sum * 256 + byte, 0);
+      bus.write(port, value, size);
+    } else {
+      const value = bus.read(port, size);
+      for (let i = 0; i < size; i++) bytes[i] = (value >>> (8 * i)) & 0xff;
     }
   }
 }
 
 /** Access rights of the start state as a kvm_segment. */
-function toSegment(from: Partial<SegmentRegister>): Segment {
+export function toSegment(from: Partial<SegmentRegister>): Segment {
   const { selector = 0, base = 0n, limit = 0, attributes: a = 0 } = from;
   const unusable = (a >> 16) & 1;
   return {
@@ -214,7 +217,7 @@ function segments(update: RegisterUpdate): Partial<Sregs> {
 }
 
 /** KVM_SET_SREGS and KVM_SET_REGS as the start state asks. */
-function enterAt(vcpu: Vcpu, start: StartState): void {
+export function enterAt(vcpu: Vcpu, start: StartState): void {
   const update = start.registers;
   const before = vcpu.getSregs();
   const cr0 = wide(update.cr0 ?? before.cr0);

@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { encodePacket, GdbSession, type Incoming, PacketReader } from "../../src/gdb/index.ts";
-import { targetOf } from "./guest.ts";
+import { bareTarget } from "./guest.ts";
 
 const latin1 = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
 const ascii = (text: string): Uint8Array => Uint8Array.from(text, (c) => c.charCodeAt(0));
@@ -11,7 +11,7 @@ const ascii = (text: string): Uint8Array => Uint8Array.from(text, (c) => c.charC
 const GUEST = { name: "", mode: "real", load: 0x7c00, code: [0xb8, 1, 0, 0xeb, 0xfb], commands: [] } as const;
 
 function connect() {
-  const { target, machine } = targetOf(GUEST);
+  const { target, machine } = bareTarget(GUEST);
   const raw: string[] = [];
   const replies: string[] = [];
   const reader = new PacketReader(1 << 20);

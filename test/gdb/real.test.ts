@@ -74,7 +74,7 @@ function check(commands: readonly Command[], outputs: readonly string[]): void {
 
 describe.skipIf(!found)("gdb (skipped where it is not installed)", () => {
   it.each(SCENARIOS)("debugs the guest $name", async (scenario) => {
-    const { target } = targetOf(scenario);
+    const target = targetOf(scenario);
     const { outputs, packets } = await debug(target, scenario.commands);
     check(scenario.commands, outputs);
     if (process.env.WASM_VMX_RECORD_GDB === undefined) return;
@@ -93,7 +93,7 @@ describe.skipIf(!found)("gdb (skipped where it is not installed)", () => {
       ["p/x $pc", "= 0x7c00"],
       ["kill"],
     ];
-    const { outputs } = await debug(targetOf(spin).target, commands, 1);
+    const { outputs } = await debug(targetOf(spin), commands, 1);
     check(commands, outputs);
   });
 });

@@ -20,7 +20,7 @@ describe.each(SCENARIOS)("recorded session with the guest $name", (scenario) => 
     const { packets } = JSON.parse(readFileSync(fileOf(scenario.name), "utf8")) as { packets: Recorded[] };
     const got: Recorded[] = [];
     const reader = new PacketReader(1 << 20);
-    const session = new GdbSession(targetOf(scenario).target, (bytes) => {
+    const session = new GdbSession(targetOf(scenario), (bytes) => {
       for (const event of reader.push(bytes)) if (event.kind === "packet") got.push(["out", latin1(event.data)]);
     });
     for (const [direction, data] of packets) {

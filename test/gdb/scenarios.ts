@@ -145,4 +145,82 @@ export const SCENARIOS: readonly Scenario[] = [
       ["kill"],
     ],
   },
+  {
+    name: "smp",
+    mode: "long",
+    load: 0x100000,
+    vcpus: 2,
+    code: [
+      ...[0x85, 0xdb], // 100000 test ebx, ebx
+      ...[0x75, 0x0d], // 100002 jne 100011h
+      ...[0xb8, 0x11, 0x00, 0x00, 0x00], // 100004 mov eax, 11h
+      ...[0xff, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00], // 100009 inc dword [200000h]
+      0xf4, // 100010 hlt
+      ...[0xb8, 0x00, 0x00, 0x00, 0x00], // 100011 mov eax, 0
+      ...[0x0f, 0xa2], // 100016 cpuid
+      ...[0xff, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00], // 100018 inc dword [200000h]
+      ...[0xe6, 0x80], // 10001f out 80h, al
+      0xf4, // 100021 hlt
+    ],
+    commands: [
+      ...PREPARE,
+      ["target remote $PORT", /0x0*100000 in/],
+      ["info threads", /1 +Thread 1 \(vCPU 0, 64-bit code, CPL 0\)/, /2 +Thread 2 \(vCPU 1, 64-bit code, CPL 0\)/],
+      ["thread 2"],
+      ["p $ebx", "= 1"],
+      ["thread 1"],
+      ["p $ebx", "= 0"],
+      ["watch *(int*)0x200000", "Hardware watchpoint 1"],
+      ["continue", "Thread 1 hit Hardware watchpoint 1", "Old value = 0", "New value = 1"],
+      ["p/x $pc", "= 0x100010"],
+      ["delete"],
+      ["break *0x100018", "Breakpoint 2 at 0x100018"],
+      ["continue", /Thread 2 hit Breakpoint 2, 0x0*100018 in/],
+      ["x/2xb 0x100018", "0xff\t0x04"],
+      ["x/1i $pc", /=> 0x100018:\tincl +0x200000/],
+      // the leaf-0 signature of the emulated processor, "Genu": @sdm 2A CPUID
+      ["p/x $ebx", "= 0x756e6547"],
+      ["monitor exits", /kvm_exit: +reason CPUID rip 0x100016/],
+      ["monitor vmcs rip", /rip/i],
+      ["stepi", /0x0*10001f in/],
+      ["p *(int*)0x200000", "= 2"],
+      ["stepi", /0x0*100021 in/],
+      ["p $efer", "= [ LME LMA ]"],
+      ["set $rax = 0x77"],
+      ["p/x $rax", "= 0x77"],
+      ["hbreak *0x100021"],
+      ["continue", "the guest halted and nothing can wake it"],
+      ["info threads", /vCPU 0.*halted/, /vCPU 1.*halted/],
+      ["kill"],
+    ],
+  },
+  {
+    name: "vmx-real",
+    mode: "real",
+    load: 0x7c00,
+    vcpus: 1,
+    code: [
+      ...[0xb8, 0x34, 0x12], // 7c00 mov ax, 1234h
+      ...[0xe6, 0x80], // 7c03 out 80h, al
+      ...[0x9c], // 7c05 pushf
+      ...[0x5b], // 7c06 pop bx
+      ...[0xe6, 0xf4], // 7c07 out 0f4h, al
+      0xf4, // 7c09 hlt
+    ],
+    commands: [
+      ...PREPARE,
+      ["target remote $PORT", /0x0*7c00 in/],
+      ["show architecture", 'currently "i8086"'],
+      ["stepi", /0x0*7c03 in/],
+      ["stepi", /0x0*7c05 in/],
+      ["hbreak *0x7c06", "Hardware assisted breakpoint 1 at 0x7c06"],
+      ["continue", /Breakpoint 1, 0x0*7c06 in/],
+      ["delete"],
+      ["stepi", /0x0*7c07 in/],
+      // TF of the debugger is not in what the guest pushed
+      ["p/x $bx & 0x100", "= 0x0"],
+      ["continue", "the guest ended itself with status 52"],
+      ["continue", "exited with code 064"],
+    ],
+  },
 ];
