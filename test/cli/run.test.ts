@@ -121,7 +121,8 @@ describe("Ctrl-C", () => {
     ["ud-loop", "--vmx"],
   ])("ends %s %s, with the summary", async (guest, how) => {
     const { child, result } = start(["run", ...guestArgs(guest), how]);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    // the guest says that it runs
+    await new Promise((resolve) => child.stdout!.once("data", resolve));
     child.kill("SIGINT");
     const { status, stderr } = await result;
     expect(status).toBe(130);

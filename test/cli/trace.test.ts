@@ -77,7 +77,8 @@ describe.each(["--bare", "--vmx"])("wasm-vmx trace %s", (how) => {
 
   it("ends at Ctrl-C, with nothing to print", async () => {
     const { child, result } = start(["trace", ...guestArgs("spin"), how, "--range", "0x10"]);
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    // the guest says that it runs
+    await new Promise((resolve) => child.stderr!.once("data", resolve));
     child.kill("SIGINT");
     const { status, stdout, stderr } = await result;
     expect({ status, stdout }).toEqual({ status: 130, stdout: "" });
