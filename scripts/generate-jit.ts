@@ -84,9 +84,9 @@ export function jitKinds(header: string, cases: readonly DispatchCase[]): string
   for (const c of cases) {
     const [handler = "", shape = ""] = c.comment.startsWith("(") ? [c.comment] : c.comment.split(" ");
     const [family = "", member] = handler.split(":");
-    const kind = KINDS.indexOf(family);
+    const kind = (KINDS as readonly string[]).indexOf(family);
     const bits = Number(/\d+$/.exec(shape)?.[0] ?? 0);
-    const form = FORMS.indexOf(shape.replace(/\d+$/, ""));
+    const form = (FORMS as readonly string[]).indexOf(shape.replace(/\d+$/, ""));
     let sub = 0;
     if (member !== undefined) sub = MEMBERS[family]?.indexOf(member) ?? Number(member);
     const byCl = c.body.includes("RCX");
