@@ -120,6 +120,13 @@ describe("time", () => {
     expect(machine.run()).toEqual({ reason: "halt", instructions: 4 });
   });
 
+  it("HLT ends the run when the 8259s' interrupts do not reach the processor", () => {
+    // the 8254 at full speed on an open line 0, sti, hlt
+    const timer = [0xb0, 0x34, 0xe6, 0x43, 0xb0, 0xff, 0xe6, 0x40, 0xe6, 0x40];
+    load(...timer, 0xb0, 0xfe, 0xe6, 0x21, 0xc7, 0x05, ...u32(0xfee00350), ...u32(0x10700), 0xfb, HLT);
+    expect(machine.run({ maxWork: 100_000 }).reason).toBe("halt");
+  });
+
   it("a write to the TSC does not move the devices' time", () => {
     load(0xb9, ...u32(0x10), 0x31, 0xc0, 0xba, ...u32(0x1000), 0x0f, 0x30, ...movDx(0x608), 0xed, HLT);
     machine.run();

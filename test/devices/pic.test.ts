@@ -112,6 +112,23 @@ describe("8259A", () => {
     expect(pic.acknowledge()).toBe(0x35);
   });
 
+  it("rotates at each acknowledge in automatic EOI mode with rotation", () => {
+    init(0x03);
+    pic.write(CMD1, 0x80);
+    pulse(0);
+    pulse(1);
+    expect(pic.acknowledge()).toBe(0x30);
+    pulse(0); // the lowest now
+    expect([pic.acknowledge(), pic.acknowledge()]).toEqual([0x31, 0x30]);
+    pic.write(CMD1, 0x00);
+    pulse(0);
+    pulse(1);
+    expect([pic.acknowledge(), pic.acknowledge()]).toEqual([0x31, 0x30]); // line 0 stays the lowest
+    pulse(1);
+    pulse(2 + 1);
+    expect([pic.acknowledge(), pic.acknowledge()]).toEqual([0x31, 0x33]);
+  });
+
   it("lets lower lines through in special mask mode", () => {
     pulse(3);
     pic.acknowledge();
