@@ -1,6 +1,7 @@
 // Times one guest by the marks it writes itself: byte 1 and byte 2 on port 0xE9 enclose the timed part, then come the
 // eight digits of the checksum and a newline; port 0xF4 (dword) gives the checksum again and ends the run.
 import { readFileSync } from "node:fs";
+import type { JitStatistics } from "../core/index.ts";
 import { type Exit, loadImage, Machine, parseFlat } from "../machine/index.ts";
 
 export interface GuestTiming {
@@ -13,13 +14,15 @@ export interface GuestTiming {
   readonly start_s: number;
   /** Exact count between the marks. */
   readonly instructions: number;
+  /** What generated code cost up to the end. */
+  readonly jit: JitStatistics;
 }
 
 const RAM = 16 << 20;
 const SLICE = 50_000_000;
 
 /** Nanoseconds on a CPU so far. @see Linux Documentation/scheduler/sched-stats.rst */
-function cpuTime(): number | undefined {
+export function cpuTime(): number | undefined {
   for (const file of ["/proc/thread-self/schedstat", "/proc/self/schedstat"]) {
     try {
       return Number.parseInt(readFileSync(file, "utf8"), 10) / 1e9;
@@ -42,8 +45,13 @@ function describe(exit: Exit, machine: Machine): string {
 }
 
 /** Runs a flat image from `load` in protected mode at `entry`. Throws when the guest does not end by port 0xF4. */
-export function timeGuest(bytes: Uint8Array, load: number, entry: number): GuestTiming {
-  const machine = new Machine({ memory: RAM, extraMemory: 0 });
+export function timeGuest(
+  bytes: Uint8Array,
+  load: number,
+  entry: number,
+  options: { readonly jit?: boolean } = {},
+): GuestTiming {
+  const machine = new Machine({ memory: RAM, extraMemory: 0, jit: options.jit ?? true });
   const mark = (): Mark => ({ cpu: cpuTime(), count: machine.instructionCount, wall: performance.now() });
   let begin: Mark | undefined;
   let end: Mark | undefined;
@@ -80,6 +88,7 @@ export function timeGuest(bytes: Uint8Array, load: number, entry: number): Guest
     ...(begin.cpu === undefined || end.cpu === undefined ? {} : { cpu: end.cpu - begin.cpu }),
     start_s: begin.wall / 1000,
     instructions: Number(end.count - begin.count),
+    jit: machine.jitStatistics,
   };
 }
 
@@ -95,10 +104,14 @@ function address(name: string, text: string | undefined): number {
 export function main(args: readonly string[]): number {
   try {
     const [file, load, entry] = args;
-    if (file === undefined || args.length !== 3)
-      throw new Error("usage: npm run --silent bench:guest -- FILE LOAD ENTRY");
-    const timing = timeGuest(readFileSync(file), address("LOAD", load), address("ENTRY", entry));
-    process.stdout.write(`${JSON.stringify(timing)}\n`);
+    if (file === undefined || args.length < 3 || args.length > 4 || (args[3] ?? "--no-jit") !== "--no-jit")
+      throw new Error("usage: npm run --silent bench:guest -- FILE LOAD ENTRY [--no-jit]");
+    const { jit, ...timing } = timeGuest(readFileSync(file), address("LOAD", load), address("ENTRY", entry), {
+      jit: args[3] === undefined,
+    });
+    process.stdout.write(
+      `${JSON.stringify({ ...timing, modules: jit.modules, compile_s: jit.milliseconds / 1000 })}\n`,
+    );
     return 0;
   } catch (error) {
     process.stderr.write(`bench:guest: ${error instanceof Error ? error.message : String(error)}\n`);

@@ -33,6 +33,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./lab.ts")).labCommand,
   },
   {
+    name: "bench",
+    summary: "time guests on both tiers, VM exits and start-up",
+    load: async () => (await import("./bench.ts")).benchCommand,
+  },
+  {
     name: "demo",
     summary: "run a real guest and show what it does",
     load: async () => (await import("./demo.ts")).demoCommand,
