@@ -1,4 +1,5 @@
 // The only file that compiles and instantiates the processor.
+import { instantiateSync } from "@assemblyscript/loader";
 import { coreBase64 } from "./coreBytes.generated.ts";
 import { WasmVmxError } from "./errors.ts";
 import type { CoreExports, CoreImports } from "./exports.ts";
@@ -46,7 +47,7 @@ export async function compileCore(): Promise<void> {
 export function instantiateCore(imports: CoreImports): { exports: CoreExports; linker: Linker } {
   const linker = new Linker();
   // asc names the import module after the file that declares the functions
-  const instance = new WebAssembly.Instance(loadCore(), { imports: { ...imports, jitCompile: linker.jitCompile } });
+  const instance = instantiateSync(loadCore(), { imports: { ...imports, jitCompile: linker.jitCompile } });
   const exports = instance.exports as unknown as CoreExports;
   linker.attach(exports);
   return { exports, linker };
