@@ -1,6 +1,17 @@
 import { COST_MODELS, type CostModel } from "../cost/index.ts";
 import type { Host } from "../kvm/index.ts";
-import { expand, labTrace, type SweepResults, shardOf, sweepCsv, sweepText } from "../lab/index.ts";
+import {
+  checkPolicy,
+  checkText,
+  expand,
+  labTrace,
+  type ReportOptions,
+  type SweepResults,
+  shardOf,
+  sweepCsv,
+  sweepText,
+} from "../lab/index.ts";
+import { ALL_POLICIES, type Policy } from "../policy/index.ts";
 import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
 import { type Command, ExitStatus } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP } from "./guestFile.ts";
@@ -10,6 +21,7 @@ import { writeHtml } from "./labHtml.ts";
 import { mergeFiles } from "./labMerge.ts";
 import { AXIS_HELP, AXIS_OPTIONS, axesFrom, shardFrom, sourceFrom } from "./labOptions.ts";
 import { runSweep } from "./labRun.ts";
+import { SURFACE_HELP, SURFACE_OPTIONS, surfaceLines, surfaceOptions } from "./labSurface.ts";
 import {
   list,
   POLICY_LIST,
@@ -46,6 +58,7 @@ ${GUEST_OPTIONS_HELP}
   --shard I/N        run the I-th of N parts only; prints JSON for lab merge
   --json             all counts as one JSON object, which lab merge reads too
   --csv              one line a run
+${SURFACE_HELP}
   --trace            kvm tracepoints of every run on stderr, as trace-cmd prints
                      them; runs in one thread
   --html FILE        a page with plots, in one file: cycles by cause, break-even
@@ -80,9 +93,20 @@ function print(results: SweepResults, args: ParsedArgs, path: { readonly partial
   if (flags.has("csv")) process.stdout.write(sweepCsv(results, chosen));
   else if (flags.has("json") || path.partial) process.stdout.write(`${JSON.stringify(results)}\n`);
   else {
-    const [first, ...rest] = sweepText(results, chosen);
+    const [first, ...rest] = [...sweepText(results, chosen), ...surfaceLines(args, results, chosen)];
     process.stdout.write(`${[styler(process.stdout)("bold", first!), ...rest].join("\n")}\n`);
   }
+}
+
+function reportOptions(args: ParsedArgs): ReportOptions {
+  const surface = surfaceOptions(args);
+  return surface === undefined ? {} : { surface };
+}
+
+/** Property checks of the policies that are not built in. */
+function checksOf(policies: readonly Policy[]): SweepResults["checks"] {
+  const own = policies.filter((policy) => !ALL_POLICIES.includes(policy));
+  return own.map((policy) => ({ policy: policy.name, text: checkText(checkPolicy(policy)) }));
 }
 
 /** Every run's events on stderr, its scenario before them. */
@@ -92,6 +116,7 @@ function traceTo(model: CostModel) {
 
 async function sweep(args: ParsedArgs): Promise<number> {
   models(args);
+  surfaceOptions(args);
   const { run, known } = await policiesFrom(args);
   const { name, source } = sourceFrom(args);
   const scenarios = expand(
@@ -125,9 +150,12 @@ async function sweep(args: ParsedArgs): Promise<number> {
     process.stderr.write(`wasm-vmx: interrupted after ${results.cells.length} of ${places.length} runs\n`);
     return ExitStatus.Interrupted;
   }
-  print(results, args, { partial: shard.count > 1 });
+  const checks = shard.index === 1 ? (checksOf(run) ?? []) : [];
+  const reported: SweepResults = checks.length > 0 ? { ...results, checks } : results;
+  print(reported, args, { partial: shard.count > 1 });
   const html = args.strings.get("html");
-  if (html !== undefined && shard.count === 1) writeHtml(html, results, models(args), source, known);
+  if (html !== undefined && shard.count === 1)
+    writeHtml(html, reported, models(args), source, known, reportOptions(args));
   return ExitStatus.Ok;
 }
 
@@ -138,6 +166,7 @@ export const labCommand: Command = {
     ...GUEST_OPTIONS,
     ...POLICY_OPTIONS,
     ...AXIS_OPTIONS,
+    ...SURFACE_OPTIONS,
     "max-instructions": { type: "string" },
     workers: { type: "string" },
     shard: { type: "string" },
@@ -154,7 +183,7 @@ export const labCommand: Command = {
       const merged = mergeFiles(rest);
       print(merged, args, { partial: false });
       const html = args.strings.get("html");
-      if (html !== undefined) writeHtml(html, merged, models(args), undefined, []);
+      if (html !== undefined) writeHtml(html, merged, models(args), undefined, [], reportOptions(args));
       return ExitStatus.Ok;
     }
     if (first === "calibrate") return runCalibrate(rest);

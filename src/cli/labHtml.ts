@@ -1,6 +1,14 @@
 import { writeFileSync } from "node:fs";
 import type { CostModel } from "../cost/index.ts";
-import { type GuestSource, htmlReport, roundTrip, type Scenario, type SweepResults, type Trip } from "../lab/index.ts";
+import {
+  type GuestSource,
+  htmlReport,
+  type ReportOptions,
+  roundTrip,
+  type Scenario,
+  type SweepResults,
+  type Trip,
+} from "../lab/index.ts";
 import type { Policy } from "../policy/index.ts";
 import { UsageError } from "./args.ts";
 
@@ -24,8 +32,9 @@ export function writeHtml(
   models: readonly CostModel[],
   source: GuestSource | undefined,
   policies: readonly Policy[],
+  options: ReportOptions,
 ): void {
-  const html = htmlReport(results, models, source === undefined ? [] : trips(results, source, policies));
+  const html = htmlReport(results, models, source === undefined ? [] : trips(results, source, policies), options);
   try {
     writeFileSync(file, html);
   } catch (error) {

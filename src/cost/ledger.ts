@@ -134,11 +134,11 @@ export interface Priced {
   readonly wrmsr: Readonly<Record<MsrCause, number>>;
 }
 
-/** Cycles of recorded counts under a model; boot and arch_prctl are left out. */
-export function cyclesOf({ counts, rdmsr, wrmsr }: Priced, model: CostModel): CycleReport {
+/** How often each kind that has a price happened; boot and arch_prctl are left out. */
+export function timesOf({ counts, rdmsr, wrmsr }: Priced): Record<CostKind, number> {
   const running = (access: Readonly<Record<MsrCause, number>>): number =>
     access.policy + access.switch_to_xtra + access.shared_msrs;
-  const times: Record<CostKind, number> = {
+  return {
     instruction: counts.instructions,
     exit: counts.exits,
     wrmsr: running(wrmsr),
@@ -147,6 +147,11 @@ export function cyclesOf({ counts, rdmsr, wrmsr }: Priced, model: CostModel): Cy
     fault: counts.hardware_faults + counts.injected_faults,
     autoload: counts.autoload_msrs,
   };
+}
+
+/** Cycles of recorded counts under a model. */
+export function cyclesOf(priced: Priced, model: CostModel): CycleReport {
+  const times = timesOf(priced);
   const byCause = {} as Record<CostKind, Interval>;
   let total = ZERO;
   for (const kind of Object.keys(times) as CostKind[]) {

@@ -24,13 +24,24 @@ export {
   runGuestUnderVmx,
   runGuestUnderVmxAsync,
 } from "./guest-run.ts";
-export { htmlReport, type Trip } from "./html/report.ts";
+export { htmlReport, type ReportOptions, type Trip } from "./html/report.ts";
 export type { TimelineEvent } from "./html/timeline.ts";
 export { labTrace, perfettoTrace } from "./lab-trace.ts";
 export { MIX_LOAD, MIX_MEMORY, MixRateError, type MixRates, mixImage } from "./mix.ts";
 export { type GuestSource, type RunScenarioOptions, type ScenarioResult, ScenarioRunner } from "./run-scenario.ts";
 export { type Axes, DEFAULT_SCENARIO, expand, MIX_KEYS, SCENARIO_KEYS, type Scenario, shardOf } from "./scenario.ts";
 export { type ScheduleCounts, Scheduler } from "./scheduler.ts";
+export { type BreakEvenSensitivity, breakEvenSensitivity, type Flip, flips } from "./sensitivity.ts";
+export {
+  SURFACE_PRICES,
+  type Surface,
+  type SurfaceAxis,
+  SurfaceError,
+  type SurfaceOptions,
+  type SurfacePrice,
+  surfaces,
+} from "./surface.ts";
+export { sensitivityText, surfaceText } from "./surface-text.ts";
 export {
   type BreakEvenPoint,
   breakEvenPoints,

@@ -183,5 +183,6 @@ export function sweepText(results: SweepResults, models: readonly CostModel[]): 
     ...(list.length <= MAX_TABLES ? tables(list, keys) : lines(list, keys)),
     ...wrongLines(list),
     ...breakEvenLines(results, models),
+    ...(results.checks ?? []).flatMap(({ text }) => ["", "Property check (lab check) of", ...text]),
   ];
 }

@@ -9,6 +9,8 @@ export interface SweepResults {
   readonly guest: string;
   /** Runs of the whole sweep. */
   readonly total: number;
+  /** Property checks of policies of the user, as text. */
+  readonly checks?: readonly { readonly policy: string; readonly text: readonly string[] }[];
   readonly cells: readonly { readonly index: number; readonly result: ScenarioResult }[];
 }
 

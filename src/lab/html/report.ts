@@ -1,6 +1,8 @@
 import type { CostModel } from "../../cost/index.ts";
 import { varying } from "../scenario.ts";
-import { groups, measuredBreakEvens, type SweepResults } from "../sweep.ts";
+import { SurfaceError, type SurfaceOptions, surfaces } from "../surface.ts";
+import { sensitivityText } from "../surface-text.ts";
+import { groups, type SweepResults } from "../sweep.ts";
 import { describeScenario, sweepText } from "../sweep-text.ts";
 import { heatMap } from "./heat-map.ts";
 import { legend, stackedCycles } from "./stacked.ts";
@@ -29,8 +31,32 @@ function section(title: string, text: string, body: string): string {
   return `<section><h2>${escapeText(title)}</h2><p>${escapeText(text)}</p>${body}</section>`;
 }
 
+/** The heat maps; none where the sweep has nothing to compare. */
+function surfaceMaps(results: SweepResults, model: CostModel, options: SurfaceOptions): string {
+  try {
+    const all = surfaces(results, model, options);
+    const where = varying(all.map(({ scenario }) => scenario)).filter((key) => key !== options.x && key !== options.y);
+    return all
+      .map((surface) => `<h3>${escapeText(describeScenario(surface.scenario, where))}</h3>${heatMap(surface)}`)
+      .join("");
+  } catch (error) {
+    if (error instanceof SurfaceError) return "";
+    throw error;
+  }
+}
+
+export interface ReportOptions {
+  /** Axes of the break-even surface. Default: CPUIDs against the price of a WRMSR. */
+  readonly surface?: SurfaceOptions;
+}
+
 /** A page that needs no other file and no network. Bars and surface are under the first model. */
-export function htmlReport(results: SweepResults, models: readonly CostModel[], trips: readonly Trip[] = []): string {
+export function htmlReport(
+  results: SweepResults,
+  models: readonly CostModel[],
+  trips: readonly Trip[] = [],
+  options: ReportOptions = {},
+): string {
   const [model] = models;
   if (model === undefined) throw new RangeError("no cost model");
   const list = groups(results, model);
@@ -39,24 +65,20 @@ export function htmlReport(results: SweepResults, models: readonly CostModel[], 
     .slice(0, MAX_GROUPS)
     .map((group) => `<h3>${escapeText(describeScenario(group.scenario, keys))}</h3>${stackedCycles(group)}`);
   const more = list.length > MAX_GROUPS ? `<p>${list.length - MAX_GROUPS} more groups are in the table.</p>` : "";
-  const surfaces = measuredBreakEvens(results, model).filter(({ points }) => points.length > 1);
-  const surface = surfaces.map(({ scenario, points }) => {
-    const where = varying(surfaces.map((one) => one.scenario)).filter((key) => key !== "cpuids");
-    return `<h3>${escapeText(describeScenario(scenario, where))}</h3>${heatMap(points, model)}`;
-  });
+  const maps = surfaceMaps(results, model, options.surface ?? { x: "cpuids", y: "wrmsr" });
   const sections = [
     section(
       "Cycles by cause",
       `Cost model ${model.name}: ${model.summary}. Pale bars belong to policies that are not right there.`,
       legend(list) + bars.join("") + more,
     ),
-    surfaces.length === 0
+    maps === ""
       ? ""
       : section(
           "Break-even surface",
           "Cycles a load that hardware faulting saves (blue) or costs (red) on a host with value 0, from the counts of " +
             "the runs. The black line is the break-even.",
-          surface.join(""),
+          maps,
         ),
     trips.length === 0
       ? ""
@@ -65,7 +87,7 @@ export function htmlReport(results: SweepResults, models: readonly CostModel[], 
           "What happens between two visits of user space: each access to 0x140, each entry, each exit.",
           trips.map(({ title, events }) => timeline(title, events)).join(""),
         ),
-    `<section><h2>Table</h2><pre>${escapeText(sweepText(results, models).join("\n"))}</pre></section>`,
+    `<section><h2>Table</h2><pre>${escapeText([...sweepText(results, models), ...sensitivityText(results, models)].join("\n"))}</pre></section>`,
   ];
   return (
     `<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>wasm-vmx lab: ${escapeText(results.guest)}</title>` +
