@@ -134,4 +134,40 @@ describe("lab check", () => {
     expect(reports.map(({ policy }: { policy: string }) => policy)).toEqual(["clear-all", "forgets"]);
     expect(reports[0].findings).toEqual([]);
   });
+
+  it("has a break-even surface over axes of one's choice, and what the answers hang on", async () => {
+    const small = [
+      "--rounds",
+      "50",
+      "--host",
+      "0",
+      "--policy",
+      "always-hardware,host-nonzero",
+      "--cost",
+      "thread-trip",
+    ];
+    const { status, stdout } = await wasmVmx(
+      "lab",
+      ...small,
+      "--surface",
+      "cpuids,wrmsr",
+      "--wrmsr-price",
+      "100,200",
+      "--sensitivity",
+    );
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^ +100( +-?\d+){6} +0\.\d+$/m);
+    expect(stdout).toMatch(/thread-trip +wrmsr +138 +0\.138 +0\.275 +0\.55/);
+    expect((await wasmVmx("lab", ...small, "--surface", "cpuids,nothing")).stderr).toMatch(
+      /no axis "nothing"; there are: .*wrmsr/,
+    );
+    expect((await wasmVmx("lab", ...small, "--wrmsr-price", "1")).status).toBe(2);
+  });
+
+  it("checks a policy of the user in the report of a sweep", async () => {
+    const policy = ["--policy-file", FORGETS, "--policy", "forgets", "--rounds", "20"];
+    const { stdout } = await wasmVmx("lab", ...policy, "--cpuids", "1", "--host", "0");
+    expect(stdout).toContain("Property check (lab check) of\nforgets:");
+    expect(words(stdout)).toContain("so it does on the processor with a guest");
+  });
 });
