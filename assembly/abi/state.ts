@@ -114,7 +114,7 @@ export const XR_INFO = 0x1408; // u32 instruction information
 export const XR_INTR_INFO = 0x140c; // u32 exit interruption information
 export const XR_INTR_ERROR = 0x1410; // u32
 // event being delivered (interruption-information format, valid bit 31), for IDT-vectoring information and double faults
-export const DELIVERING = 0x1414; // u32
+export const DELIVERING = 0x1414; // u32; 30: by VM entry
 export const DELIVERING_ERROR = 0x1418; // u32
 export const DELIVERING_ILEN = 0x141c; // u32
 
@@ -233,6 +233,9 @@ export const enum EventType {
   SoftException = 6, // INT3, INTO
   Trap = 8, // #DB after an instruction; recorded as type 3
 }
+
+/** Bit of DELIVERING, not of the VMCS: VM entry injects the event. */
+export const DELIVERING_INJECTED: u32 = 0x40000000;
 
 export const enum VmxBit {
   On = 1, // in VMX operation

@@ -10,6 +10,7 @@ import {
   DELIVERING,
   DELIVERING_ERROR,
   DELIVERING_ILEN,
+  DELIVERING_INJECTED,
   EFLAGS_REST,
   EV_DEFERRED,
   EV_DELIVERED,
@@ -130,6 +131,7 @@ function noteDelivering(): void {
   const type = load<u32>(EV_TYPE);
   info |= (type == EventType.Trap ? u32(EventType.Exception) : type) << 8;
   if (load<u32>(EV_HAS_ERROR)) info |= HAS_ERROR;
+  if (load<u32>(EV_INJECTED)) info |= DELIVERING_INJECTED;
   store<u32>(DELIVERING, info | VALID);
   store<u32>(DELIVERING_ERROR, load<u32>(EV_ERROR));
   store<u32>(DELIVERING_ILEN, load<u32>(EV_ILEN));

@@ -34,6 +34,7 @@ import {
   DELIVERING,
   DELIVERING_ERROR,
   DELIVERING_ILEN,
+  DELIVERING_INJECTED,
   DR7,
   EFER,
   EventType,
@@ -139,7 +140,7 @@ export function recordInformation(): void {
   let length = load<u32>(XR_ILEN);
   const delivering = load<u32>(DELIVERING);
   if (delivering & INFO_VALID) {
-    store<u64>(v, delivering, V_IDT_VECTORING_INFO);
+    store<u64>(v, delivering & ~DELIVERING_INJECTED, V_IDT_VECTORING_INFO);
     store<u64>(v, delivering & INFO_ERROR ? load<u32>(DELIVERING_ERROR) : 0, V_IDT_VECTORING_ERROR_CODE);
     if (infoType(delivering) >= <u32>EventType.SoftInt) length = load<u32>(DELIVERING_ILEN);
   } else {
@@ -148,6 +149,11 @@ export function recordInformation(): void {
   }
   store<u64>(v, length, V_EXIT_INSTRUCTION_LENGTH);
   store<u64>(v, load<u32>(v, V_ENTRY_INTERRUPTION_INFO) & ~INFO_VALID, V_ENTRY_INTERRUPTION_INFO);
+}
+
+/** Would delivery have pushed RF = 1 whatever it is now? Events that VM entry injects take RFLAGS as the entry loaded it. */
+function pushesRf(delivering: u32): bool {
+  return !(delivering & DELIVERING_INJECTED) && faultKind(delivering, 0);
 }
 
 /** RFLAGS.RF in the saved image. @sdm 3C "Saving RIP, RSP, and RFLAGS" */
@@ -160,7 +166,7 @@ function savedRf(rf: u32): u32 {
     case REASON_EPT_MISCONFIGURATION:
     case REASON_APIC_ACCESS:
     case REASON_PML_FULL:
-      return !(delivering & INFO_VALID) || faultKind(delivering, 0) ? FLAG_RF : rf;
+      return !(delivering & INFO_VALID) || pushesRf(delivering) ? FLAG_RF : rf;
     case REASON_EXTERNAL_INTERRUPT:
     case REASON_TRIPLE_FAULT:
     case REASON_INIT_SIGNAL:
@@ -176,7 +182,7 @@ function savedRf(rf: u32): u32 {
     case REASON_TASK_SWITCH:
       // what the old TSS would have taken: @sdm 3C "Saving RIP, RSP, RFLAGS, and SSP"
       if (!(delivering & INFO_VALID) || infoType(delivering) >= <u32>EventType.SoftInt) return 0;
-      return faultKind(delivering, 0) ? FLAG_RF : rf;
+      return pushesRf(delivering) ? FLAG_RF : rf;
     default:
       return 0;
   }

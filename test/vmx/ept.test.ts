@@ -136,6 +136,28 @@ describe("violations", () => {
   });
 });
 
+// SDM 3C "Saving RIP, RSP, RFLAGS, and SSP": RF as delivery would have pushed it; "Vectored-Event Injection" pushes RFLAGS
+// as VM entry has loaded it
+describe("RF during the delivery of an event that VM entry injects", () => {
+  it.each([
+    ["a fault, RF = 0", 0x80000306n, 2n],
+    ["a fault, RF = 1", 0x80000306n, 0x10002n],
+    ["an external interrupt", 0x80000021n, 0x202n],
+    ["INT3", 0x80000603n, 2n],
+  ])("%s", (_, info, flags) => {
+    map(0xfn, 0n);
+    vmx.start([0x90], {
+      ...EPT,
+      ENTRY_INTERRUPTION_INFO: info,
+      ENTRY_INSTRUCTION_LENGTH: 1n,
+      GUEST_RFLAGS: flags,
+    });
+    expect(vmx.runToExit().reason).toBe(48);
+    expect(vmx.read("IDT_VECTORING_INFO")).toBe(info);
+    expect(vmx.read("GUEST_RFLAGS")).toBe(flags);
+  });
+});
+
 describe("misconfigurations", () => {
   const cases = [
     { title: "write only", level: PT, entry: DATA | WB | 2n },

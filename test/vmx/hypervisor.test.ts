@@ -1,5 +1,5 @@
 // Guests that are hypervisors, on the bare processor.
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { DebugConsole, DebugExit, PortBus } from "../../src/devices/index.ts";
 import { genericModel, loadImage, Machine } from "../../src/machine/index.ts";
 import { expectedConsole, fixture, imageOf } from "../lab/fixtures.ts";
@@ -27,11 +27,13 @@ function run(name: string, step?: number) {
   return { text, status, instructions: machine.instructionCount };
 }
 
-it("hypervisor prints what the SDM says", () => {
-  const one = fixture("hypervisor");
-  expect(run("hypervisor")).toMatchObject({ text: expectedConsole(one), status: one.expectedStatus });
-});
+describe.each(["hypervisor", "hypervisor-events"])("%s", (name) => {
+  it("prints what the SDM says", () => {
+    const one = fixture(name);
+    expect(run(name)).toMatchObject({ text: expectedConsole(one), status: one.expectedStatus });
+  });
 
-it("hypervisor runs alike in steps of one instruction", () => {
-  expect(run("hypervisor", 1)).toEqual(run("hypervisor"));
+  it("runs alike in steps of one instruction", () => {
+    expect(run(name, 1)).toEqual(run(name));
+  });
 });
