@@ -46,12 +46,13 @@ function runNode(what, script, args) {
 
 /** assembly/ -> build/core.wasm and the same bytes as a TypeScript module. Returns true when something was written. */
 export function buildCore(log = console.error) {
-  const hash = hashOf([...filesUnder("assembly"), "asconfig.json", "package-lock.json"]);
+  const hash = hashOf([...filesUnder("assembly"), "asconfig.json", "scripts/inline.mjs", "package-lock.json"]);
   if (isFresh("build/core.stamp", hash, "build/core.wasm", GENERATED)) return false;
   if (!existsSync(at("assembly/index.ts"))) throw new Error("assembly/index.ts is missing: there is no core to build");
   log("wasm-vmx: compiling the core (assembly/ -> build/core.wasm)");
   mkdirSync(at("build"), { recursive: true });
   runNode("asc", "node_modules/assemblyscript/bin/asc.js", ["--config", "asconfig.json"]);
+  runNode("inlining", "scripts/inline.mjs", ["build/core.wasm"]);
   const bytes = readFileSync(at("build/core.wasm"));
   const text =
     "// Written by scripts/build.mjs from build/core.wasm.\n" +
