@@ -1,5 +1,20 @@
 // Checks of the code and stack segments that far transfers go to; the commit comes after every check of the instruction.
-import { CPL, RIP, RSP, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS, SEGS, SG_ATTR } from "../abi/state";
+import {
+  CPL,
+  RIP,
+  RSP,
+  SEG_CS,
+  SEG_DS,
+  SEG_ES,
+  SEG_FS,
+  SEG_GS,
+  SEG_SS,
+  SEGS,
+  SG_ATTR,
+  SG_BASE,
+  SG_LIMIT,
+  SG_SELECTOR,
+} from "../abi/state";
 import {
   SA_CODE,
   SA_CONFORMING,
@@ -28,7 +43,7 @@ import {
   markAccessed,
   probeAccessed,
 } from "../system/descriptor";
-import { frameCount, frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
+import { frameCount, frameProbe, framePush, frameStart, frameStore } from "../system/frame";
 import { cpl, deriveSegment, longMode, recomputeTransfer } from "../system/mode";
 import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
 import { canonical, mergeSp, stackMask } from "../system/width";
@@ -83,6 +98,16 @@ export function commitCode(level: u32): void {
   store<u32>(CPL, level);
 }
 
+/** Probes the pushes of a CALL as the target's mode sees the stack, which is what processors do. */
+function probeTargetStack(size: u32, sp: u64): bool {
+  const ss: usize = SEGS + SEG_SS;
+  const attr = load<u32>(ss, SG_ATTR);
+  const long = targetLong();
+  const base = long ? 0 : load<u64>(ss, SG_BASE);
+  const mask: u64 = long ? 0xffffffffffffffff : attr & SA_DB ? 0xffffffff : 0xffff;
+  return frameProbe(size, base, attr, load<u32>(ss, SG_LIMIT), sp, mask, 0, cpl() == 3);
+}
+
 /** JMP or CALL into the chosen code segment without a change of privilege. */
 export function sameLevel(target: u64, size: u32, call: bool): void {
   const sp = load<u64>(RSP);
@@ -90,16 +115,14 @@ export function sameLevel(target: u64, size: u32, call: bool): void {
   if (call) {
     framePush(<u64>selectorOf(SEG_CS));
     framePush(load<u64>(RIP));
-    if (!frameProbeCurrent(size, sp, stackMask(), 0, cpl() == 3)) return;
+    if (!probeTargetStack(size, sp)) return;
   }
   const offset = checkOffset(target);
   if (aborted()) return;
-  if (call) {
-    frameStore(size);
-    store<u64>(RSP, mergeSp(sp - <u64>(frameCount() * size)));
-  }
+  if (call) frameStore(size);
   commitCode(cpl());
   recomputeTransfer();
+  if (call) store<u64>(RSP, mergeSp(sp - <u64>(frameCount() * size)));
   store<u64>(RIP, offset);
 }
 
@@ -146,7 +169,10 @@ export function commitReturnStack(sp: u64): void {
   else store<u64>(RSP, (load<u64>(RSP) & 0xffff0000) | (sp & 0xffff));
 }
 
-/** Return to an outer level: data segments that it may not use become null. @sdm 3A "Returning from a Called Procedure" */
+/**
+ * Return to an outer level: data segments that it may not use become null, and null selectors 0, as a Xeon leaves them.
+ * @sdm 3A "Returning from a Called Procedure"
+ */
 export function dropDataSegments(level: u32): void {
   dropIfInner(SEG_ES, level);
   dropIfInner(SEG_DS, level);
@@ -156,6 +182,8 @@ export function dropDataSegments(level: u32): void {
 
 function dropIfInner(seg: u32, level: u32): void {
   const attr = load<u32>(SEGS + seg + SG_ATTR);
+  // the base of a null FS or GS stays
+  if (attr & SA_UNUSABLE) store<u32>(SEGS + seg + SG_SELECTOR, 0);
   if (attr & SA_UNUSABLE || (attr & (SA_CODE | SA_CONFORMING)) == (SA_CODE | SA_CONFORMING)) return;
   if (attrDpl(attr) >= level) return;
   setNull(seg, 0);

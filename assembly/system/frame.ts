@@ -31,7 +31,8 @@ export function insideStack(attr: u32, limit: u32, offset: u64, size: u32): bool
     const top: u64 = attr & SA_DB ? 0xffffffff : 0xffff;
     return offset > <u64>limit && last <= top;
   }
-  return last <= <u64>limit;
+  // at 4 GiB addresses wrap, as on processors; the manual leaves it open
+  return last <= <u64>limit || limit == 0xffffffff;
 }
 
 /**

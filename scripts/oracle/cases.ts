@@ -5,6 +5,7 @@ import { flagEffect } from "./flags.ts";
 import { BASE, type Bits, CASE, CODE_AT, CODE_SIZE, DATA, DATA_SIZE, MAX_CODE } from "./layout.ts";
 import { Random } from "./random.ts";
 import { COMMON, GROUPS, nameOf, RARE } from "./rows.ts";
+import { segmentCode } from "./segments.ts";
 import { type State, stateOf } from "./state.ts";
 
 export interface Case {
@@ -22,6 +23,9 @@ export interface Case {
   readonly undefinedAtEnd: number;
   readonly undefinedAnywhere: number;
 }
+
+/** How many instructions in 100 are on segment registers or far transfers. */
+const SEGMENT_PERCENT = 6;
 
 const NO_BYTES = new Uint8Array(0);
 
@@ -51,6 +55,13 @@ export function makeCase(stream: number, n: number): Case {
   let undefinedAnywhere = 0;
   let patch: Uint8Array = NO_BYTES;
   for (let i = 0, tries = 0; i < length && tries < 40; tries++) {
+    if (random.chance(SEGMENT_PERCENT)) {
+      const bytes = segmentCode(random, bits);
+      if (code.length + bytes.length > MAX_CODE) break;
+      code.push(...bytes);
+      i++;
+      continue;
+    }
     const instruction = next(random, bits, state, code.length);
     // the state is known before the first instruction only
     const count = instruction.row.operands.endsWith("CL") && i > 0 ? undefined : instruction.count;

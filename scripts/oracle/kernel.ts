@@ -9,6 +9,7 @@ const GDT = 0x1000;
 const IDT = 0x2000;
 const TSS = 0x3000;
 const LDT = 0x3800;
+const LDT_ENTRIES = 9;
 const ENTER = 0x4000;
 const ENTER_64 = 0x4400;
 const HANDLERS = 0x5000;
@@ -145,10 +146,15 @@ export function makeKernel(): Kernel {
     put(GDT + 8 * (i + 1), descriptor(access, flags, 0, 0xfffff));
   });
   put(LDT, [
-    ...descriptor(0xfa, 8, BASE, CODE16_LIMIT_PAGES),
-    ...descriptor(0xf2, 0, BASE, 0xffff),
-    ...descriptor(0xf2, 4, BASE + DATA, DATA_SIZE - 1),
-    ...descriptor(0xf6, 4, BASE, DATA - 1),
+    ...descriptor(0xfb, 8, BASE, CODE16_LIMIT_PAGES),
+    ...descriptor(0xf3, 0, BASE, 0xffff),
+    ...descriptor(0xf3, 4, BASE + DATA, DATA_SIZE - 1),
+    ...descriptor(0xf7, 4, BASE, DATA - 1),
+    ...descriptor(0x73, 0xc, 0, 0xfffff),
+    ...descriptor(0xf1, 0xc, 0, 0xfffff),
+    ...descriptor(0xf9, 0xc, 0, 0xfffff),
+    ...descriptor(0x7f, 0xc, 0, 0xfffff),
+    ...descriptor(0x7b, 0xc, 0, 0xfffff),
   ]);
 
   put(TSS + 36, bytes64(KERNEL + BigInt(AREA + OUT_SIZE)));
@@ -202,7 +208,7 @@ export function makeKernel(): Kernel {
     gdtr: { base: KERNEL + BigInt(GDT), limit: 127 },
     idtr: { base: KERNEL + BigInt(IDT), limit: VECTORS * 16 - 1 },
     tr: { selector: 0x40, base: KERNEL + BigInt(TSS), limit: 0x67, attributes: 0x8b },
-    ldtr: { selector: 0x50, base: KERNEL + BigInt(LDT), limit: 4 * 8 - 1, attributes: 0x82 },
+    ldtr: { selector: 0x50, base: KERNEL + BigInt(LDT), limit: LDT_ENTRIES * 8 - 1, attributes: 0x82 },
     rsp: KERNEL + BigInt(AREA + OUT_SIZE),
     rflags: 2,
   });

@@ -39,6 +39,12 @@ export const SELECTOR = {
   small: 0x17,
   /** GS of 32- and 16-bit mode: expand-down, base BASE, from DATA on. */
   expandDown: 0x1f,
+  /** Flat data that is not present, read-only data, 32-bit code that cannot be read, and absent code (Linux has no other conforming code). */
+  absentData: 0x27,
+  readOnly: 0x2f,
+  executeOnly: 0x37,
+  absentConforming: 0x3f,
+  absentCode: 0x47,
 } as const;
 
 /** A case, as the harness reads it. */
@@ -72,4 +78,6 @@ export const RESULT = {
 } as const;
 
 export const REACHED_END = 0xffff_ffff;
+/** The vector of a case that did not end on the processor. */
+export const STUCK = 0xffff_fffe;
 export const MAX_WORDS = IMAGE_SIZE / 8;

@@ -8,6 +8,7 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type Case, makeCase } from "./cases.ts";
 import { pack, type Recorded } from "./fixture.ts";
+import { STUCK } from "./layout.ts";
 import { Harness } from "./native.ts";
 import { differences, NotBuilt, Replayer } from "./replay.ts";
 import { report } from "./report.ts";
@@ -41,9 +42,14 @@ const started = performance.now();
 const kinds = new Map<string, { count: number; example: number }>();
 const recorded: Recorded[] = [];
 let notBuilt = 0;
+let stuck = 0;
 let failed = 0;
 
 function compare(c: Case, native: Result): string[] | undefined {
+  if (native.vector === STUCK) {
+    stuck++;
+    return undefined;
+  }
   try {
     return differences(c, native, replayer.run(c));
   } catch (error) {
@@ -68,7 +74,7 @@ async function one(n: number, c: Case, native: Result): Promise<boolean> {
 
 function progress(done: number): void {
   const rate = Math.round(done / ((performance.now() - started) / 1000));
-  const text = `${done} of ${cases} cases, ${rate} a second, ${failed} differ, ${notBuilt} not built`;
+  const text = `${done} of ${cases} cases, ${rate} a second, ${failed} differ, ${notBuilt} not built, ${stuck} never ended`;
   if (process.stderr.isTTY) process.stderr.write(`\r${text}`);
   else if (done % (BATCH * 100) === 0 || done === cases) console.error(text);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -62,15 +63,20 @@ __asm__(
     "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbp\npop %rbx\nret\n");
 void leave_case(void);
 
+static volatile unsigned running, seen;  // number of the case that runs, 0 between two; that at the last tick
+
 static void on_signal(int sig, siginfo_t *info, void *context) {
-  (void)sig;
   (void)info;
+  if (sig == SIGALRM && (!running || running != seen)) {
+    seen = running;
+    return;
+  }
   greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
   static const int order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                 REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
   for (int i = 0; i < 16; i++) area->gpr[i] = g[order[i]];
   area->rflags = g[REG_EFL];
-  area->vector = g[REG_TRAPNO];
+  area->vector = sig == SIGALRM ? STUCK : g[REG_TRAPNO];
   area->error = g[REG_ERR];
   area->cr2 = g[REG_CR2];
   area->rip = g[REG_RIP];
@@ -129,16 +135,19 @@ static void make_stubs(uint8_t *page) {
   p = put(p, "\x48\x8b\xa0\x88\0\0\0\x9c\x59\x48\x89\x88\x80\0\0\0\x6a\x02\x9d\xff\xa0\x90\0\0\0", 25);
 }
 
-static void segment(int entry, uint32_t base, uint32_t limit, int contents, int wide, int in_pages) {
+static void segment(int entry, uint32_t base, uint32_t limit, int contents, int wide, int in_pages, int narrow,
+                    int absent) {
   struct user_desc d;
   memset(&d, 0, sizeof d);
+  d.read_exec_only = narrow;
+  d.seg_not_present = absent;
   d.entry_number = entry;
   d.base_addr = base;
   d.limit = limit;
   d.contents = contents;
   d.seg_32bit = wide;
   d.limit_in_pages = in_pages;
-  if (syscall(SYS_modify_ldt, 1, &d, sizeof d)) die("modify_ldt");
+  if (syscall(SYS_modify_ldt, 0x11, &d, sizeof d)) die("modify_ldt");
 }
 
 static void set_up(void) {
@@ -156,15 +165,20 @@ static void set_up(void) {
   if (mmap((void *)FRAME, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1,
            0) == MAP_FAILED)
     die("mmap");
-  segment(0, BASE, CODE16_LIMIT_PAGES, 2, 0, 1);
-  segment(1, BASE, 0xffff, 0, 0, 0);
-  segment(2, BASE + DATA, 0x1fff, 0, 1, 0);
-  segment(3, BASE, DATA - 1, 1, 1, 0);
+  segment(0, BASE, CODE16_LIMIT_PAGES, 2, 0, 1, 0, 0);
+  segment(1, BASE, 0xffff, 0, 0, 0, 0, 0);
+  segment(2, BASE + DATA, 0x1fff, 0, 1, 0, 0, 0);
+  segment(3, BASE, DATA - 1, 1, 1, 0, 0, 0);
+  segment(4, 0, 0xfffff, 0, 1, 1, 0, 1);
+  segment(5, 0, 0xfffff, 0, 1, 1, 1, 0);
+  segment(6, 0, 0xfffff, 2, 1, 1, 1, 0);
+  segment(7, 0, 0xfffff, 3, 1, 1, 0, 1);
+  segment(8, 0, 0xfffff, 2, 1, 1, 0, 1);
   stack_t alternate = {.ss_sp = malloc(1 << 16), .ss_size = 1 << 16};
   if (sigaltstack(&alternate, 0)) die("sigaltstack");
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-  int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP};
-  for (int i = 0; i < 5; i++)
+  int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGALRM};
+  for (int i = 0; i < 6; i++)
     if (sigaction(signals[i], &action, 0)) die("sigaction");
   syscall(SYS_arch_prctl, ARCH_GET_FS, &area->host_fs);
 }
@@ -217,7 +231,11 @@ static void run_case(const uint8_t *c) {
   area->vector = -1;
   area->error = 0;
   area->cr2 = area->rip = 0;
+  static unsigned serial;
+  if (!++serial) serial = 1;
+  running = serial;
   enter_case();
+  running = 0;
   if (area->vector == (uint32_t)-1) s[1] = 0;
 }
 
@@ -268,6 +286,9 @@ static void write_all(const void *from, size_t size) {
 int main(void) {
   if (!read_all(initial, sizeof initial)) die("image");
   set_up();
+  // a case that is still there after two ticks does not end: a loop, or a fault that the kernel restarts for ever
+  struct itimerval tick = {{1, 0}, {1, 0}};
+  setitimer(ITIMER_REAL, &tick, 0);
   for (;;) {
     uint32_t count;
     if (!read_all(&count, 4)) return 0;

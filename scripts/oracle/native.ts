@@ -18,6 +18,7 @@ import {
   RESULT,
   STUB,
   STUB_OF,
+  STUCK,
 } from "./layout.ts";
 import { type Result, readResult } from "./result.ts";
 import { initialImage } from "./state.ts";
@@ -40,6 +41,7 @@ function macros(): string[] {
     MAX_CODE,
     READ_ONLY,
     STUB,
+    STUCK,
   };
   return [...Object.entries(plain), ...named("CASE", CASE), ...named("RESULT", RESULT), ...named("STUB", STUB_OF)].map(
     ([name, value]) => `-D${name}=${value}`,

@@ -189,13 +189,13 @@ function faulting(c: Case, native: Result): readonly [number, number] {
 }
 
 /**
- * ENTER and CALL that fault may have stored below the stack pointer: processors do, the emulator does not. Software
+ * ENTER, PUSHA and CALL that fault may have stored below the stack pointer: processors do, the emulator does not. Software
  * can't rely on either.
  */
 function belowStack(c: Case, native: Result): ((index: number) => boolean) | undefined {
   const [opcode, modrm] = faulting(c, native);
-  const call = opcode === 0xe8 || (opcode === 0xff && (modrm & 0x38) === 0x10);
-  if (!call && opcode !== 0xc8) return undefined;
+  const call = opcode === 0xe8 || opcode === 0x9a || (opcode === 0xff && [0x10, 0x18].includes(modrm & 0x38));
+  if (!call && opcode !== 0xc8 && opcode !== 0x60) return undefined;
   const sp = c.bits === 16 ? Number(native.gpr[4]! & 0xffffn) : Number(native.gpr[4]! & 0xffffffffn) - BASE;
   const top = sp - READ_ONLY;
   return (index) => index * 8 < top && index * 8 >= top - 32 * 8 - 8;
@@ -218,14 +218,18 @@ export function differences(c: Case, native: Result, emulated: Result): string[]
   say("error code", kernel ? native.error | 1 : native.error, kernel ? emulated.error | 1 : emulated.error);
   say("cr2", native.cr2, emulated.cr2);
   say("rip", native.rip, emulated.rip);
-  const mask = c.bits === 64 ? (1n << 64n) - 1n : 0xffffffffn;
+  // bits 63:32 are undefined once a far transfer has left 64-bit mode
+  const wide = c.bits === 64 && [0, SELECTOR.code64].includes(native.selectors[1]!);
+  const mask = wide ? (1n << 64n) - 1n : 0xffffffffn;
   const popa = native.vector !== REACHED_END && faulting(c, native)[0] === POPA;
   for (let r = 0; r < (c.bits === 64 ? 16 : 8); r++)
     if (!popa || r === 4) say(NAMES[r]!, native.gpr[r]! & mask, emulated.gpr[r]! & mask);
   const ended = native.vector === REACHED_END;
   const compared = ~(ended ? c.undefinedAtEnd | RF : c.undefinedAnywhere);
   say("rflags", (native.rflags & compared) >>> 0, (emulated.rflags & compared) >>> 0);
-  for (let s = 0; s < 6; s++) say(SEGMENTS[s]!, native.selectors[s]!, emulated.selectors[s]!);
+  // the kernel's return to the harness makes every null selector 0
+  const selector = (value: number): number => (value & ~3 ? value : 0);
+  for (let s = 0; s < 6; s++) say(SEGMENTS[s]!, selector(native.selectors[s]!), selector(emulated.selectors[s]!));
   const words = new Map(native.words.filter((w) => !ignored?.(w.index)).map((w) => [w.index, w.value]));
   for (const w of emulated.words) {
     if (ignored?.(w.index)) continue;
