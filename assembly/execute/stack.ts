@@ -149,7 +149,8 @@ export function enter<T>(rec: usize): void {
     if (!probeWrite(SEG_SS, (frame - i * size) & mask, sizeof<T>())) return;
   }
   const end = (frame - (count - 1) * size - bytes) & mask;
-  if (!touch(end, min<u32>(u32(bytes), sizeof<T>()))) return;
+  // a write at the final stack pointer must be possible, and aligned where that is checked
+  if (!probeWrite(SEG_SS, end, sizeof<T>())) return;
   // nothing can fault any more: the pushes go one by one, since a frame pointer may be one that was pushed just now
   discard();
   put<T>(frame, load<T>(RBP));
@@ -160,12 +161,4 @@ export function enter<T>(rec: usize): void {
   setRegister<T>(RBP - GPR, pointer as T);
   sp = end;
   setStackPointer(sp);
-}
-
-/**
- * A write at the final stack pointer must be possible. Only bytes below the pushed ones are asked for: a staged copy of
- * those would put back what was there.
- */
-function touch(sp: u64, bytes: u32): bool {
-  return bytes == 0 || probeWrite(SEG_SS, sp, bytes) != 0;
 }
