@@ -52,14 +52,21 @@ describe("verifyJit", () => {
   it("sees a constant that generated code has wrong", async () => {
     // 12345678h as signed LEB128, and one more
     const [right, wrong] = [Buffer.from([0xf8, 0xac, 0xd1, 0x91, 0x01]), Buffer.from([0xf9, 0xac, 0xd1, 0x91, 0x01])];
-    WebAssembly.Module = class extends Module {
+    const Wrong = class extends Module {
       constructor(bytes: BufferSource) {
         const copy = Buffer.from(bytes as Uint8Array);
         for (let at = copy.indexOf(right); at >= 0; at = copy.indexOf(right)) wrong.copy(copy, at);
         super(copy);
       }
     } as typeof Module;
-    const { difference } = await verifyJit({ make });
+    const { difference } = await verifyJit({
+      make: (jit) => {
+        WebAssembly.Module = Module;
+        const machine = make(jit);
+        WebAssembly.Module = Wrong;
+        return machine;
+      },
+    });
     expect(Object.keys(difference!.values)).toContain("rax");
     expect(difference!.instructions.map(({ text }) => text)).toContain("add eax, 0x12345678");
   });
