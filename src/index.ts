@@ -11,6 +11,7 @@ export {
   StateError,
   TranslationError,
   UnimplementedError,
+  type UnimplementedInstruction,
   WasmVmxError,
 } from "./core/index.ts";
 export * from "./devices/index.ts";

@@ -8,6 +8,8 @@ export type { LapicOptions, LapicState } from "./lapicOptions.ts";
 export { ApicRegister } from "./lapicRegisters.ts";
 export type { LapicTimerState } from "./lapicTimer.ts";
 export { acpiTables } from "./pc/acpi.ts";
+export type { FwCfgState } from "./pc/fwCfg.ts";
+export type { KeyboardState } from "./pc/keyboard.ts";
 export {
   FIRMWARE_AREA,
   HIGH_MEMORY,
@@ -17,6 +19,8 @@ export {
   RangeType,
 } from "./pc/memoryRanges.ts";
 export { Pc, type PcEnding, type PcHost, type PcOptions, type PcState } from "./pc/pc.ts";
+export type { PciState } from "./pc/pci.ts";
+export type { PowerState } from "./pc/power.ts";
 export { type PicChipState, PicPair, type PicState } from "./pic.ts";
 export { PIT_HZ, Pit, type PitState } from "./pit.ts";
 export type { PitCounterState } from "./pitCounter.ts";

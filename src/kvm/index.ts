@@ -11,6 +11,7 @@ export {
   KVM_CAP_X86_USER_SPACE_MSR,
 } from "./capabilities.ts";
 export type { CpuidEntry } from "./cpuid-entries.ts";
+export type { ClearDirtyLog } from "./dirty-log.ts";
 export { KvmError } from "./errors.ts";
 export { KVM_GUESTDBG_BLOCKIRQ } from "./events.ts";
 export type { KvmExit, MsrExit } from "./exit.ts";
@@ -55,15 +56,15 @@ export {
 } from "./msr-filter.ts";
 export type { MsrEntry } from "./msr-ioctl.ts";
 export { REGISTER_NAMES, type Regs, type Sregs } from "./registers.ts";
-export type { RunBounds } from "./run.ts";
+export type { RunBounds, RunSteps } from "./run.ts";
 export type { RunAsyncOptions } from "./run-async.ts";
 export { KVM_EXIT, RunPage } from "./run-page.ts";
 export { SCHEDULE_POINTS, type SchedulePoint } from "./schedule.ts";
 export type { DescriptorTable, Segment } from "./segments.ts";
 export { vmxSwitchVmcs } from "./switch.ts";
 export { VcpuVmx } from "./vcpu.ts";
-export { Vcpu } from "./vcpu-api.ts";
+export { type Translation, Vcpu } from "./vcpu-api.ts";
 export type { VcpuEvents } from "./vcpu-events.ts";
-export { KERNEL_VERSIONS, type KernelVersion } from "./version.ts";
+export { KERNEL_VERSIONS, type KernelRules, type KernelVersion } from "./version.ts";
 export { Vm } from "./vm.ts";
 export { exitReasonName } from "./vmcs-controls.ts";

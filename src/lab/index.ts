@@ -16,7 +16,7 @@ export {
 } from "./check/index.ts";
 export { type CompareOptions, type CompareReport, type CompareRow, compare, type Winner } from "./compare.ts";
 export { compareText } from "./compare-text.ts";
-export { type Answer, fourAnswers, fourAnswersText, SIDES, type Side } from "./four-answers.ts";
+export { type Answer, type CpuidOutcome, fourAnswers, fourAnswersText, SIDES, type Side } from "./four-answers.ts";
 export {
   type AsyncGuestRunOptions,
   type GuestRunOptions,
@@ -30,7 +30,7 @@ export { labTrace, perfettoTrace } from "./lab-trace.ts";
 export { MIX_LOAD, MIX_MEMORY, MixRateError, type MixRates, mixImage } from "./mix.ts";
 export { type GuestSource, type RunScenarioOptions, type ScenarioResult, ScenarioRunner } from "./run-scenario.ts";
 export { type Axes, DEFAULT_SCENARIO, expand, MIX_KEYS, SCENARIO_KEYS, type Scenario, shardOf } from "./scenario.ts";
-export { type ScheduleCounts, Scheduler } from "./scheduler.ts";
+export { type ScheduleCounts, type ScheduleRates, Scheduler, type VmmThread } from "./scheduler.ts";
 export { type BreakEvenSensitivity, breakEvenSensitivity, type Flip, flips } from "./sensitivity.ts";
 export {
   SURFACE_PRICES,

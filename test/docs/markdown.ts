@@ -44,7 +44,7 @@ export function promised(code: string): string[] {
 /** Commands of a shell block: no comments, continuation lines joined. */
 export function commandsOf(text: string): string[] {
   return text
-    .replace(/\\\n\s*/g, " ")
+    .replace(/\s*\\\n\s*/g, " ")
     .split("\n")
     .map((line) => line.replace(/(^|\s)#.*$/, "").trim())
     .filter((line) => line !== "");
