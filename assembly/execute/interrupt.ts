@@ -12,6 +12,7 @@ import { selectorOf, setRealSegment } from "../system/segments";
 import { iopl } from "../system/tss";
 import { redirected, virtualImage } from "../system/virtualInterrupt";
 import { mergeSp, stackMask } from "../system/width";
+import { interruptHere } from "./sameCode";
 
 /** In vm86 IOPL below 3 is #GP(0), but CR4.VME lets the redirection map of the TSS send it to the 8086 handler first. */
 export function intN(rec: usize): void {
@@ -30,6 +31,7 @@ export function intN(rec: usize): void {
       return;
     }
   }
+  if (interruptHere(vector)) return;
   raiseSoft(EventType.SoftInt, vector, load<u8>(rec, R_LEN));
 }
 

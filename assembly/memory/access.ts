@@ -361,6 +361,14 @@ export function readSystem<T>(linear: u64): T {
   return load<T>(buffer);
 }
 
+/** Address of plain bytes of a system structure, 0: not cached or not plain; changes nothing. */
+export function plainSystem(linear: u64, bytes: u32): u32 {
+  const e = tlbEntry(TLB, linear);
+  const hit =
+    load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG_IMPLICIT)) && (u32(linear) & 0xfff) + bytes <= 4096;
+  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+}
+
 export function probeSystem(linear: u64, size: u32): u32 {
   return probeAt(linear & systemMask(), size, TLB, load<u64>(TR_TAG_IMPLICIT));
 }
