@@ -166,6 +166,16 @@ describe.skipIf(!found)("the playground", () => {
     // an OUT of one byte to port 0xE9, string and REP: SDM table "Exit Qualification for I/O Instructions"
     await page.locator(".exit-table tr", { hasText: "REP OUTS to port 0xe9, 1 byte" }).first().click();
     await page.waitForSelector(".exit-detail dd:text-is('0xe90030')");
+    expect(await page.locator(".exit-table tr.selected td").allInnerTexts()).toEqual([
+      expect.any(String),
+      "IO_INSTRUCTION",
+      "REP OUTS to port 0xe9, 1 byte",
+      "user space",
+      expect.stringMatching(/^1000[0-9a-f]{2}$/),
+      expect.any(String),
+      "0/0",
+      "",
+    ]);
     await page.focus(".timeline");
     await page.keyboard.press("ArrowRight");
     await page.waitForSelector(".exit-table tr.selected + tr");

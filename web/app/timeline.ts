@@ -267,6 +267,23 @@ export class Timeline {
         colours.guest,
         3,
       );
+    if (this.#now.inGuest) {
+      for (const [at, value, colour] of [
+        [PHYSICAL, this.#now.physical, colours.exit],
+        [VIRTUAL, this.#now.virtual, colours.virtual],
+      ] as const) {
+        const level = at + STEP - Math.min(value, 1) * STEP;
+        this.#line(
+          c,
+          [
+            [x, level],
+            [x + COLUMN * 0.5, level],
+          ],
+          colour,
+          2,
+        );
+      }
+    }
     c.fillStyle = this.#now.inGuest ? colours.guest : colours.exit;
     c.beginPath();
     c.arc(x + COLUMN * (this.#now.inGuest ? 0.5 : 0), y, 4.5, 0, 7);
