@@ -92,9 +92,10 @@ function checks(): string {
   return ALL_POLICIES.map((policy) => {
     const report = checkPolicy(policy, { hosts: [0, 1] });
     if (report.findings.length === 0) return `- \`${policy.name}\`: nothing in ${count(report.tried)} schedules.`;
-    const found = report.findings.map(({ kind, schedule, violation }) => {
+    const found = report.findings.map(({ kind, schedule, violation, replayed }) => {
       const steps = schedule.events.map(eventText).join("; then ");
-      return `  - ${kind}, host value ${schedule.host}: ${steps}. Result: ${violation.text}.`;
+      const again = replayed === true ? "" : replayed === false ? " Not so with a guest." : " Not played with a guest.";
+      return `  - ${kind}, host value ${schedule.host}: ${steps}. Result: ${violation.text}.${again}`;
     });
     return [`- \`${policy.name}\`, ${count(report.tried)} schedules:`, ...found].join("\n");
   }).join("\n");
@@ -173,7 +174,9 @@ CPUIDs for hardware faulting to pay.
 
 \`wasm-vmx lab check\` on hosts with value 0 and 1; entries, guest WRMSRs, preemptions, moves between CPUs, ioctls and
 arch_prctl in every order up to three steps, then at random. A "stale write" is one that reaches the hardware after the vCPU
-was put; it comes from the missing preempt_disable between the test of loaded_cpu_state and the WRMSR in vmx_set_msr.
+was put; it comes from the missing preempt_disable between the test of loaded_cpu_state and the WRMSR in vmx_set_msr. What is
+found was played again under KVM on the emulated processor, with a guest that executes the WRMSRs; it shows the same there
+unless a line says otherwise.
 
 ${checks()}
 
