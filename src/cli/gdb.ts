@@ -29,6 +29,8 @@ GDB connects. Its console goes to stdout; port 0xF4 ends it.
   --policy POLICY    what KVM does with MSR 0x140 at a switch (implies --vmx)
   --vcpus N          vCPUs under VMX (default 1, at most 16): all start at the
                      entry, EBX says which, 4 KiB of stack between them
+  --no-record        no recording: reverse-step and reverse-continue, which work
+                     on the bare processor, are off; the guest runs a bit faster
   --log              packets on stderr
 ${GUEST_OPTIONS_HELP}
   --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
@@ -90,7 +92,7 @@ function targetFrom(args: ParsedArgs, guest: Omit<VmxGuestOptions, "policy" | "v
   }
   if (count !== undefined) throw new UsageError("--vcpus is for --vmx: a bare machine has one processor");
   const { machine, status } = bareMachine({ ...guest, cpu });
-  return new MachineTarget(machine, { status });
+  return new MachineTarget(machine, { status, record: !args.flags.has("no-record") });
 }
 
 export const gdbCommand: Command = {
@@ -104,6 +106,7 @@ export const gdbCommand: Command = {
     policy: { type: "string", values: POLICIES.map(({ name }) => name) },
     vcpus: { type: "string" },
     cpu: { type: "string", values: Object.keys(MODELS) },
+    "no-record": { type: "boolean" },
     log: { type: "boolean" },
   },
   async run(args) {

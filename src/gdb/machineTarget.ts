@@ -1,6 +1,6 @@
 // A bare machine as GDB sees it: one thread.
 import { type CodeMode, MemoryMapError, TranslationError } from "../core/index.ts";
-import type { Exit, Machine, RegisterUpdate, RegisterValues } from "../machine/index.ts";
+import type { Exit, Machine, RecordOptions, RegisterUpdate, RegisterValues } from "../machine/index.ts";
 import type { GdbTarget, MonitorCommand, Point, Resume, Stop } from "./target.ts";
 
 const THREAD = 1;
@@ -11,6 +11,8 @@ const SIGABRT = 6;
 export interface MachineTargetOptions {
   /** What the guest wrote to its exit port, once it has. */
   readonly status?: () => number | undefined;
+  /** Record from now on, so that GDB can go back. */
+  readonly record?: boolean | RecordOptions;
 }
 
 function end(signal: number, message: string, status?: number): Stop {
@@ -36,16 +38,26 @@ function ifMapped<T>(access: () => T): T | undefined {
  */
 export class MachineTarget implements GdbTarget {
   readonly threads: readonly number[] = [THREAD];
-  readonly reversible: boolean = false;
+  readonly reversible: boolean;
   ended: Stop | undefined;
   readonly #machine: Machine;
   readonly #options: MachineTargetOptions;
   /** By the machine's number. */
   readonly #points = new Map<number, Point>();
+  /** Where the guest ended itself: a recording that is played again calls no callback that would say so. */
+  #over: { readonly count: bigint; readonly stop: Stop } | undefined;
 
   constructor(machine: Machine, options: MachineTargetOptions = {}) {
     this.#machine = machine;
     this.#options = options;
+    const { record = false } = options;
+    this.reversible = record !== false;
+    if (record !== false) machine.record(record === true ? {} : record);
+  }
+
+  /** What is changed in the past cuts the future off. */
+  #changed(): void {
+    if (this.#over !== undefined && this.#machine.instructionCount < this.#over.count) this.#over = undefined;
   }
 
   threadName(): string {
@@ -62,6 +74,7 @@ export class MachineTarget implements GdbTarget {
 
   writeRegisters(_thread: number, update: RegisterUpdate): void {
     this.#machine.registers.write(update);
+    this.#changed();
   }
 
   readMsr(_thread: number, index: number): bigint | undefined {
@@ -69,7 +82,9 @@ export class MachineTarget implements GdbTarget {
   }
 
   writeMsr(_thread: number, index: number, value: bigint): boolean {
-    return this.#machine.writeMsr(index, value);
+    const done = this.#machine.writeMsr(index, value);
+    this.#changed();
+    return done;
   }
 
   translate(_thread: number, linear: bigint): bigint | undefined {
@@ -81,7 +96,9 @@ export class MachineTarget implements GdbTarget {
   }
 
   writeLinear(_thread: number, linear: bigint, bytes: Uint8Array): boolean {
-    return ifMapped(() => this.#machine.writeVirtual(linear, bytes) ?? true) === true;
+    const done = ifMapped(() => this.#machine.writeVirtual(linear, bytes) ?? true) === true;
+    this.#changed();
+    return done;
   }
 
   readPhysical(address: bigint, size: number): Uint8Array | undefined {
@@ -117,16 +134,42 @@ export class MachineTarget implements GdbTarget {
   ];
 
   async resume(how: Resume, signal: AbortSignal): Promise<Stop> {
-    const stop = await this.#run(how, signal);
+    const stop = how.reverse ? this.#back(how.step !== undefined) : await this.#run(how, signal);
     this.ended = stop.kind === "end" ? stop : undefined;
     return stop;
   }
 
   async #run(how: Resume, signal: AbortSignal): Promise<Stop> {
-    const exit = how.step === undefined ? await this.#machine.runAsync({ signal }) : this.#machine.step();
+    const machine = this.#machine;
+    const left = this.#over === undefined ? undefined : Number(this.#over.count - machine.instructionCount);
+    const otherwise = how.step === undefined ? "interrupt" : "step";
+    const exit =
+      how.step === undefined
+        ? await machine.runAsync({ signal, ...(left === undefined ? {} : { maxInstructions: left }) })
+        : machine.step();
+    if (this.#over !== undefined && machine.instructionCount >= this.#over.count) return this.#over.stop;
     const status = this.#options.status?.();
-    if (status !== undefined) return end(SIGTRAP, `the guest ended itself with status ${status}`, status);
-    return this.#stop(exit, how.step === undefined ? "interrupt" : "step");
+    // a callback asks to stop only when the guest has ended itself
+    if (status === undefined || exit.reason !== "stopped") return this.#stop(exit, otherwise);
+    const stop = end(SIGTRAP, `the guest ended itself with status ${status}`, status);
+    this.#over = { count: machine.instructionCount, stop };
+    return stop;
+  }
+
+  #back(step: boolean): Stop {
+    const machine = this.#machine;
+    if (machine.recording === undefined || machine.instructionCount <= machine.recording.from) {
+      return { kind: "beginning", thread: THREAD };
+    }
+    if (step) {
+      machine.reverseStep();
+      return { kind: "step", thread: THREAD };
+    }
+    const exit = machine.reverseContinue();
+    // the machine stands after the access, GDB wants to be before it
+    if (exit.reason === "watchpoint" && machine.instructionCount > machine.recording.from) machine.reverseStep();
+    if (exit.reason === "recordingStart") return { kind: "beginning", thread: THREAD };
+    return this.#stop(exit, "interrupt");
   }
 
   #stop(exit: Exit, otherwise: "interrupt" | "step"): Stop {

@@ -20,5 +20,5 @@ export function bareTarget({ mode, load, code, cpu }: Scenario): { target: Machi
     machine.stop();
   });
   loadImage(machine, parseFlat(Uint8Array.from(code), { mode, load }));
-  return { machine, target: new MachineTarget(machine, { status: () => status }) };
+  return { machine, target: new MachineTarget(machine, { status: () => status, record: true }) };
 }
