@@ -1,6 +1,6 @@
 // What npm pack puts into the tarball, and what publint and attw say about it.
 import { existsSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { publint } from "publint";
 import { formatMessage } from "publint/utils";
 import { describe, expect, it } from "vitest";
@@ -19,6 +19,7 @@ const ALLOWED = [
   /^dist\/.*\.(js|d\.ts)$/,
   /^fixtures\/(guests|lab)\/bin\/[^/]+\.(bin|elf)$/,
   /^fixtures\/lab\/src\/calibrate\.c$/,
+  /^fixtures\/bench\/(bin\/[^/]+\.bin|meta\.json)$/,
 ];
 
 describe("the tarball", () => {
@@ -53,12 +54,24 @@ describe("the tarball", () => {
     expect(/^## (\S+)/m.exec(changelog)?.[1]).toBe(manifest.version);
   });
 
-  it("imports node:* in the command line and the benchmarks only", () => {
+  it("reaches no node:* module from any of its entries", () => {
     const installed = join(packed.project, "node_modules/wasm-vmx");
-    const users = paths.filter(
-      (path) => path.endsWith(".js") && /(from|import\()\s*["']node:/.test(readFileSync(join(installed, path), "utf8")),
-    );
-    expect(users.filter((path) => !/^dist\/src\/(cli|bench)\//.test(path))).toEqual([]);
+    const seen = new Set<string>();
+    const node: string[] = [];
+    const visit = (file: string): void => {
+      if (seen.has(file)) return;
+      seen.add(file);
+      const text = readFileSync(file, "utf8");
+      for (const [, name] of text.matchAll(/(?:\bfrom|\bimport\(?)\s*["']([^"'\n]+)["']/g)) {
+        if (name!.startsWith("node:")) node.push(`${file}: ${name}`);
+        else if (name!.startsWith(".")) visit(join(dirname(file), name!));
+      }
+    };
+    for (const target of Object.values<string | { default: string }>(manifest.exports)) {
+      if (typeof target !== "string") visit(join(installed, target.default));
+    }
+    expect(seen.size).toBeGreaterThan(5);
+    expect(node).toEqual([]);
   });
 });
 
