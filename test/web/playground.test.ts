@@ -176,6 +176,16 @@ describe.skipIf(!found)("the playground", () => {
       "0/0",
       "",
     ]);
+    // the timeline is drawn: a piece of the guest's colour in every column
+    const greens = await page.evaluate(() => {
+      const canvas = document.querySelector<HTMLCanvasElement>(".timeline canvas")!;
+      const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, 40);
+      let count = 0;
+      for (let i = 0; i < data.length; i += 4)
+        count += data[i + 1]! > data[i]! + 60 && data[i + 1]! > data[i + 2]! + 30 ? 1 : 0;
+      return count;
+    });
+    expect(greens).toBeGreaterThan(23 * 30);
     await page.focus(".timeline");
     await page.keyboard.press("ArrowRight");
     await page.waitForSelector(".exit-table tr.selected + tr");
@@ -288,6 +298,10 @@ describe.skipIf(!found)("the playground", () => {
     await page.click("#run");
     await status("ended");
     expect(await text("#console")).toContain("VMXOFF");
+    // it prints a line an exit
+    const lines = (await text("#console"))!.split("\n").filter((line) => line.startsWith("exit "));
+    expect(await page.locator(".fact", { hasText: "VM exits" }).locator("b").innerText()).toBe(String(lines.length));
+    expect(await page.locator(".exit-table tbody tr").count()).toBe(lines.length);
   });
 
   it("stays alive while a guest runs for ever", async () => {

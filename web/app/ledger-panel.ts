@@ -1,6 +1,6 @@
 // The ledger: what everything cost, in cycles of the chosen model, by cause.
 import { COST_MODELS, type CostKind } from "../../src/cost/index.ts";
-import type { MachineState, VmxView } from "../session/protocol.ts";
+import type { KvmView, MachineState } from "../session/protocol.ts";
 import { byId, h, number, range } from "./dom.ts";
 
 const CAUSES: readonly (readonly [CostKind, string])[] = [
@@ -56,14 +56,14 @@ export class LedgerPanel {
   }
 
   show(state: MachineState): void {
-    const { vmx } = state;
+    const vmx = state.vmx?.kvm;
     if (vmx === undefined) {
       this.#content.replaceChildren(
         h("p", { class: "empty" }, "On the bare processor nothing is paid for but instructions. Choose “Under KVM”."),
       );
       return;
     }
-    if (state.status !== "running" && vmx.total > 0) this.#remember(vmx, state.count);
+    if (state.status !== "running" && vmx.counts.exits > 0) this.#remember(vmx, state.count);
     const summary = COST_MODELS.find(({ name }) => name === vmx.cycles.model)?.summary ?? "";
     this.#content.replaceChildren(
       h(
@@ -81,7 +81,7 @@ export class LedgerPanel {
     );
   }
 
-  #bars({ cycles }: VmxView): HTMLElement {
+  #bars({ cycles }: KvmView): HTMLElement {
     const most = Math.max(1, ...CAUSES.map(([kind]) => cycles.byCause[kind].high));
     const chart = h("div", { class: "bars", role: "list" });
     for (const [kind, name] of CAUSES) {
@@ -106,7 +106,7 @@ export class LedgerPanel {
     return chart;
   }
 
-  #remember(vmx: VmxView, count: number): void {
+  #remember(vmx: KvmView, count: number): void {
     const { low, high } = vmx.cycles.total;
     const label = `${vmx.policy}, host ${vmx.hostValue}`;
     for (const [key, one] of this.#remembered) if (one.count !== count) this.#remembered.delete(key);
@@ -140,7 +140,7 @@ export class LedgerPanel {
     );
   }
 
-  #reasons({ byReason }: VmxView): HTMLElement {
+  #reasons({ byReason }: KvmView): HTMLElement {
     const rows = byReason.map(([reason, times]) =>
       h("tr", {}, h("th", { scope: "row" }, reason), h("td", { class: "num" }, number(times))),
     );

@@ -27,11 +27,17 @@ interface Palette {
 
 export class Timeline {
   readonly element: HTMLElement;
+  /** Name of what runs in root operation. */
+  hypervisor = "KVM";
   readonly #canvas = document.createElement("canvas");
   readonly #spacer = document.createElement("div");
   #exits: readonly ExitSummary[] = [];
   #selected = -1;
-  #now: { inGuest: boolean; physical: number; virtual: number } = { inGuest: false, physical: 0, virtual: 0 };
+  #now: { inGuest: boolean | undefined; physical: number; virtual: number } = {
+    inGuest: false,
+    physical: 0,
+    virtual: 0,
+  };
   #palette: Palette | undefined;
 
   constructor(select: (id: number) => void) {
@@ -68,7 +74,7 @@ export class Timeline {
 
   show(
     exits: readonly ExitSummary[],
-    now: { inGuest: boolean; physical: number; virtual: number },
+    now: { inGuest: boolean | undefined; physical: number; virtual: number },
     follow: boolean,
   ): void {
     this.#exits = exits;
@@ -255,6 +261,7 @@ export class Timeline {
 
   /** Where the processor stands now. */
   #presence(c: CanvasRenderingContext2D, colours: Palette): void {
+    if (this.#now.inGuest === undefined) return;
     const x = LEFT + this.#exits.length * COLUMN;
     const y = this.#now.inGuest ? GUEST : this.#exits.at(-1)?.userSpace ? USER : KVM;
     if (this.#now.inGuest)
@@ -296,8 +303,8 @@ export class Timeline {
     c.fillStyle = colours.text;
     for (const [text, y] of [
       ["guest", GUEST],
-      ["KVM", KVM],
-      ["user space", USER],
+      [this.hypervisor, KVM],
+      [this.hypervisor === "KVM" ? "user space" : "", USER],
       ["0x140 CPU", PHYSICAL + STEP / 2],
       ["0x140 guest", VIRTUAL + STEP / 2],
     ] as const) {

@@ -82,17 +82,23 @@ export class VmxPanel {
         h(
           "p",
           { class: "empty" },
-          "The guest runs on the bare processor: there is nothing above it and no VM exit. Choose “Under KVM” to see what a hypervisor sees.",
+          "The guest runs on the bare processor: there is nothing above it and no VM exit. Choose “Under KVM” to see what a hypervisor sees, or the guest “hypervisor”, which is one itself.",
         ),
       );
       return;
     }
+    const { kvm } = vmx;
+    this.#timeline.hypervisor = kvm ? "KVM" : "hypervisor";
     if (!this.#timeline.element.isConnected)
       this.#view.replaceChildren(this.#summary, this.#timeline.element, this.#wide);
     const fact = (name: string, value: string, kind = "", title = ""): HTMLElement =>
       h("div", { class: `fact ${kind}`, title }, h("span", {}, name), h("b", {}, value));
     this.#summary.replaceChildren(
-      fact("Processor in", vmx.inGuest ? "non-root operation" : "root operation", vmx.inGuest ? "guest" : "root"),
+      ...(vmx.inGuest === undefined
+        ? []
+        : [
+            fact("Processor in", vmx.inGuest ? "non-root operation" : "root operation", vmx.inGuest ? "guest" : "root"),
+          ]),
       fact(
         "0x140, processor",
         String(vmx.physical),
@@ -101,13 +107,17 @@ export class VmxPanel {
       ),
       fact("0x140, guest", String(vmx.virtual), "virtual", "what the guest wrote and reads"),
       fact("VM exits", number(vmx.total)),
-      fact("To user space", number(vmx.counts.userSpace)),
-      fact("Policy's WRMSRs", number(vmx.counts.wrmsr), "write"),
-      ...(vmx.leaks > 0
+      ...(kvm
+        ? [
+            fact("To user space", number(kvm.counts.userSpace)),
+            fact("Policy's WRMSRs", number(kvm.counts.wrmsr), "write"),
+          ]
+        : [fact("Hypervisor", "the guest itself")]),
+      ...(kvm && kvm.leaks > 0
         ? [
             fact(
               "Leaks",
-              number(vmx.leaks),
+              number(kvm.leaks),
               "bad",
               "entries at which the host's faulting bit acted against the guest's wish",
             ),

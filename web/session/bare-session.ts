@@ -7,6 +7,7 @@ import {
   Machine,
   type RegisterValues,
 } from "../../src/machine/index.ts";
+import { GuestVmxLog } from "../vmx/guest-log.ts";
 import {
   type Ending,
   exitText,
@@ -21,7 +22,7 @@ const MEMORY = 16 << 20;
 
 /** A guest on the bare processor. It has VMX, so a guest may be a hypervisor itself. */
 export class BareSession implements Session {
-  readonly vmx = undefined;
+  readonly vmx: GuestVmxLog;
   ending: Ending | undefined;
   atBreakpoint = false;
   /** It may stand at a breakpoint that it is to go on from. */
@@ -45,6 +46,7 @@ export class BareSession implements Session {
       );
     machine.onPortIn([0, 0xffff], (port, size) => bus.read(port, size));
     machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
+    this.vmx = new GuestVmxLog(machine);
     loadImage(machine, image);
   }
 

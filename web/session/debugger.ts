@@ -139,7 +139,7 @@ export class Debugger {
   }
 
   exit(id: number): ExitDetail | undefined {
-    return this.#session?.vmx?.detail(id);
+    return this.#session?.vmx.detail(id);
   }
 
   pause(): void {
@@ -337,7 +337,7 @@ export class Debugger {
       memory: this.#memoryView(),
       console: String.fromCharCode(...text.slice(-CONSOLE_MAX / 16)),
       consoleFrom: from,
-      vmx: session.vmx?.view(settings.cost, settings.hostValue, inGuest, policyByName(settings.policy)),
+      vmx: session.vmx.view(settings.cost, settings.hostValue, inGuest, policyByName(settings.policy)),
     };
   }
 }

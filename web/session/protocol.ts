@@ -81,17 +81,11 @@ export interface CycleBars {
   readonly total: Interval;
 }
 
-export interface VmxView {
+/** What only a guest under KVM has. */
+export interface KvmView {
   readonly policy: string;
   readonly policySummary: string;
   readonly hostValue: number;
-  /** Now in non-root operation. */
-  readonly inGuest: boolean;
-  readonly physical: number;
-  readonly virtual: number;
-  readonly exits: readonly ExitSummary[];
-  /** Exits in all; `exits` keeps the first and the last of them. */
-  readonly total: number;
   readonly byReason: readonly (readonly [reason: string, count: number])[];
   readonly cycles: CycleBars;
   readonly counts: {
@@ -103,6 +97,18 @@ export interface VmxView {
   };
   /** Entries with the host's faulting bit on against the guest's wish. */
   readonly leaks: number;
+}
+
+export interface VmxView {
+  /** Now in non-root operation; undefined where it is not told. */
+  readonly inGuest: boolean | undefined;
+  readonly physical: number;
+  readonly virtual: number;
+  readonly exits: readonly ExitSummary[];
+  /** Exits in all; `exits` keeps the first and the last of them. */
+  readonly total: number;
+  /** undefined: the hypervisor is a guest on the bare processor. */
+  readonly kvm: KvmView | undefined;
 }
 
 export interface MachineState {

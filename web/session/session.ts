@@ -1,11 +1,22 @@
 import type { RegisterValues } from "../../src/machine/index.ts";
-import type { VmxLog } from "../vmx/log.ts";
+import type { ExitDetail, VmxView } from "./protocol.ts";
 
 /** How a guest ended for good. */
 export interface Ending {
   readonly text: string;
   /** It did not end as a guest should. */
   readonly failed: boolean;
+}
+
+/** What a session keeps of its VM exits. */
+export interface ExitLog {
+  detail(id: number): ExitDetail | undefined;
+  view(
+    cost: string,
+    hostValue: number,
+    inGuest: boolean,
+    policy: { name: string; summary: string },
+  ): VmxView | undefined;
 }
 
 /** A processor with one guest, bare or under KVM: the same face for both. */
@@ -17,7 +28,7 @@ export interface Session {
   readonly codeMode: 16 | 32 | 64;
   readonly cpl: number;
   readonly ending: Ending | undefined;
-  readonly vmx: VmxLog | undefined;
+  readonly vmx: ExitLog;
   /** advance() ends before these addresses, but for the one where it stands now. Without it the debugger steps. */
   breakAt?(addresses: ReadonlySet<number>): void;
   /** The last advance() ended at one of them. */

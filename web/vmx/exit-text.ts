@@ -6,7 +6,8 @@ export interface ExitFields {
   readonly qualification: bigint;
   /** VM-exit interruption information. */
   readonly interruption: number;
-  readonly guestPhysical: bigint;
+  /** undefined: not known. */
+  readonly guestPhysical: bigint | undefined;
   /** RAX and RCX of the guest. */
   readonly rax: bigint;
   readonly rcx: bigint;
@@ -35,11 +36,12 @@ function crText(q: number): string {
   return kind === 2 ? "CLTS" : `LMSW ${hex((q >>> 16) & 0xffff)}`;
 }
 
-function eptText(q: number, gpa: bigint): string {
+function eptText(q: number, gpa: bigint | undefined): string {
   const access = [q & 1 ? "read" : "", q & 2 ? "write" : "", q & 4 ? "fetch" : ""].filter((text) => text !== "");
   const allowed = [q & 8 ? "r" : "-", q & 16 ? "w" : "-", q & 32 ? "x" : "-"].join("");
   const walk = q & 0x80 && !(q & 0x100) ? ", in a page walk" : "";
-  return `${access.join(" and ")} of guest-physical ${hex(gpa)}, the EPT allows ${allowed}${walk}`;
+  const where = gpa === undefined ? "" : ` of guest-physical ${hex(gpa)}`;
+  return `${access.join(" and ")}${where}, the EPT allows ${allowed}${walk}`;
 }
 
 function eventText(info: number, qualification: bigint): string {
@@ -79,7 +81,7 @@ export function exitText(fields: ExitFields): string {
     case reason.REASON_EPT_VIOLATION:
       return eptText(q, fields.guestPhysical);
     case reason.REASON_EPT_MISCONFIGURATION:
-      return `at guest-physical ${hex(fields.guestPhysical)}`;
+      return fields.guestPhysical === undefined ? "" : `at guest-physical ${hex(fields.guestPhysical)}`;
     default:
       return q === 0 ? "" : `qualification ${hex(qualification)}`;
   }

@@ -155,27 +155,30 @@ export class VmxLog {
       interruption: _i,
       ...rest
     }: Record): ExitSummary => rest;
+    const byReason = [...ledger.exitsByReason]
+      .sort((a, b) => b[1] - a[1] || a[0] - b[0])
+      .map(([reason, count]) => [exitReasonName(reason), count] as const);
     return {
-      policy: policy.name,
-      policySummary: policy.summary,
-      hostValue,
       inGuest,
       physical: this.#physical(),
       virtual: this.#virtual(),
       exits: [...this.#first, ...this.#last.slice(-KEEP_LAST)].map(summary),
       total: this.#total,
-      byReason: [...ledger.exitsByReason]
-        .sort((a, b) => b[1] - a[1] || a[0] - b[0])
-        .map(([reason, count]) => [exitReasonName(reason), count] as const),
-      cycles: { model: model.name, byCause, total },
-      counts: {
-        exits: counts.exits,
-        userSpace: counts.userspace_round_trips,
-        wrmsr: ledger.wrmsr.policy,
-        rdmsr: ledger.rdmsr.policy,
-        faults: counts.hardware_faults + counts.injected_faults,
+      kvm: {
+        policy: policy.name,
+        policySummary: policy.summary,
+        hostValue,
+        byReason,
+        cycles: { model: model.name, byCause, total },
+        counts: {
+          exits: counts.exits,
+          userSpace: counts.userspace_round_trips,
+          wrmsr: ledger.wrmsr.policy,
+          rdmsr: ledger.rdmsr.policy,
+          faults: counts.hardware_faults + counts.injected_faults,
+        },
+        leaks: this.#vcpu.leaks.faulting,
       },
-      leaks: this.#vcpu.leaks.faulting,
     };
   }
 }
