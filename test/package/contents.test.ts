@@ -17,7 +17,8 @@ const ALLOWED = [
   /^bin\/wasm-vmx\.mjs$/,
   /^build\/core\.wasm$/,
   /^dist\/.*\.(js|d\.ts)$/,
-  /^fixtures\/(guests|lab)\/bin\/[^/]+\.(bin|elf)$/,
+  /^fixtures\/(bench|guests|lab)\/bin\/[^/]+\.(bin|elf)$/,
+  /^fixtures\/bench\/meta\.json$/,
   /^fixtures\/lab\/src\/calibrate\.c$/,
   /^fixtures\/bench\/(bin\/[^/]+\.bin|meta\.json)$/,
 ];
