@@ -17,8 +17,7 @@ const ALLOWED = [
   /^bin\/wasm-vmx\.mjs$/,
   /^build\/core\.wasm$/,
   /^dist\/.*\.(js|d\.ts)$/,
-  /^fixtures\/(bench|guests|lab)\/bin\/[^/]+\.(bin|elf)$/,
-  /^fixtures\/bench\/meta\.json$/,
+  /^fixtures\/(guests|lab)\/bin\/[^/]+\.(bin|elf)$/,
   /^fixtures\/lab\/src\/calibrate\.c$/,
   /^fixtures\/bench\/(bin\/[^/]+\.bin|meta\.json)$/,
 ];
