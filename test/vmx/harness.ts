@@ -43,6 +43,8 @@ export class Vmx {
   /** Free physical memory for lists and bitmaps. */
   readonly scratch = 0x10000n;
   ports: { port: number; size: number; value?: number }[] = [];
+  /** INTA cycle of an interrupt controller. */
+  acknowledge: () => number = () => 0;
 
   constructor() {
     const imports: CoreImports = {
@@ -63,7 +65,7 @@ export class Vmx {
       rdtscHook: () => 0,
       vmExitHook: () => 0,
       vmEntryHook: () => 0,
-      acknowledgeInterrupt: () => 0,
+      acknowledgeInterrupt: () => this.acknowledge(),
       apicRead: () => 0,
       apicWrite: () => 0,
     };

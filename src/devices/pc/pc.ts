@@ -235,13 +235,14 @@ export class Pc {
     this.lapic?.sync();
   }
 
-  /** A change of level that only time made must be in the interrupt controllers before they are looked at. */
+  /** A change of level that only time made must be in the 8259s before they are looked at. */
   #sync(port: number): void {
-    if (port < 0x100) this.#syncTimers();
+    if ((port & ~0x81) === 0x20) this.#syncTimers();
   }
 
+  /** What the 8259s, the 8254 or the RTC are told may move the next interrupt. */
   #schedule(port: number): void {
-    if (port < 0x100) this.#setDeadline();
+    if (port < 0xb0) this.#setDeadline();
   }
 
   /** Would the line reach the processor as an interrupt? */
