@@ -131,6 +131,7 @@ export const VEC_NP = 11;
 export const VEC_SS = 12;
 export const VEC_GP = 13;
 export const VEC_PF = 14;
+export const VEC_AC = 17;
 export const VEC_VE = 20;
 export const VEC_CP = 21;
 

@@ -14,6 +14,7 @@ import {
   SG_BASE,
   SG_LIMIT,
   SG_SELECTOR,
+  TR_TAG,
 } from "../abi/state";
 import {
   SA_CODE,
@@ -24,6 +25,7 @@ import {
   SA_UNUSABLE,
   SEL_ERROR,
   SEL_RPL,
+  VEC_AC,
   VEC_GP,
   VEC_NP,
   VEC_SS,
@@ -43,7 +45,7 @@ import {
   markAccessed,
   probeAccessed,
 } from "../system/descriptor";
-import { frameCount, frameProbe, framePush, frameStart, frameStore } from "../system/frame";
+import { frameCount, frameProbe, framePush, frameStart, frameStore, insideStack } from "../system/frame";
 import { cpl, deriveSegment, longMode, recomputeTransfer } from "../system/mode";
 import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
 import { canonical, mergeSp, stackMask } from "../system/width";
@@ -105,6 +107,15 @@ function probeTargetStack(size: u32, sp: u64): bool {
   const long = targetLong();
   const base = long ? 0 : load<u64>(ss, SG_BASE);
   const mask: u64 = long ? 0xffffffffffffffff : attr & SA_DB ? 0xffffffff : 0xffff;
+  const first = (sp - <u64>size) & mask;
+  // no entry of the TLB may match while alignment is checked
+  if (
+    load<u64>(TR_TAG) == 0xffffffffffffffff &&
+    <u32>(base + first) & (size - 1) &&
+    (long || insideStack(attr, load<u32>(ss, SG_LIMIT), first, size))
+  ) {
+    return fault(VEC_AC, 0);
+  }
   return frameProbe(size, base, attr, load<u32>(ss, SG_LIMIT), sp, mask, 0, cpl() == 3);
 }
 

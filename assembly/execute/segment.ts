@@ -57,7 +57,8 @@ export function pushSeg(rec: usize): void {
 export function popSeg(rec: usize): void {
   const seg = segmentOperand(rec);
   const size: u32 = load<u8>(rec, R_SIZE);
-  const selector = <u32>stackOperand(size, 0) & 0xffff;
+  // 16 bits are read of a 32-bit slot, as current processors do
+  const selector = <u32>stackOperand(size == 8 ? 8 : 2, 0) & 0xffff;
   if (aborted()) return;
   // the width of the stack is that before SS changes
   const sp = mergeSp(load<u64>(RSP) + <u64>size);
