@@ -91,7 +91,7 @@ function bundle(modules, out) {
     format: "esm",
     platform: "neutral",
     target: "node20",
-    external: ["node:*", "typescript"],
+    external: ["node:*", "typescript", "comlink"],
     legalComments: "none",
     logLevel: "error",
   });

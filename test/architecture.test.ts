@@ -25,7 +25,7 @@ const SRC_ORDER = [
   ["core"],
   ["disasm", "cost", "devices", "snapshot"],
   ["machine", "policy"],
-  ["trace"],
+  ["trace", "worker"],
   ["kvm"],
   ["lab"],
   ["gdb"],
