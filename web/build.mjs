@@ -1,7 +1,7 @@
 // Builds the playground into web/dist: one static page with relative addresses, for any static host.
 // node web/build.mjs            builds
 // node web/build.mjs --serve    builds and serves it on 127.0.0.1 (--port N, default 8140)
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
@@ -24,8 +24,9 @@ export async function buildPlayground(out = join(here, "dist")) {
     legalComments: "linked",
     logLevel: "warning",
   };
-  await build({
+  const { metafile } = await build({
     ...common,
+    metafile: true,
     entryPoints: {
       main: join(here, "app/main.ts"),
       worker: join(here, "session/worker.ts"),
@@ -45,7 +46,23 @@ export async function buildPlayground(out = join(here, "dist")) {
     ...(needs ? { under: "bare" } : {}),
   }));
   writeFileSync(join(out, "guests", "manifest.json"), `${JSON.stringify(records, null, 1)}\n`);
+  writeFileSync(join(out, "licences.txt"), licences(metafile));
   return out;
+}
+
+/** The licence texts of everything that is bundled. */
+function licences(metafile) {
+  const names = Object.keys(metafile.inputs).map((file) => /node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(file)?.[1]);
+  const texts = [...new Set(names)]
+    .filter(Boolean)
+    .sort()
+    .map((name) => {
+      const folder = join(root, "node_modules", name);
+      const file = readdirSync(folder).find((one) => /^licen[cs]e/i.test(one));
+      const { license, version } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+      return `${name} ${version} (${license})\n\n${file ? readFileSync(join(folder, file), "utf8") : ""}`;
+    });
+  return [`wasm-vmx\n\n${readFileSync(join(root, "LICENSE"), "utf8")}`, ...texts].join(`\n${"-".repeat(72)}\n\n`);
 }
 
 const TYPES = {

@@ -1,5 +1,5 @@
 // The playground as built, in Debian's Chromium. WASM_VMX_CHROMIUM names another one; without any the tests are skipped.
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -94,8 +94,14 @@ describe.skipIf(!found)("the playground", () => {
     if (folder) rmSync(folder, { recursive: true });
   });
   afterEach(async () => {
-    await page.context().close();
+    await page?.context().close();
     expect(complaints.splice(0)).toEqual([]);
+  });
+
+  it("carries the licences of what it is made of", () => {
+    const text = readFileSync(join(folder, "some", "where", "licences.txt"), "utf8");
+    for (const name of ["wasm-vmx", "@codemirror/view", "@codemirror/state"]) expect(text).toContain(name);
+    expect(text.match(/Permission is hereby granted|Apache License/g)!.length).toBeGreaterThan(3);
   });
 
   it("runs the guest it opens with", async () => {
