@@ -91,7 +91,8 @@ function bundle(modules, out) {
     format: "esm",
     platform: "neutral",
     target: "node20",
-    external: ["node:*", "typescript", "comlink"],
+    external: ["node:*", "typescript"],
+    mainFields: ["module", "main"],
     legalComments: "none",
     logLevel: "error",
   });

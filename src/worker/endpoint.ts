@@ -1,4 +1,10 @@
-import type { Endpoint } from "comlink";
+/** What browsers give: a Worker, the global scope of one, a MessagePort. */
+export interface Endpoint {
+  postMessage(message: unknown, transfer?: Transferable[]): void;
+  addEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: object): void;
+  removeEventListener(type: string, listener: EventListenerOrEventListenerObject, options?: object): void;
+  start?(): void;
+}
 
 /** What Node's worker_threads give: Worker, parentPort, MessagePort. */
 export interface NodeEndpoint {
