@@ -10,7 +10,7 @@ import { V_PML_ADDRESS, V_PML_INDEX } from "../abi/vmcsLayout";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import { recordExit } from "../state/exitRecord";
 import { secondaryControl } from "../state/vmcs";
-import { notePageTable } from "./frames";
+import { noteDirty, notePageTable } from "./frames";
 import { physToHost, physWrite64 } from "./physical";
 
 // access
@@ -98,10 +98,12 @@ function setFlags(gpa: u64, level: u32, dirty: bool): bool {
   for (let i = level; i < 4; i++) {
     const at = load<u32>(entries + i * 4);
     store<u64>(at, load<u64>(at) | A);
+    noteDirty(at);
   }
   if (!(missing & D)) return true;
   const leaf = load<u32>(entries + level * 4);
   store<u64>(leaf, load<u64>(leaf) | D);
+  noteDirty(leaf);
   if (logs) {
     physWrite64((load<u64>(vmcs, V_PML_ADDRESS) & ADDRESS) + 8 * <u64>index, gpa & ~(<u64>0xfff));
     store<u16>(vmcs, <u16>(index - 1), V_PML_INDEX);
