@@ -29,5 +29,7 @@ try {
 const made = machines.length - 1;
 const each = (value) => (value / Math.max(made, 1)).toFixed(2);
 console.log(`${machines.length} machines of 1 MiB of RAM, each has run a guest`);
-console.log(`a further one: ${each(performance.now() - start)} ms, ${each(status("VmRSS") - before.resident)} MiB resident`);
+console.log(
+  `a further one: ${each(performance.now() - start)} ms, ${each(status("VmRSS") - before.resident)} MiB resident`,
+);
 console.log(`and ${each(status("VmSize") - before.address)} MiB of address space`);
