@@ -36,6 +36,9 @@ process.once("SIGINT", () => {
   interrupted = true;
 });
 
+/** Linux has a page of its own here, whose entry points are system calls: a case that branches to it leaves its world. */
+const VSYSCALL_PAGE = 0xffff_ffff_ff60_0000n;
+
 const harness = new Harness();
 const replayer = new Replayer();
 const started = performance.now();
@@ -43,6 +46,7 @@ const kinds = new Map<string, { count: number; example: number }>();
 const recorded: Recorded[] = [];
 let notBuilt = 0;
 let stuck = 0;
+let leaves = 0;
 let failed = 0;
 
 function compare(c: Case, native: Result): string[] | undefined {
@@ -51,7 +55,12 @@ function compare(c: Case, native: Result): string[] | undefined {
     return undefined;
   }
   try {
-    return differences(c, native, replayer.run(c));
+    const emulated = replayer.run(c);
+    if (emulated.vector === 14 && emulated.rip >> 12n === VSYSCALL_PAGE >> 12n) {
+      leaves++;
+      return undefined;
+    }
+    return differences(c, native, emulated);
   } catch (error) {
     if (!(error instanceof NotBuilt)) throw error;
     notBuilt++;
@@ -74,7 +83,7 @@ async function one(n: number, c: Case, native: Result): Promise<boolean> {
 
 function progress(done: number): void {
   const rate = Math.round(done / ((performance.now() - started) / 1000));
-  const text = `${done} of ${cases} cases, ${rate} a second, ${failed} differ, ${notBuilt} not built, ${stuck} never ended`;
+  const text = `${done} of ${cases} cases, ${rate} a second, ${failed} differ, ${notBuilt} not built, ${stuck} never ended, ${leaves} entered the kernel's page`;
   if (process.stderr.isTTY) process.stderr.write(`\r${text}`);
   else if (done % (BATCH * 100) === 0 || done === cases) console.error(text);
 }
