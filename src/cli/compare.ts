@@ -33,7 +33,12 @@ Policies:
 ${POLICY_LIST}
 
 A result is right when the guest prints and ends as it does on a host without
-CPUID faulting. Exit status 0, or 2 for bad input.`;
+CPUID faulting. Exit status 0, or 2 for bad input.
+
+Examples:
+  wasm-vmx compare guest.bin --mode long
+  wasm-vmx compare guest.elf --json
+  wasm-vmx compare guest.bin --mode long --policy-file mine.ts`;
 
 function toJson(report: CompareReport, guest: string): string {
   return JSON.stringify({ guest, ...report }, (_key, value) =>

@@ -17,7 +17,10 @@ What the package does, on guests that come with it:
   compare the policies for MSR 0x140 on a guest that starts an application
   (few CPUIDs, many exits to user space), on one that executes little but
   CPUID, and on one that shows the leak,
-  and the four answers to the question of the 2019 thread.`;
+  and the four answers to the question of the 2019 thread.
+
+Examples:
+  wasm-vmx demo`;
 
 const GUESTS = "fixtures/guests/bin/";
 

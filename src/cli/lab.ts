@@ -78,7 +78,13 @@ with a small VMM in C (needs gcc) and writes a cost model for --cost.
 Policies:
 ${POLICY_LIST}
 
-Exit status 0, 2 for bad input, 130 when interrupted.`;
+Exit status 0, 2 for bad input, 130 when interrupted.
+
+Examples:
+  wasm-vmx lab --html report.html
+  wasm-vmx lab --surface cpuids,wrmsr --sensitivity
+  wasm-vmx lab check --policy all
+  wasm-vmx lab --shard 1/4 --json > part1.json`;
 
 function models(args: ParsedArgs): CostModel[] {
   const text = args.strings.get("cost");
