@@ -3,14 +3,11 @@
 import { PAGE_NO_WRITE_ENTRY, PageFlag } from "../abi/layout";
 import { R_FLAGS, R_INDEX, RecordFlag } from "../abi/record";
 import { codeLines } from "../memory/frames";
-import { lowRamBytes, lowRamHost } from "../memory/physical";
-import { beginInstruction, blockCount, constR, direct, place, ripNext, wide } from "./context";
+import { lowRamHost } from "../memory/physical";
+import { beginInstruction, blockCount, constR, direct, ripNext } from "./context";
 import {
   get,
   I32_ADD,
-  I32_AND,
-  I32_GT_U,
-  I32_OR,
   I32_SHL,
   I32_SHR_U,
   I64_AND,
@@ -30,9 +27,9 @@ import {
 } from "./emit";
 import { forgetChecked } from "./groups";
 import { pushStored, storesPlainly } from "./instruction";
-import { branch, branchExit, close, LABEL_EXIT, openIf } from "./labels";
+import { branch, close, LABEL_EXIT, openIf } from "./labels";
 import { L_ADJUST, L_EA, L_HOST, L_PC, L_WHY } from "./locals";
-import { address, pageFlagsOf, storeAt } from "./operand";
+import { address, checkRam, storeAt } from "./operand";
 
 /** Pushes, as i64, the bit of the 64-byte line of L_EA + offset, alone: non-zero when decoded code covers it. */
 function lineBit(offset: u32): void {
@@ -55,23 +52,11 @@ function lineBit(offset: u32): void {
 
 /** Emits the store of a MOV of `size` bytes. False: it is none, or the region uses the TLB. */
 export function codeStore(rec: usize, size: u32): bool {
-  if (!direct || wide || !storesPlainly(rec)) return false;
+  if (!direct || !storesPlainly(rec)) return false;
   if (load<u8>(rec, R_FLAGS) & (RecordFlag.SoftDisp | RecordFlag.SoftImm)) return false;
   beginInstruction(rec);
   address(rec, true);
-  place();
-  tee(L_EA);
-  i32c(i32(lowRamBytes - size));
-  op(I32_GT_U);
-  pageFlagsOf(0);
-  if (size > 1) {
-    pageFlagsOf(size - 1);
-    op(I32_OR);
-  }
-  i32c(PAGE_NO_WRITE_ENTRY & ~PageFlag.Code);
-  op(I32_AND);
-  op(I32_OR);
-  branchExit();
+  checkRam(size, PAGE_NO_WRITE_ENTRY & ~PageFlag.Code);
   get(L_EA);
   i32c(i32(lowRamHost));
   op(I32_ADD);

@@ -10,7 +10,7 @@ import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 export let wide: bool = false;
 /** The mode word bits the region was built for. */
 export let regionMode: u32 = 0;
-/** No paging, no EPT, no page whose accesses must be seen: addresses are physical, and RAM starts at 0. */
+/** No paging (so not 64-bit code), no EPT, no page whose accesses must be seen: addresses are physical, RAM starts at 0. */
 export let direct: bool = false;
 /** Bit n: guest register n is read or written / written. */
 export let used: u32 = 0;

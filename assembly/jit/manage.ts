@@ -173,6 +173,11 @@ function deadRegion(from: u32): u32 {
   return i;
 }
 
+function drop(r: u32): void {
+  store<u32>(r, 0, RG_SLOT);
+  regionChanges++;
+}
+
 /** Drops the half of the regions that was not entered for longest, or a little more. */
 function evict(): void {
   let live: u32 = 0;
@@ -182,11 +187,10 @@ function evict(): void {
     for (let i: u32 = 0; i < regionCount; i++) {
       const r = region(i);
       if (!load<u32>(r, RG_SLOT) || batch - load<u32>(r, RG_USED) < age) continue;
-      store<u32>(r, 0, RG_SLOT);
+      drop(r);
       live--;
     }
   }
-  regionChanges++;
 }
 
 /** Generates and links what was asked for. */
@@ -204,19 +208,22 @@ export function compileQueue(): void {
     if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0) continue;
     if (!plan(rip)) continue;
     index = deadRegion(index);
-    if (!measureRegion()) continue;
     let table: u32 = index < <u32>JIT_REGION_MAX ? placeTargets() : 0;
-    let sites: u32 = table ? placeSites() : 0;
+    const measured = table != 0;
+    if (measured && !measureRegion(table)) continue;
+    let sites: u32 = measured ? placeSites() : 0;
     if (!sites) {
       if (made || evicted) break;
       evict();
       evicted = true;
       index = deadRegion(0);
       table = placeTargets();
+      if (!table) break;
+      if (!measureRegion(table)) continue;
       sites = placeSites();
-      if (!table || !sites) break;
+      if (!sites) break;
     }
-    const end = emitRegion(at, table, sites);
+    const end = emitRegion(at, sites);
     if (!end) continue;
     at = end;
     nextTarget = table + targetBytes(span);
@@ -282,7 +289,7 @@ function mapped(r: u32): bool {
     const linear = load<u64>(p) << 12;
     if (fetchSettled(linear) != load<u32>(p, 8)) return false;
     if (codeTraps && unmarked(linear, translateQuiet(linear, EXECUTE, load<u32>(CPL) == 3), load<u32>(p, 8))) {
-      store<u32>(r, 0, RG_SLOT); // it was made without the traps
+      drop(r); // it was made without the traps
       return false;
     }
   }
@@ -411,8 +418,7 @@ export function dropWritten(host: u32, bytes: u32, rewritten: bool): void {
     for (let p: u32 = 0; p < pages; p++) {
       const e = r + RG_LIST + p * 24;
       if (load<u32>(e, 8) != page || !(load<u64>(e, 16) & lines)) continue;
-      store<u32>(r, 0, RG_SLOT);
-      regionChanges++;
+      drop(r);
       if (rewritten) noteRewritten(host, bytes);
     }
   }
@@ -421,6 +427,5 @@ export function dropWritten(host: u32, bytes: u32, rewritten: bool): void {
 /** The region left its last instruction, at this address, to the interpreter, which had to stage a store. */
 export function staged(host: u32): void {
   if (!noteStaged(host)) return;
-  store<u32>(lastRegion, 0, RG_SLOT);
-  regionChanges++;
+  drop(lastRegion);
 }

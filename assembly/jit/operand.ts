@@ -168,19 +168,19 @@ function table(): u32 {
   return regionMode & ModeBit.User ? TLB + TLB_TABLE : TLB;
 }
 
-/** Pops a physical address, leaves the region unless the bytes are RAM, and for a write unless their frames have no flag. */
-function checkRam(size: u32, write: bool): void {
+/** Pops a physical address into L_EA, leaves the region unless the bytes are RAM whose frames have none of these flags. */
+export function checkRam(size: u32, flags: u32): void {
   place();
   tee(L_EA);
   i32c(i32(lowRamBytes - size));
   op(I32_GT_U);
-  if (write) {
+  if (flags) {
     pageFlagsOf(0);
     if (size > 1) {
       pageFlagsOf(size - 1);
       op(I32_OR);
     }
-    i32c(PAGE_NO_WRITE_ENTRY);
+    i32c(flags);
     op(I32_AND);
     // out of range and flagged both leave; the flags of an address out of range are some byte of linear memory
     op(I32_OR);
@@ -189,7 +189,7 @@ function checkRam(size: u32, write: bool): void {
 }
 
 /** Pushes the flags of the frame of the physical address L_EA + offset. */
-export function pageFlagsOf(offset: u32): void {
+function pageFlagsOf(offset: u32): void {
   get(L_EA);
   if (offset) {
     i32c(offset);
@@ -247,41 +247,35 @@ function loadFrom(size: u32, sign: bool, offset: u32): void {
   else mem(sign ? I32_LOAD8_S : I32_LOAD8_U, offset);
 }
 
-/** Pops an address (R), pushes the place in linear memory to read `size` bytes from. */
-export function readPlace(size: u32): void {
-  if (direct && !wide) {
-    checkRam(size, false);
-    get(L_EA);
-    i32c(i32(lowRamHost));
-    op(I32_ADD);
+/** Pops an address (R), pushes its place in linear memory. */
+function placeTop(size: u32, write: bool): void {
+  if (!direct) {
+    translateTop(size, write ? TE_WRITE : TE_READ);
     return;
   }
-  translateTop(size, TE_READ);
+  checkRam(size, write ? PAGE_NO_WRITE_ENTRY : 0);
+  get(L_EA);
+  i32c(i32(lowRamHost));
+  op(I32_ADD);
+}
+
+/** Pops an address (R), pushes the place in linear memory to read `size` bytes from. */
+export function readPlace(size: u32): void {
+  placeTop(size, false);
 }
 
 /** Pops an address (R), pushes the value there. */
 export function readTop(size: u32, sign: bool): void {
-  if (direct && !wide) {
-    checkRam(size, false);
+  if (direct) {
+    checkRam(size, 0);
     get(L_EA);
-    loadFrom(size, sign, lowRamHost);
-    return;
-  }
-  translateTop(size, TE_READ);
-  loadAt(size, sign);
+  } else translateTop(size, TE_READ);
+  loadFrom(size, sign, placeOffset());
 }
 
 /** Pops an address (R); L_HOST takes the place to write. */
 export function probeTop(size: u32): void {
-  if (direct && !wide) {
-    checkRam(size, true);
-    get(L_EA);
-    i32c(i32(lowRamHost));
-    op(I32_ADD);
-    set(L_HOST);
-    return;
-  }
-  translateTop(size, TE_WRITE);
+  placeTop(size, true);
   set(L_HOST);
 }
 
@@ -309,7 +303,7 @@ function groupPlace(group: u32, stack: bool, write: bool): void {
       constR(0 - u64(into));
       addR();
     }
-    if (direct && !wide) checkRam(bytes, write);
+    if (direct) checkRam(bytes, write ? PAGE_NO_WRITE_ENTRY : 0);
     else {
       translate(bytes, write ? TE_WRITE : TE_READ);
       get(L_ENTRY);
@@ -319,14 +313,14 @@ function groupPlace(group: u32, stack: bool, write: bool): void {
     setChecked(group);
     get(L_ACCESS);
   }
-  if (direct && !wide) return;
+  if (direct) return;
   if (wide) op(I32_WRAP);
   get(L_GROUP + group);
   op(I32_ADD);
 }
 
 function placeOffset(): u32 {
-  return direct && !wide ? lowRamHost : 0;
+  return direct ? lowRamHost : 0;
 }
 
 /** Pops an address (R), pushes the value there; `stack`: the access is the instruction's own of the stack. */

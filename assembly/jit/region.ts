@@ -128,7 +128,7 @@ import {
 import { moveStack, probePush, readRm, readStackTop, storeAt } from "./operand";
 import { canonical, firstRecord, firstRip, span, targetOf, terminates } from "./plan";
 import { oftenStaged } from "./rewritten";
-import { beginSites } from "./site";
+import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
 
 /** Label of the loop that starts at a node. */
@@ -414,18 +414,18 @@ function emitBody(sites: u32): void {
   close();
 }
 
-/** Emits the planned region once, to learn its registers and the bytes of its sites. False: it is too large. */
-export function measureRegion(): bool {
-  targets = 0;
+/** Emits the body of the planned region, and learns its registers and the bytes of its sites. False: it is too large. */
+export function measureRegion(targetTable: u32): bool {
+  targets = targetTable;
   beginRegion(load<u32>(MODE));
   emitBody(0);
   return !overflow && !deep();
 }
 
-/** After measureRegion(): emits the region at `at` as a function body with its size. Returns the end, 0: it does not fit. */
-export function emitRegion(at: u32, targetTable: u32, sites: u32): u32 {
-  targets = targetTable;
-  emitBody(sites);
+/** After measureRegion(): the region at `at` as a function body with its size. Returns the end, 0: it does not fit. */
+export function emitRegion(at: u32, sites: u32): u32 {
+  // a call of the interpreter names its site and the registers of the whole region: once more, now that they are known
+  if (sitesBytes) emitBody(sites);
   if (overflow || deep()) return 0;
   const bodyEnd = emitted();
   emitTo(at, JIT_CODE_END);

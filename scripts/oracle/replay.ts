@@ -1,4 +1,5 @@
 // Runs cases on the emulator, in the same window, and compares.
+import { GPR_NAMES } from "../../src/core/index.ts";
 import type { Case } from "./cases.ts";
 import {
   AREA,
@@ -159,24 +160,6 @@ export class Replayer {
   }
 }
 
-const NAMES = [
-  "rax",
-  "rcx",
-  "rdx",
-  "rbx",
-  "rsp",
-  "rbp",
-  "rsi",
-  "rdi",
-  "r8",
-  "r9",
-  "r10",
-  "r11",
-  "r12",
-  "r13",
-  "r14",
-  "r15",
-];
 const SEGMENTS = ["es", "cs", "ss", "ds", "fs", "gs"];
 const hex = (value: bigint | number): string => value.toString(16);
 
@@ -223,7 +206,7 @@ export function differences(c: Case, native: Result, emulated: Result): string[]
   const mask = wide ? (1n << 64n) - 1n : 0xffffffffn;
   const popa = native.vector !== REACHED_END && faulting(c, native)[0] === POPA;
   for (let r = 0; r < (c.bits === 64 ? 16 : 8); r++)
-    if (!popa || r === 4) say(NAMES[r]!, native.gpr[r]! & mask, emulated.gpr[r]! & mask);
+    if (!popa || r === 4) say(GPR_NAMES[r]!, native.gpr[r]! & mask, emulated.gpr[r]! & mask);
   const ended = native.vector === REACHED_END;
   const compared = ~(ended ? c.undefinedAtEnd | RF : c.undefinedAnywhere);
   say("rflags", (native.rflags & compared) >>> 0, (emulated.rflags & compared) >>> 0);

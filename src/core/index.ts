@@ -5,5 +5,6 @@ export * from "./errors.ts";
 export type * from "./exports.ts";
 export { forgetWarning, type JitOptions, type JitStatistics } from "./jit.ts";
 export { readLinear, writeLinear } from "./linear.ts";
+export { GPR_NAMES, type GprName } from "./registerNames.ts";
 export type * from "./types.ts";
 export { compileCore, loadCore } from "./wasm.ts";

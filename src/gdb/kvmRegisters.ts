@@ -1,6 +1,6 @@
 // A vCPU's registers in the names of the bare machine, both ways.
 import type { SegmentRegister } from "../core/index.ts";
-import { REGISTER_NAMES, type Regs, type Segment, type Sregs, type Vcpu } from "../kvm/index.ts";
+import { GPR_NAMES, type Regs, type Segment, type Sregs, type Vcpu } from "../kvm/index.ts";
 import { toSegment } from "../lab/index.ts";
 import type { RegisterUpdate, RegisterValues } from "../machine/index.ts";
 
@@ -34,7 +34,7 @@ const DEBUG = ["dr0", "dr1", "dr2", "dr3", "dr6", "dr7"] as const;
 export function updateRegisters(vcpu: Vcpu, update: RegisterUpdate): void {
   const now = registerValues(vcpu.getRegs(), vcpu.getSregs(), vcpu.getDebugRegs());
   const regs: Record<string, bigint> = { ...vcpu.getRegs() };
-  for (const name of [...REGISTER_NAMES, "rip", "rflags"] as const) {
+  for (const name of [...GPR_NAMES, "rip", "rflags"] as const) {
     const value = update[name];
     if (value !== undefined) regs[name] = BigInt(value);
   }

@@ -1,3 +1,4 @@
+export { GPR_NAMES } from "../core/index.ts";
 export {
   CAPABILITIES,
   type Capability,
@@ -55,7 +56,7 @@ export {
   type MsrFilterRange,
 } from "./msr-filter.ts";
 export type { MsrEntry } from "./msr-ioctl.ts";
-export { REGISTER_NAMES, type Regs, type Sregs } from "./registers.ts";
+export type { Regs, Sregs } from "./registers.ts";
 export type { RunBounds, RunSteps } from "./run.ts";
 export type { RunAsyncOptions } from "./run-async.ts";
 export { KVM_EXIT, RunPage } from "./run-page.ts";

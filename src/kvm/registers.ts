@@ -1,4 +1,5 @@
 import { CR2, DR6 } from "../../assembly/abi/state.ts";
+import { GPR_NAMES, type GprName } from "../core/index.ts";
 import { kvmReadCr0, kvmReadCr4, loadPdptrsForSregs, vmxSetCr0, vmxSetCr4, vmxSetEfer } from "./control-registers.ts";
 import { CR0_PE, CR0_PG, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME } from "./cr-bits.ts";
 import { KvmError } from "./errors.ts";
@@ -18,28 +19,8 @@ import {
 import type { VcpuVmx } from "./vcpu.ts";
 import { Field } from "./vmcs-fields.ts";
 
-/** General registers by number. */
-export const REGISTER_NAMES = [
-  "rax",
-  "rcx",
-  "rdx",
-  "rbx",
-  "rsp",
-  "rbp",
-  "rsi",
-  "rdi",
-  "r8",
-  "r9",
-  "r10",
-  "r11",
-  "r12",
-  "r13",
-  "r14",
-  "r15",
-] as const;
-
 /** struct kvm_regs. */
-export type Regs = Record<(typeof REGISTER_NAMES)[number] | "rip" | "rflags", bigint>;
+export type Regs = Record<GprName | "rip" | "rflags", bigint>;
 
 /** struct kvm_sregs. */
 export interface Sregs {
@@ -70,7 +51,7 @@ const CS_L = 1;
 /** @kvm kvm_arch_vcpu_ioctl_get_regs */
 export function getRegs(vcpu: VcpuVmx): Regs {
   const regs = {} as Regs;
-  REGISTER_NAMES.forEach((name, i) => {
+  GPR_NAMES.forEach((name, i) => {
     regs[name] = vcpu.gpr(i);
   });
   regs.rip = vcpu.rip;
@@ -80,7 +61,7 @@ export function getRegs(vcpu: VcpuVmx): Regs {
 
 /** RFLAGS bit 1 is forced and a pending exception is dropped. @kvm kvm_arch_vcpu_ioctl_set_regs */
 export function setRegs(vcpu: VcpuVmx, regs: Regs): void {
-  REGISTER_NAMES.forEach((name, i) => {
+  GPR_NAMES.forEach((name, i) => {
     vcpu.setGpr(i, regs[name]);
   });
   vcpu.rip = regs.rip;

@@ -2,10 +2,10 @@ import type { SegmentRegister, UnimplementedInstruction } from "../core/index.ts
 import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
 import {
   type DescriptorTable,
+  GPR_NAMES,
   Kvm,
   type KvmExit,
   type KvmOptions,
-  REGISTER_NAMES,
   type Regs,
   type Segment,
   type Sregs,
@@ -233,6 +233,6 @@ export function enterAt(vcpu: Vcpu, start: StartState): void {
     cr4: wide(update.cr4 ?? before.cr4),
     efer: long ? efer | EFER_LMA : efer,
   });
-  const regs = Object.fromEntries(REGISTER_NAMES.map((name) => [name, wide(update[name] ?? 0n)])) as Regs;
+  const regs = Object.fromEntries(GPR_NAMES.map((name) => [name, wide(update[name] ?? 0n)])) as Regs;
   vcpu.setRegs({ ...regs, rip: wide(update.rip ?? 0n), rflags: wide(update.rflags ?? 2n) });
 }

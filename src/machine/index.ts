@@ -1,3 +1,4 @@
+export { GPR_NAMES, type GprName } from "../core/index.ts";
 export type { Devices, PcDevices } from "./board.ts";
 export type {
   Breakpoint,
@@ -63,8 +64,6 @@ export {
   CONTROL_NAMES,
   type ControlName,
   type DescriptorTable,
-  GPR_NAMES,
-  type GprName,
   Registers,
   type RegisterUpdate,
   type RegisterValues,

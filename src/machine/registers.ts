@@ -21,27 +21,15 @@ import {
   SEG_SS,
   SEG_TR,
 } from "../../assembly/abi/state.ts";
-import { type Core, checkInteger, checkU32, checkU64, type SegmentRegister } from "../core/index.ts";
-
-export const GPR_NAMES = [
-  "rax",
-  "rcx",
-  "rdx",
-  "rbx",
-  "rsp",
-  "rbp",
-  "rsi",
-  "rdi",
-  "r8",
-  "r9",
-  "r10",
-  "r11",
-  "r12",
-  "r13",
-  "r14",
-  "r15",
-] as const;
-export type GprName = (typeof GPR_NAMES)[number];
+import {
+  type Core,
+  checkInteger,
+  checkU32,
+  checkU64,
+  GPR_NAMES,
+  type GprName,
+  type SegmentRegister,
+} from "../core/index.ts";
 
 const SEGMENT_SLOTS = {
   es: SEG_ES,

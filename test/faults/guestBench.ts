@@ -6,7 +6,7 @@ import { allFeatures } from "../../scripts/oracle/kernel.ts";
 import { BASE, CODE, CODE_AT, READ_ONLY } from "../../scripts/oracle/layout.ts";
 import { initialImage } from "../../scripts/oracle/state.ts";
 import { fields } from "../../scripts/vmx-tables.ts";
-import { Core } from "../../src/core/index.ts";
+import { Core, GPR_NAMES } from "../../src/core/index.ts";
 import { applyModel } from "../../src/machine/models.ts";
 import {
   ACCESSED,
@@ -62,24 +62,6 @@ export interface End {
   readonly memory: Uint8Array;
 }
 
-const GPRS = [
-  "rax",
-  "rcx",
-  "rdx",
-  "rbx",
-  "rsp",
-  "rbp",
-  "rsi",
-  "rdi",
-  "r8",
-  "r9",
-  "r10",
-  "r11",
-  "r12",
-  "r13",
-  "r14",
-  "r15",
-];
 const STATE = fields().filter((f) => f.name.startsWith("GUEST_") && f.supported && !f.readOnly);
 const encodings = new Map(fields().map((f) => [f.name, f.encoding]));
 const FIRST = AT.gdt;
@@ -201,7 +183,7 @@ export class GuestBench {
 
   #state(): Map<string, bigint> {
     const state = new Map(STATE.map((f) => [f.name, this.#read(f.name)]));
-    GPRS.forEach((name, r) => {
+    GPR_NAMES.forEach((name, r) => {
       if (r !== 4) state.set(name, this.#core.gpr(r));
     });
     state.set("GUEST_RFLAGS", state.get("GUEST_RFLAGS")! & ~RF);

@@ -1,9 +1,9 @@
 // A guest of a few bytes in any mode and privilege level. The VMM writes its tables, so that the guest holds nothing but
 // the instructions under test.
 import {
+  GPR_NAMES,
   Kvm,
   type KvmOptions,
-  REGISTER_NAMES,
   type Regs,
   type Segment,
   type Sregs,
@@ -192,7 +192,7 @@ export class Guest {
 
   #regs(): Regs {
     const { cpl, startIn = "here", regs = {} } = this.options;
-    const zero = Object.fromEntries(REGISTER_NAMES.map((name) => [name, 0n])) as Regs;
+    const zero = Object.fromEntries(GPR_NAMES.map((name) => [name, 0n])) as Regs;
     const user = cpl === 3 && startIn === "here";
     if (startIn === "cpl0" && cpl === 3) this.#iretFrame();
     const rsp = startIn === "cpl0" && cpl === 3 ? BigInt(FRAME) : BigInt(user ? STACK3 : STACK0);

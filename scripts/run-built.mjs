@@ -1,0 +1,19 @@
+// Starts a benchmark of dist/src/bench. Builds first when nothing is built; talks on stderr only.
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+export async function runBuilt(name) {
+  const built = new URL(`../dist/src/bench/${name}.js`, import.meta.url);
+  if (!existsSync(fileURLToPath(built))) {
+    const ensure = fileURLToPath(new URL("./ensure.mjs", import.meta.url));
+    spawnSync(process.execPath, [ensure], { stdio: ["ignore", 2, 2] });
+  }
+  if (existsSync(fileURLToPath(built))) {
+    const { main } = await import(built.href);
+    process.exitCode = main(process.argv.slice(2));
+  } else {
+    console.error(`bench:${name}: the build failed`);
+    process.exitCode = 1;
+  }
+}
