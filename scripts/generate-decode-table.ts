@@ -210,9 +210,8 @@ import { CE_EBX, CE_ECX, CE_EDX } from "../abi/layout";
 ${constants}
 
 export const OP_UNDEFINED: u32 = 0;
-export const OP_TODO: u32 = 1;
-export const OP_END: u32 = 2;
-export const OP_TOO_LONG: u32 = 3;
+export const OP_END: u32 = 1;
+export const OP_TOO_LONG: u32 = 2;
 export const OP_COUNT: u32 = ${cases};
 export const ENTRY_BYTES: u32 = ${ENTRY_BYTES};
 export const OPCODES: usize = memory.data<u8>([

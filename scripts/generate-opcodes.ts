@@ -33,7 +33,6 @@ function single(name: string, ends: boolean, body: string): number {
 }
 
 const OP_UD = single("(undefined)", true, "raise(6);");
-const OP_TODO = single("(not built)", true, "stopHost(RunCode.Unimplemented);");
 single("(end of block)", true, "");
 single("(over 15 bytes)", true, "raiseError(13, 0);");
 
@@ -109,7 +108,6 @@ function entryOf(row: OpcodeRow): Entry {
   const format = ARRANGE[arrange] | (IMM[imm] << 3);
   const feature = row.feature ? Object.keys(FEATURES).indexOf(row.feature) + 1 : 0;
   if (row.handler === "ud") return { op: OP_UD, format, flags, feature };
-  if (row.handler === "todo") return { op: OP_TODO, format, flags, feature };
   const ends = has("ends");
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const byte = (flags & FLAGS.Byte) !== 0;
@@ -196,8 +194,7 @@ function dispatchFile(exportsOf: ReadonlyMap<string, string>): string {
   }
   return `${HEADER}import { RCX, RIP, STOP } from "../abi/state";
 import { R_IMM, R_OP, RECORD_SIZE } from "../abi/record";
-import { RunCode } from "../abi/run";
-import { raise, raiseError, stopHost } from "../state/stop";
+import { raise, raiseError } from "../state/stop";
 import { executed } from "../imports";
 import { nextRip } from "./operands";
 ${[...imports].map(([m, names]) => `import { ${[...names].sort().join(", ")} } from "${m}";`).join("\n")}

@@ -10,8 +10,6 @@ export {
   type SegmentRegister,
   StateError,
   TranslationError,
-  UnimplementedError,
-  type UnimplementedInstruction,
   WasmVmxError,
 } from "./core/index.ts";
 export * from "./devices/index.ts";

@@ -5,16 +5,15 @@ export const enum RunCode {
   Halt = 2, // HLT with nothing pending that could wake the processor
   Shutdown = 3, // triple fault outside VMX non-root
   VmExit = 4, // VM exit to the host; the exit fields are in the VMCS
-  Unimplemented = 5, // the opcode exists but is not built: COMM holds rip, length and bytes
-  HostError = 6, // a callback threw; the instruction had no effect
-  Internal = 7, // a state that must not exist: COMM holds a number
-  VmxAbort = 8, // VMX_ABORT holds the code
-  EntryFailed = 9, // only vmlaunch/vmresume: VM-entry failure after host state was loaded (reason bit 31)
-  Stopped = 10, // a callback asked to stop
-  Breakpoint = 11, // before the instruction at RIP
-  Watchpoint = 12, // after the instruction whose accesses COMM_WATCH holds
-  Denied = 13, // before an instruction that must not have the access in COMM_DENIED
-  Deadline = 14, // COUNT reached HOST_DEADLINE
+  HostError = 5, // a callback threw; the instruction had no effect
+  Internal = 6, // a state that must not exist: COMM holds a number
+  VmxAbort = 7, // VMX_ABORT holds the code
+  EntryFailed = 8, // only vmlaunch/vmresume: VM-entry failure after host state was loaded (reason bit 31)
+  Stopped = 9, // a callback asked to stop
+  Breakpoint = 10, // before the instruction at RIP
+  Watchpoint = 11, // after the instruction whose accesses COMM_WATCH holds
+  Denied = 12, // before an instruction that must not have the access in COMM_DENIED
+  Deadline = 13, // COUNT reached HOST_DEADLINE
 }
 
 /** Results of the VMX instructions as exports (SDM "Conventions"). */
@@ -29,8 +28,6 @@ export const enum VmxResult {
 export const COMM_VALUE = 0x2000; // u64 result of rdmsr, vmread, ...
 export const COMM_CPUID = 0x2010; // u32 eax, ebx, ecx, edx of a CPUID callback
 export const COMM_BYTES = 0x2020; // up to 15 instruction bytes
-export const COMM_BYTES_LEN = 0x2030; // u32
-export const COMM_RIP = 0x2038; // u64
 export const COMM_TEXT = 0x2040; // u32 number of an internal error
 
 export const COMM_DENIED = 0x2050; // u64 linear, u64 physical, u32 size, u32 TrapKind: the access of RunCode.Denied

@@ -40,7 +40,6 @@ export function isPrivileged(row: OpcodeRow): boolean {
 
 /** Undefined where the row runs. */
 export function whyNot(row: OpcodeRow): string | undefined {
-  if (row.handler === "todo") return "not built";
   if (row.handler === "ud") return "no model has it, processors do";
   const reason = EXCLUDED[nameOf(row)];
   if (reason) return reason;

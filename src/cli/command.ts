@@ -28,7 +28,6 @@ export const ExitStatus = {
   Ok: 0,
   Crash: 1,
   Usage: 2,
-  Unimplemented: 3,
   Internal: 70,
   Limit: 124,
   Interrupted: 130,

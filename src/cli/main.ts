@@ -25,7 +25,6 @@ Exit status:
       0xF4 (low 8 bits)
   1   the guest crashed (triple fault)
   2   bad input
-  3   the guest reached an instruction that is not implemented
   70  internal error
   124 --max-instructions reached
   130 interrupted (Ctrl-C)

@@ -13,7 +13,6 @@ export type Ending =
   /** The work bound that goes with --max-instructions: a REP that never completes counts no instruction. */
   | { readonly kind: "workLimit" }
   | { readonly kind: "interrupted" }
-  | { readonly kind: "unimplemented"; readonly rip: bigint; readonly bytes: Uint8Array; readonly mode: CodeMode }
   | { readonly kind: "failed"; readonly message: string };
 
 export interface Outcome {
@@ -45,8 +44,6 @@ export function exitStatus(ending: Ending): number {
       return ExitStatus.Limit;
     case "interrupted":
       return ExitStatus.Interrupted;
-    case "unimplemented":
-      return ExitStatus.Unimplemented;
   }
 }
 
@@ -70,10 +67,6 @@ export function describeEnding(ending: Ending): string {
       return "stopped by the work bound: the guest repeats without completing instructions";
     case "interrupted":
       return "interrupted";
-    case "unimplemented": {
-      const bytes = Array.from(ending.bytes, (byte) => hex(byte, 2)).join(" ");
-      return `the instruction at rip 0x${hex(ending.rip, 1)} is not implemented: ${bytes} (${ending.mode}-bit code)`;
-    }
     case "failed":
       return ending.message;
   }
@@ -134,9 +127,8 @@ export function summaryLines(outcome: Outcome, seconds: number): string[] {
 /** The same as data; 64-bit values are strings, for JSON has no bigint. */
 export function summaryJson(outcome: Outcome, seconds: number, consoleText: string): string {
   const { ending, registers, ...rest } = outcome;
-  const shown = ending.kind === "unimplemented" ? { ...ending, bytes: Array.from(ending.bytes) } : ending;
   return JSON.stringify(
-    { ending: shown, exitStatus: exitStatus(ending), seconds, ...rest, registers, console: consoleText },
+    { ending, exitStatus: exitStatus(ending), seconds, ...rest, registers, console: consoleText },
     (_key, value) => (typeof value === "bigint" ? `0x${value.toString(16)}` : value),
   );
 }

@@ -42,7 +42,7 @@ Numbers are decimal or 0x hexadecimal; sizes take K, M or G.
 Exit status: what the guest wrote to port 0xF4 (low 8 bits), 0 when it halted,
   switched the machine off or reset it,
   1 guest crashed (triple fault)   2 bad input
-  3 instruction not implemented    70 internal error, or --verify-jit found one
+  70 internal error, or --verify-jit found one
   124 --max-instructions reached   130 interrupted (Ctrl-C)
 
 Examples:

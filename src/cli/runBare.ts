@@ -38,8 +38,6 @@ export function toEnding(exit: Exit, status: number | undefined): Ending {
     case "powerOff":
     case "reset":
       return { kind: exit.reason };
-    case "unimplemented":
-      return { kind: "unimplemented", rip: exit.rip, bytes: exit.bytes, mode: exit.mode };
     default:
       return { kind: "failed", message: `the run ended with ${exit.reason}` };
   }

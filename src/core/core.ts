@@ -1,14 +1,5 @@
 import { RegionFlag } from "../../assembly/abi/layout.ts";
-import {
-  COMM_BYTES,
-  COMM_BYTES_LEN,
-  COMM_CPUID,
-  COMM_DATA,
-  COMM_RIP,
-  COMM_TEXT,
-  COMM_VALUE,
-  RunCode,
-} from "../../assembly/abi/run.ts";
+import { COMM_CPUID, COMM_DATA, COMM_TEXT, COMM_VALUE, RunCode } from "../../assembly/abi/run.ts";
 import {
   ACTIVITY,
   COUNT,
@@ -39,7 +30,7 @@ import { InternalError, MemoryMapError, StateError } from "./errors.ts";
 import type { CoreExports } from "./exports.ts";
 import type { JitOptions, Linker } from "./jit.ts";
 import { Timing } from "./timing.ts";
-import type { CodeMode, CpuidResult, SegmentRegister, UnimplementedInstruction } from "./types.ts";
+import type { CodeMode, CpuidResult, SegmentRegister } from "./types.ts";
 import { instantiateCore } from "./wasm.ts";
 
 const PAGE = 4096;
@@ -473,16 +464,6 @@ export class Core implements CallbackOwner {
 
   #where(): { rip: bigint; mode: CodeMode } {
     return { rip: this.rip, mode: this.codeMode };
-  }
-
-  /** After RunCode.Unimplemented. */
-  unimplemented(): UnimplementedInstruction {
-    const length = Math.min(this.read32(COMM_BYTES_LEN), 15);
-    return {
-      rip: this.read64(COMM_RIP),
-      bytes: this.u8.slice(COMM_BYTES, COMM_BYTES + length),
-      mode: this.codeMode,
-    };
   }
 
   /** After RunCode.VmxAbort. */

@@ -37,18 +37,6 @@ export class GuestImageError extends WasmVmxError {
   }
 }
 
-/** The guest reached an instruction that exists but is not built. Only for callers that cannot return a typed exit. */
-export class UnimplementedError extends WasmVmxError {
-  override name = "UnimplementedError";
-  constructor(
-    readonly rip: bigint,
-    readonly bytes: Uint8Array,
-    readonly mode: 16 | 32 | 64,
-  ) {
-    super(`unimplemented instruction ${hexBytes(bytes)} at rip 0x${rip.toString(16)} (${mode}-bit code)`);
-  }
-}
-
 /** A state that must not exist: a fault of this package, not of the guest or the caller. Please report it. */
 export class InternalError extends WasmVmxError {
   override name = "InternalError";
@@ -64,8 +52,4 @@ export class InternalError extends WasmVmxError {
 /** A call that is not possible now: run, step or map inside a callback, or anything after dispose. */
 export class StateError extends WasmVmxError {
   override name = "StateError";
-}
-
-export function hexBytes(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 }

@@ -16,10 +16,3 @@ export interface CpuidResult {
 }
 
 export type CodeMode = 16 | 32 | 64;
-
-/** An instruction that exists but is not built. */
-export interface UnimplementedInstruction {
-  readonly rip: bigint;
-  readonly bytes: Uint8Array;
-  readonly mode: CodeMode;
-}

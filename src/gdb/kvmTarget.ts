@@ -16,7 +16,6 @@ import { registerValues, updateRegisters } from "./kvmRegisters.ts";
 import { type GdbTarget, type MonitorCommand, MonitorError, type Point, type Resume, type Stop } from "./target.ts";
 
 const SIGTRAP = 5;
-const SIGILL = 4;
 const SIGABRT = 6;
 const DB_VECTOR = 1;
 const INT3 = 0xcc;
@@ -286,7 +285,7 @@ export class KvmTarget implements GdbTarget {
       case "shutdown":
         return end("the guest crashed: triple fault");
       case "internalError":
-        return end(exit.message, exit.unimplemented ? SIGILL : SIGABRT);
+        return end(exit.message);
       case "failEntry":
         return end(`VM entry failed: 0x${exit.hardwareEntryFailureReason.toString(16)}`);
       case "unknown":

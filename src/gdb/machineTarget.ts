@@ -4,7 +4,6 @@ import type { Exit, Machine, RecordOptions, RegisterUpdate, RegisterValues } fro
 import type { GdbTarget, MonitorCommand, Point, Resume, Stop } from "./target.ts";
 
 const THREAD = 1;
-const SIGILL = 4;
 const SIGTRAP = 5;
 const SIGABRT = 6;
 
@@ -18,9 +17,6 @@ export interface MachineTargetOptions {
 function end(signal: number, message: string, status?: number): Stop {
   return { kind: "end", thread: THREAD, signal, message, ...(status === undefined ? {} : { status }) };
 }
-
-const hexBytes = (bytes: Uint8Array): string =>
-  Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 
 /** What there is no memory for is undefined. */
 function ifMapped<T>(access: () => T): T | undefined {
@@ -184,10 +180,6 @@ export class MachineTarget implements GdbTarget {
         return end(SIGTRAP, "the guest halted and nothing can wake it", 0);
       case "shutdown":
         return end(SIGABRT, "the guest crashed: triple fault");
-      case "unimplemented": {
-        const { bytes, rip } = exit;
-        return end(SIGILL, `the instruction ${hexBytes(bytes)} at rip 0x${rip.toString(16)} is not implemented`);
-      }
       case "vmExit":
       case "vmxAbort":
       case "denied":

@@ -10,7 +10,6 @@ import {
   internalError,
   LAST_VMENTRY_CPU,
   readExitFields,
-  unimplemented,
 } from "./leave-guest.ts";
 import { KVM_MEM_READONLY } from "./memory-slots.ts";
 import type { VcpuVmx } from "./vcpu.ts";
@@ -93,8 +92,7 @@ function runOne(vcpu: VcpuVmx, answers: readonly Fragment[], writes: Fragment[])
   }
   ledger.count("injected_faults", Number(core.read64(EV_FAULTS) - faults));
   if (!entered) throw new Error(`VMRESUME of an emulated instruction failed with error ${vmx.instructionError()}`);
-  if (code === RunCode.Unimplemented) unimplemented(vcpu);
-  else if (code !== RunCode.VmExit) forceExit(vcpu);
+  if (code !== RunCode.VmExit) forceExit(vcpu);
   readExitFields(vcpu);
   vcpu.vmwrite(Field.CPU_BASED_VM_EXEC_CONTROL, windows);
   // whatever else the instruction met is handled before the next entry

@@ -1,5 +1,3 @@
-import type { UnimplementedInstruction } from "../core/index.ts";
-
 /** Why Vcpu.run returned: KVM_EXIT_* with its payload. */
 export type KvmExit =
   | {
@@ -64,8 +62,6 @@ export type KvmExit =
       readonly message: string;
       /** All fields of the VMCS, a line each. */
       readonly vmcs: string;
-      /** Set when the guest reached an instruction that exists but is not built. */
-      readonly unimplemented?: UnimplementedInstruction;
     }
   | { readonly reason: "unknown"; readonly hardwareExitReason: bigint };
 

@@ -1,7 +1,7 @@
 import { RunCode } from "../../assembly/abi/run.ts";
 import { vmxCompleteInterrupts } from "./complete-interrupts.ts";
 import { dumpVmcs } from "./dump-vmcs.ts";
-import { KVM_INTERNAL_ERROR_EMULATION, type KvmExit } from "./exit.ts";
+import type { KvmExit } from "./exit.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { ENTRY_FAILURE, Primary } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
@@ -46,20 +46,6 @@ export function failEntry(vcpu: VcpuVmx, reason: bigint): Extract<KvmExit, { rea
 export function internalError(vcpu: VcpuVmx, suberror: number, data: readonly bigint[], message: string): false {
   vcpu.userExit = { reason: "internalError", suberror, data, message, vmcs: dumpVmcs(vcpu) };
   return false;
-}
-
-/** The guest reached an opcode that exists but is not built. Leaves it with KVM_EXIT_INTERNAL_ERROR. */
-export function unimplemented(vcpu: VcpuVmx): boolean {
-  const instruction = vcpu.host.core.unimplemented();
-  const { rip, bytes, mode } = instruction;
-  const text = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  const left = forceExit(vcpu);
-  const message = `the instruction at rip 0x${rip.toString(16)} is not implemented: ${text} (${mode}-bit code)`;
-  const data = emulationFailureData(vcpu, bytes);
-  const vmcs = dumpVmcs(vcpu);
-  const suberror = KVM_INTERNAL_ERROR_EMULATION;
-  vcpu.userExit = { reason: "internalError", suberror, data, message, vmcs, unimplemented: instruction };
-  return left;
 }
 
 /** kvm_run.emulation_failure.flags: the bytes of the instruction follow. */

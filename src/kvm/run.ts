@@ -17,7 +17,6 @@ import {
   LAST_VMENTRY_CPU,
   LOCAL_TIMER_VECTOR,
   readExitFields,
-  unimplemented,
 } from "./leave-guest.ts";
 import { kvmOnUserReturn, vcpuLoad, vcpuPut, vmxPrepareSwitchToGuest } from "./switch.ts";
 import { KVM_SYNC_X86_VALID_FIELDS, storeRegs, syncRegs } from "./sync-regs.ts";
@@ -175,7 +174,6 @@ function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
     const code = stop ? core.run(0n, 1n) : core.run(toPause < instructions ? toPause : instructions, work);
     if (stop && code === RunCode.VmExit) core.exports.raiseInterrupt(-1);
     if (code === RunCode.VmExit) return true;
-    if (code === RunCode.Unimplemented) return unimplemented(vcpu);
     if (code !== RunCode.Instructions && code !== RunCode.Slice) {
       forceExit(vcpu);
       const message = `the processor stopped in the guest with run code ${code}`;

@@ -1,4 +1,4 @@
-import type { SegmentRegister, UnimplementedInstruction } from "../core/index.ts";
+import type { SegmentRegister } from "../core/index.ts";
 import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
 import {
   type DescriptorTable,
@@ -30,7 +30,6 @@ export type GuestEnding =
   /** The work bound that goes with maxInstructions: a REP that never completes counts no instruction. */
   | { readonly kind: "workLimit" }
   | { readonly kind: "interrupted" }
-  | ({ readonly kind: "unimplemented" } & UnimplementedInstruction)
   | { readonly kind: "failed"; readonly message: string };
 
 export interface VmmOptions extends KvmOptions {
@@ -155,7 +154,6 @@ export class Vmm {
       case "failEntry":
         return { kind: "failed", message: `VM entry failed: 0x${exit.hardwareEntryFailureReason.toString(16)}` };
       case "internalError":
-        if (exit.unimplemented) return { kind: "unimplemented", ...exit.unimplemented };
         return { kind: "failed", message: exit.message };
       case "unknown":
         return { kind: "failed", message: `unknown VM exit ${exit.hardwareExitReason}` };

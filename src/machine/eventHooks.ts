@@ -38,8 +38,6 @@ export interface InvalidOpcode {
   /** Up to 15 bytes from RIP on, fewer where memory ends. */
   readonly bytes: Uint8Array;
   readonly mode: CodeMode;
-  /** "undefined": the processor raises #UD; "unimplemented": a real one would execute it, this one cannot yet. */
-  readonly why: "undefined" | "unimplemented";
 }
 
 /** The length of the instruction, which the hook has carried out; undefined for what would happen without it. */
@@ -132,13 +130,13 @@ export class EventHooks {
     return this.#opcodes.add(hook);
   }
 
-  /** Asks about the opcode at RIP; true: a hook has carried it out. */
-  opcode(why: InvalidOpcode["why"]): boolean {
+  /** Asks about the opcode at RIP, which raises #UD; true: a hook has carried it out. */
+  #opcode(): boolean {
     if (this.#opcodes.size === 0) return false;
     const { rip, codeMode: mode } = this.#core;
     const bytes = this.#bytesAtRip();
     for (const hook of this.#opcodes) {
-      const length = hook({ rip, bytes, mode, why });
+      const length = hook({ rip, bytes, mode });
       if (length === undefined) continue;
       checkInteger("length of an opcode hook", length, 0, 15);
       if (this.#core.rip === rip) this.#core.rip = rip + BigInt(length);
@@ -159,7 +157,7 @@ export class EventHooks {
     for (const { first, last, hook } of this.#events) {
       if (vector >= first && vector <= last && hook(event) === true) return true;
     }
-    return kind === "exception" && vector === UD && this.opcode("undefined");
+    return kind === "exception" && vector === UD && this.#opcode();
   }
 
   #answerRdtsc(): bigint | undefined {

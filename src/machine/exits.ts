@@ -1,4 +1,3 @@
-import type { CodeMode } from "../core/index.ts";
 import type { WatchHit } from "./breakpoints.ts";
 
 interface ExitBase {
@@ -55,13 +54,6 @@ export type Exit = ExitBase &
     | {
         /** Triple fault. */
         readonly reason: "shutdown";
-      }
-    | {
-        /** The instruction at `rip` exists but is not built yet; it had no effect. */
-        readonly reason: "unimplemented";
-        readonly rip: bigint;
-        readonly bytes: Uint8Array;
-        readonly mode: CodeMode;
       }
     | {
         /** machine.stop() was called in a callback; the instruction that called it has completed. */

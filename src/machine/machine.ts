@@ -120,7 +120,7 @@ export class Machine extends HookFace {
       this.#board = new Board(this.#core, this.#map, this, memory, hasApic(this.model), devices);
     }
     if (this.#board) this.#snapshots.addState("devices", this.#board);
-    this.#runner = new Runner(core, traps, this.points, this.events, this.#board);
+    this.#runner = new Runner(core, traps, this.points, this.#board);
     this.#history = new History(core, traps, this.#snapshots, this.#runner);
     this.reset();
   }

@@ -4,7 +4,6 @@ import { COMM_DENIED, RunCode } from "../../assembly/abi/run.ts";
 import { type Core, InternalError } from "../core/index.ts";
 import type { Board } from "./board.ts";
 import type { Breakpoints } from "./breakpoints.ts";
-import type { EventHooks } from "./eventHooks.ts";
 import type { Exit } from "./exits.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Keyframe } from "./recording.ts";
@@ -22,18 +21,16 @@ export class Runner {
   readonly #core: Core;
   readonly #traps: TrapSet;
   readonly #breakpoints: Breakpoints;
-  readonly #events: EventHooks;
   readonly #board: Board | undefined;
   recorder: Recorder | undefined;
   #until: readonly bigint[] = [];
   #stopRequested = false;
   #active = false;
 
-  constructor(core: Core, traps: TrapSet, breakpoints: Breakpoints, events: EventHooks, board: Board | undefined) {
+  constructor(core: Core, traps: TrapSet, breakpoints: Breakpoints, board: Board | undefined) {
     this.#core = core;
     this.#traps = traps;
     this.#breakpoints = breakpoints;
-    this.#events = events;
     this.#board = board;
   }
 
@@ -133,11 +130,6 @@ export class Runner {
         return { reason: "shutdown", instructions };
       case RunCode.Stopped:
         return { reason: "stopped", instructions };
-      case RunCode.Unimplemented:
-        if (this.#events.opcode("unimplemented")) {
-          return this.#stopRequested ? { reason: "stopped", instructions: instructions + 1 } : undefined;
-        }
-        return { reason: "unimplemented", instructions, ...core.unimplemented() };
       case RunCode.VmxAbort:
         return { reason: "vmxAbort", instructions, code: core.vmxAbortCode };
       case RunCode.VmExit:

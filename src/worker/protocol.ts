@@ -5,7 +5,6 @@ import {
   MemoryMapError,
   StateError,
   TranslationError,
-  UnimplementedError,
   WasmVmxError,
 } from "../core/index.ts";
 import type {
@@ -99,7 +98,6 @@ const CLASSES: Readonly<Record<string, { readonly prototype: Error }>> = {
   MemoryMapError,
   TranslationError,
   GuestImageError,
-  UnimplementedError,
   InternalError,
   StateError,
   SnapshotError,

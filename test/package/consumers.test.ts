@@ -125,7 +125,7 @@ describe("TypeScript, strict, with every declaration checked", () => {
       loadImage(machine, parseFlat(Uint8Array.of(0xf4)));
       const exit: Exit = machine.run();
       const rax: bigint = machine.registers.rax;
-      if (exit.reason === "unimplemented") { const bytes: Uint8Array = exit.bytes; void bytes; }
+      if (exit.reason === "watchpoint") { const size: number = exit.size; void size; }
       const target: GdbTarget = new MachineTarget(machine);
       export const session = new GdbSession(target, (bytes: Uint8Array) => void bytes);
       export const policies: readonly Policy[] = POLICIES;

@@ -8,15 +8,7 @@ import {
   type RegisterValues,
 } from "../../src/machine/index.ts";
 import { GuestVmxLog } from "../vmx/guest-log.ts";
-import {
-  type Ending,
-  exitText,
-  HALTED,
-  type Session,
-  type SessionOptions,
-  SHUTDOWN,
-  unimplementedText,
-} from "./session.ts";
+import { type Ending, exitText, HALTED, type Session, type SessionOptions, SHUTDOWN } from "./session.ts";
 
 const MEMORY = 16 << 20;
 
@@ -107,8 +99,6 @@ function endingOf(exit: Exit): Ending | undefined {
       return HALTED;
     case "shutdown":
       return SHUTDOWN;
-    case "unimplemented":
-      return { text: unimplementedText(exit), failed: true };
     case "vmxAbort":
       return { text: `VMX abort ${exit.code}`, failed: true };
     default:

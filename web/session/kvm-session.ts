@@ -7,15 +7,7 @@ import { type GuestEnding, Vmm } from "../../src/lab/vmm.ts";
 import { type GuestImage, Registers, type RegisterValues } from "../../src/machine/index.ts";
 import { VmxLog } from "../vmx/log.ts";
 import type { MachineSettings } from "./protocol.ts";
-import {
-  type Ending,
-  exitText,
-  HALTED,
-  type Session,
-  type SessionOptions,
-  SHUTDOWN,
-  unimplementedText,
-} from "./session.ts";
+import { type Ending, exitText, HALTED, type Session, type SessionOptions, SHUTDOWN } from "./session.ts";
 
 const MEMORY = 16 << 20;
 
@@ -148,8 +140,6 @@ function endingOf(ending: GuestEnding): Ending {
       return HALTED;
     case "shutdown":
       return SHUTDOWN;
-    case "unimplemented":
-      return { text: unimplementedText(ending), failed: true };
     case "failed":
       return { text: ending.message, failed: true };
     default:

@@ -46,12 +46,6 @@ export interface SessionOptions {
   readonly console: (byte: number) => void;
 }
 
-/** What an unimplemented instruction is called. */
-export function unimplementedText({ rip, bytes, mode }: { rip: bigint; bytes: Uint8Array; mode: number }): string {
-  const shown = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
-  return `stopped: the instruction at 0x${rip.toString(16)} is not implemented (${shown}, ${mode}-bit code)`;
-}
-
 export function exitText(status: number): Ending {
   return { text: `ended with status ${status & 0xff}`, failed: (status & 0xff) !== 0 };
 }
