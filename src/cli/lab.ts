@@ -1,11 +1,12 @@
 import { COST_MODELS, type CostModel } from "../cost/index.ts";
-import type { Host } from "../kvm/index.ts";
+import { type Host, kernelRules } from "../kvm/index.ts";
 import {
   checkPolicy,
   checkText,
   expand,
   labTrace,
   type ReportOptions,
+  type Scenario,
   type SweepResults,
   shardOf,
   sweepCsv,
@@ -117,7 +118,8 @@ function checksOf(policies: readonly Policy[]): SweepResults["checks"] {
 
 /** Every run's events on stderr, its scenario before them. */
 function traceTo(model: CostModel) {
-  return (host: Host) => labTrace(host, model, (line) => process.stderr.write(`${line}\n`));
+  return (host: Host, { kernel }: Scenario) =>
+    labTrace(host, model, (line) => process.stderr.write(`${line}\n`), kernelRules(kernel).version);
 }
 
 async function sweep(args: ParsedArgs): Promise<number> {

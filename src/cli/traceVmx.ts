@@ -16,7 +16,7 @@ import { kvmGvaToGpa } from "../kvm/mmu.ts";
 import { Field } from "../kvm/vmcs-fields.ts";
 import { type GuestEnding, perfettoTrace, Vmm } from "../lab/index.ts";
 import { GPR_NAMES } from "../machine/index.ts";
-import { formatTraceEvent, type PerfettoTrace, type TraceEvent } from "../trace/index.ts";
+import { formatTraceEvent, type PerfettoTrace, type TraceEvent, type TraceKernel } from "../trace/index.ts";
 import type { GuestRunOptions } from "./runBare.ts";
 import { inRanges, type TraceFilter, type TraceRecord } from "./traceRecords.ts";
 
@@ -135,17 +135,18 @@ function executed(core: Core, { count, address, mode, bytes, gprs }: Pending, in
   return { kind: "instruction", count, address, mode, bytes, changed };
 }
 
-function fromKvm(event: TraceEvent, count: bigint, address: bigint): TraceRecord {
+function fromKvm(event: TraceEvent, count: bigint, address: bigint, kernel: TraceKernel): TraceRecord {
   switch (event.name) {
     case "kvm_entry":
       return { kind: "entry", count, address };
     case "kvm_exit": {
-      const { reasonName, info1, info2 } = event;
-      return { kind: "exit", count, address, reason: reasonName, qualification: info1, interruption: info2 };
+      const { reasonName, qualification, intrInfo } = event;
+      const interruption = BigInt(intrInfo >>> 0);
+      return { kind: "exit", count, address, reason: reasonName, qualification, interruption };
     }
     default: {
       const kind = event.name === "host_msr" ? "msr" : "kvm";
-      return { kind, count, address, text: formatTraceEvent(event).replace(/\s+/g, " ") };
+      return { kind, count, address, text: formatTraceEvent(event, kernel).replace(/\s+/g, " ") };
     }
   }
 }
@@ -202,7 +203,7 @@ export function traceVmx(options: VmxTraceOptions): VmxTrace {
       }
       if (event.name === "kvm_entry" && stepping) pending = pendingAtEntry(vmm.vcpu.vmx, filter);
       if (core.count - start < BigInt(after)) return;
-      const record = fromKvm(event, core.count - start, address);
+      const record = fromKvm(event, core.count - start, address, vmm.kvm.rules.version);
       if (filter.kinds.has(record.kind) && inRanges(filter, address)) waiting.push(record);
     };
     /** Sets the next pause: the beginning of the trace, then each instruction. */

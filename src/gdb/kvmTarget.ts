@@ -83,7 +83,7 @@ export class KvmTarget implements GdbTarget {
   }
 
   #remember(event: TraceEvent): void {
-    this.#history.push({ number: this.#events++, text: formatTraceEvent(event) });
+    this.#history.push({ number: this.#events++, text: formatTraceEvent(event, this.#vcpu(1).vmx.vm.rules.version) });
     if (this.#history.length > HISTORY) this.#history.shift();
   }
 

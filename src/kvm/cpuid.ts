@@ -53,9 +53,12 @@ export function kvmCpuid(
   index: number,
 ): { eax: number; ebx: number; ecx: number; edx: number; found: boolean } {
   const exact = kvmFindCpuidEntry(vcpu, fn, index);
-  const { eax, ebx, ecx, edx } = exact ?? outOfRangeEntry(vcpu, fn, index) ?? NOTHING;
-  vcpu.host.trace?.({ name: "kvm_cpuid", function: fn, index, eax, ebx, ecx, edx, found: exact !== undefined });
-  return { eax, ebx, ecx, edx, found: exact !== undefined };
+  const basic = exact === undefined ? outOfRangeEntry(vcpu, fn, index) : undefined;
+  const { eax, ebx, ecx, edx } = exact ?? basic ?? NOTHING;
+  const found = exact !== undefined;
+  const usedMaxBasic = basic !== undefined;
+  vcpu.host.trace?.({ name: "kvm_cpuid", function: fn, index, eax, ebx, ecx, edx, found, usedMaxBasic });
+  return { eax, ebx, ecx, edx, found };
 }
 
 /** Handler of the CPUID exit: #GP(0) where the virtual MSR says so, else the guest's table. @kvm kvm_emulate_cpuid */

@@ -42,6 +42,17 @@ function toBytes(value: bigint, size: number): Uint8Array {
   return Uint8Array.from({ length: size }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
 }
 
+/** @kvm vcpu_mmio_read, write_mmio, read_prepare, read_exit_mmio */
+function traceMmio(
+  { host }: VcpuVmx,
+  type: "unsatisfied-read" | "read" | "write",
+  address: bigint,
+  size: number,
+  value: bigint,
+): void {
+  host.trace?.({ name: "kvm_mmio", type, address, size, value });
+}
+
 /** Sends the instruction to the device callbacks and collects what it wrote. @kvm emulator_read_write */
 function serve(vcpu: VcpuVmx, answers: readonly Fragment[], writes: Fragment[]): void {
   const { core } = vcpu.host;
@@ -51,7 +62,10 @@ function serve(vcpu: VcpuVmx, answers: readonly Fragment[], writes: Fragment[]):
     const memory = slots.read(gpa, size);
     if (memory !== undefined) return toValue(memory);
     const device = kernelMmioRead(vcpu, gpa, size);
-    if (device !== undefined) return device;
+    if (device !== undefined) {
+      traceMmio(vcpu, "read", gpa, size, device);
+      return device;
+    }
     const answer = answers[used++];
     if (answer === undefined) throw new ReadNeeded(gpa, size);
     return toValue(answer.data);
@@ -62,6 +76,7 @@ function serve(vcpu: VcpuVmx, answers: readonly Fragment[], writes: Fragment[]):
       slots.write(gpa, toBytes(value, size));
       return;
     }
+    traceMmio(vcpu, "write", gpa, size, value);
     if (kernelMmioWrite(vcpu, gpa, size, value)) return;
     writes.push({ gpa, data: toBytes(value, size) });
     // a REP goes no further than the iteration that wrote
@@ -107,7 +122,6 @@ function isDebugTrap(vcpu: VcpuVmx): boolean {
 
 function exitMmio(vcpu: VcpuVmx, fragment: Fragment, write: boolean, complete: (data: Uint8Array) => boolean): false {
   const { gpa, data } = fragment;
-  vcpu.host.trace?.({ name: "kvm_mmio", write, address: gpa, size: data.length, value: toValue(data) });
   const length = data.length;
   const reply = vcpu.run.mmioData(data);
   vcpu.userExit = { reason: "mmio", physAddr: gpa, length, isWrite: write, data: reply };
@@ -137,7 +151,11 @@ export function x86EmulateInstruction(vcpu: VcpuVmx, answers: readonly Fragment[
     // iterations of a REP that are done have used their answers
     const kept = vcpu.gpr(RCX) === counter ? answers : [];
     const ask = { gpa, data: new Uint8Array(size) };
-    return exitMmio(vcpu, ask, false, (data) => x86EmulateInstruction(vcpu, [...kept, { gpa, data }]));
+    traceMmio(vcpu, "unsatisfied-read", gpa, size, 0n);
+    return exitMmio(vcpu, ask, false, (data) => {
+      traceMmio(vcpu, "read", gpa, size, toValue(data));
+      return x86EmulateInstruction(vcpu, [...kept, { gpa, data }]);
+    });
   }
   if (vcpu.userExit !== undefined) return false;
   // a step over an instruction whose writes go to user space is lost

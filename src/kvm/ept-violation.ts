@@ -42,7 +42,8 @@ export function handleEptViolation(vcpu: VcpuVmx): boolean {
     vcpu.host.vmx.setBits(Field.GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_NMI);
   }
   const gpa = vcpu.vmread(Field.GUEST_PHYSICAL_ADDRESS);
-  vcpu.host.trace?.({ name: "kvm_page_fault", address: gpa, errorCode: qualification });
+  const { id, rip, host } = vcpu;
+  host.trace?.({ name: "kvm_page_fault", vcpu: id, rip, address: gpa, errorCode: qualification });
   const slot = vcpu.vm.slots.find(gpa);
   const write = (qualification & ACCESS_WRITE) !== 0n;
   if (slot !== undefined && !(write && slot.flags & KVM_MEM_READONLY)) {

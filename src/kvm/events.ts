@@ -136,8 +136,9 @@ function vmxQueueException(vcpu: VcpuVmx): void {
 }
 
 /** @kvm vmx_inject_irq */
-function vmxInjectIrq(vcpu: VcpuVmx): void {
+function vmxInjectIrq(vcpu: VcpuVmx, reinjected = false): void {
   const { nr, soft } = vcpu.arch.interrupt;
+  vcpu.host.trace?.({ name: "kvm_inj_virq", vector: nr, soft, reinjected });
   let info = nr | INTR_VALID;
   if (soft) {
     info |= IntrType.SOFT_INTR;
@@ -186,15 +187,18 @@ function deliverPayload(vcpu: VcpuVmx): void {
 /** An event whose delivery did not end goes in again. */
 export function reinjectEvent(vcpu: VcpuVmx): void {
   const { exception, interrupt, nmiInjected } = vcpu.arch;
-  if (exception.injected) vmxQueueException(vcpu);
-  else if (nmiInjected) vmxInjectNmi(vcpu);
-  else if (interrupt.injected) vmxInjectIrq(vcpu);
+  if (exception.injected) {
+    // 5.0 traces an exception once
+    if (vcpu.vm.rules.tracesReinjection) traceException(vcpu, true);
+    vmxQueueException(vcpu);
+  } else if (nmiInjected) vmxInjectNmi(vcpu);
+  else if (interrupt.injected) vmxInjectIrq(vcpu, true);
 }
 
 /** What must be delivered at this entry: what was interrupted first, then exception, NMI, interrupt. @kvm inject_pending_event */
 export function injectPendingEvent(vcpu: VcpuVmx): void {
   const { arch } = vcpu;
-  const { exception, interrupt } = arch;
+  const { exception } = arch;
   if (exception.injected || !exception.pending) reinjectEvent(vcpu);
   if (exception.pending) injectException(vcpu);
   if (arch.guestDebug & KVM_GUESTDBG_BLOCKIRQ) return;
@@ -210,7 +214,6 @@ export function injectPendingEvent(vcpu: VcpuVmx): void {
   if (!kvmCpuHasInterrupt(vcpu)) return;
   if (canInject(vcpu) && vmxInterruptAllowed(vcpu)) {
     kvmQueueInterrupt(vcpu, kvmCpuGetInterrupt(vcpu), false);
-    vcpu.host.trace?.({ name: "kvm_inj_virq", vector: interrupt.nr });
     vmxInjectIrq(vcpu);
   }
   if (kvmCpuHasInterrupt(vcpu)) vmx.setBits(Field.CPU_BASED_VM_EXEC_CONTROL, Primary.VIRTUAL_INTR_PENDING);
@@ -221,10 +224,15 @@ function canInject({ arch }: VcpuVmx): boolean {
   return !arch.exception.injected && !arch.interrupt.injected && !arch.nmiInjected;
 }
 
+function traceException(vcpu: VcpuVmx, reinjected: boolean): void {
+  const { nr, hasErrorCode, errorCode } = vcpu.arch.exception;
+  const code = hasErrorCode ? errorCode : undefined;
+  vcpu.host.trace?.({ name: "kvm_inj_exception", vector: nr, errorCode: code, reinjected });
+}
+
 function injectException(vcpu: VcpuVmx): void {
   const { exception } = vcpu.arch;
-  const errorCode = exception.hasErrorCode ? exception.errorCode : undefined;
-  vcpu.host.trace?.({ name: "kvm_inj_exception", vector: exception.nr, errorCode });
+  traceException(vcpu, false);
   exception.pending = false;
   exception.injected = true;
   if (isFault(exception.nr)) vcpu.vmwrite(Field.GUEST_RFLAGS, vcpu.vmread(Field.GUEST_RFLAGS) | X86_EFLAGS_RF);

@@ -142,9 +142,7 @@ function handleRdpmc(vcpu: VcpuVmx): boolean {
 }
 
 function handleEptMisconfig(vcpu: VcpuVmx): boolean {
-  const gpa = vcpu.vmread(Field.GUEST_PHYSICAL_ADDRESS);
   vcpu.userExit = { reason: "unknown", hardwareExitReason: BigInt(ExitReason.EPT_MISCONFIG) };
-  vcpu.host.trace?.({ name: "kvm_page_fault", address: gpa, errorCode: 0n });
   return false;
 }
 

@@ -66,6 +66,6 @@ export { vmxSwitchVmcs } from "./switch.ts";
 export { VcpuVmx } from "./vcpu.ts";
 export { type Translation, Vcpu } from "./vcpu-api.ts";
 export type { VcpuEvents } from "./vcpu-events.ts";
-export { KERNEL_VERSIONS, type KernelRules, type KernelVersion } from "./version.ts";
+export { KERNEL_VERSIONS, type KernelRules, type KernelVersion, kernelRules } from "./version.ts";
 export { Vm } from "./vm.ts";
 export { exitReasonName } from "./vmcs-controls.ts";

@@ -56,9 +56,20 @@ function writeAccumulator(vcpu: VcpuVmx, data: Uint8Array, size: number): void {
 
 type Complete = (data: Uint8Array) => boolean;
 
+/** An OUT before it is carried out, an IN when its data are there. @kvm emulator_pio_in, emulator_pio_out */
+function tracePio(vcpu: VcpuVmx, io: IoExit, count: number, data: Uint8Array): void {
+  const { port, size } = io;
+  const value = Number(fromBytes(data, size));
+  vcpu.host.trace?.({ name: "kvm_pio", write: !io.input, port, size, count, value });
+}
+
 /** Ports of devices in the kernel complete here. */
-function exitToUser(vcpu: VcpuVmx, io: IoExit, initial: Uint8Array, count: number, complete: Complete): boolean {
-  vcpu.host.trace?.({ name: "kvm_pio", write: !io.input, port: io.port, size: io.size, count });
+function exitToUser(vcpu: VcpuVmx, io: IoExit, initial: Uint8Array, count: number, finish: Complete): boolean {
+  const complete: Complete = (data) => {
+    if (io.input) tracePio(vcpu, io, count, data);
+    return finish(data);
+  };
+  if (!io.input) tracePio(vcpu, io, count, initial);
   if (kernelPio(vcpu, io.port, io.input, io.size, initial)) return complete(initial);
   const direction = io.input ? "in" : "out";
   const data = vcpu.run.pioData(initial);

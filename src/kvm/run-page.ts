@@ -42,6 +42,18 @@ export const KVM_EXIT: Readonly<Record<KvmExit["reason"], number>> = {
   x86Wrmsr: 30,
 };
 
+const EXIT_NAMES = new Map(
+  Object.entries(KVM_EXIT).map(([name, number]) => [
+    number,
+    `KVM_EXIT_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
+  ]),
+);
+
+/** The kernel's name of an exit reason. */
+export function kvmExitName(reason: number): string {
+  return EXIT_NAMES.get(reason) ?? `0x${reason.toString(16)}`;
+}
+
 /** What user space maps from the vCPU's file: struct kvm_run and the data of port I/O. */
 export class RunPage {
   readonly bytes: Uint8Array = new Uint8Array(VCPU_MMAP_SIZE);

@@ -20,6 +20,7 @@ import {
 } from "./leave-guest.ts";
 import { kvmOnUserReturn, vcpuLoad, vcpuPut, vmxPrepareSwitchToGuest } from "./switch.ts";
 import { KVM_SYNC_X86_VALID_FIELDS, storeRegs, syncRegs } from "./sync-regs.ts";
+import { entryEvent, exitEvent } from "./trace-events.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { ENTRY_FAILURE, ExitReason, exitReasonName, INTR_VALID, Primary } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
@@ -133,7 +134,7 @@ function noteLeaks(vcpu: VcpuVmx): void {
 /** VMLAUNCH or VMRESUME. False: the entry failed with an error of the instruction. @kvm vmx_vcpu_run */
 function vmxVcpuEnter(vcpu: VcpuVmx, limits: Limits): boolean {
   const { core, vmx, trace } = vcpu.host;
-  trace?.({ name: "kvm_entry", vcpu: vcpu.id, rip: vcpu.rip });
+  if (trace !== undefined) trace(entryEvent(vcpu));
   const { exception } = vcpu.arch;
   const faults = core.read64(EV_FAULTS);
   const source = exception.injected ? exception.source : "hardware";
@@ -254,15 +255,7 @@ function vcpuLeftGuest(vcpu: VcpuVmx, limits: Limits, entered: Entered): boolean
   const reason = vcpu.exitReason & 0xffff;
   limits.exits += 1n;
   host.ledger.exit(reason);
-  host.trace?.({
-    name: "kvm_exit",
-    vcpu: vcpu.id,
-    reason,
-    reasonName: exitReasonName(reason),
-    rip: vcpu.rip,
-    info1: vcpu.vmread(Field.EXIT_QUALIFICATION),
-    info2: BigInt(vcpu.exitIntrInfo >>> 0),
-  });
+  if (host.trace !== undefined) host.trace(exitEvent(vcpu));
   return vcpu.userExit === undefined && vmxHandleExit(vcpu);
 }
 

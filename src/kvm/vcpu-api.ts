@@ -3,7 +3,7 @@ import { PolicySwitch, upstream } from "../policy/index.ts";
 import { addAtomicSwitchMsr, clearAtomicSwitchMsr } from "./atomic-switch.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import { dumpVmcs } from "./dump-vmcs.ts";
-import { KvmError } from "./errors.ts";
+import { Errno, KvmError } from "./errors.ts";
 import { kvmQueueInterrupt } from "./events.ts";
 import type { KvmExit } from "./exit.ts";
 import { type GuestDebug, setGuestDebug } from "./guest-debug.ts";
@@ -32,7 +32,7 @@ import {
 } from "./registers.ts";
 import { ioctlRun, type RunBounds, type RunSteps, readyForInterruptInjection } from "./run.ts";
 import { type RunAsyncOptions, runInSlices } from "./run-async.ts";
-import type { RunPage } from "./run-page.ts";
+import { kvmExitName, type RunPage } from "./run-page.ts";
 import { vcpuLoad, vcpuPut } from "./switch.ts";
 import { VcpuVmx, type VmState } from "./vcpu.ts";
 import { getVcpuEvents, setVcpuEvents, type VcpuEvents } from "./vcpu-events.ts";
@@ -148,13 +148,23 @@ export class Vcpu {
     this.#running = true;
     try {
       yield* ioctlRun(this.vmx, bounds);
+    } catch (error) {
+      if (error instanceof KvmError) this.#traceUserExit(error.errno);
+      throw error;
     } finally {
       this.#running = false;
     }
     const exit = this.vmx.userExit;
     if (exit === undefined) throw new Error("KVM_RUN came back without an exit reason");
     this.vmx.run.writeExit(exit);
+    this.#traceUserExit(exit.reason === "intr" ? Errno.EINTR : 0);
     return exit;
+  }
+
+  /** @kvm kvm_vcpu_ioctl */
+  #traceUserExit(error: number): void {
+    const reason = this.vmx.run.exitReason;
+    this.vmx.host.trace?.({ name: "kvm_userspace_exit", reason, reasonName: kvmExitName(reason), error });
   }
 
   /** KVM_RUN that leaves the event loop alive; see run(). Until it resolves the vCPU takes no other call. */

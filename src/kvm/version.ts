@@ -21,6 +21,8 @@ export interface KernelRules {
   readonly debugExitRtm: boolean;
   /** CPUID above the highest leaf follows AMD's rule on an AMD guest. */
   readonly cpuidVendorRule: boolean;
+  /** kvm_inj_exception is traced again when an exception is injected again (5.19). */
+  readonly tracesReinjection: boolean;
 }
 
 const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
@@ -34,6 +36,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     pioSkipsFirst: true,
     debugExitRtm: false,
     cpuidVendorRule: false,
+    tracesReinjection: false,
   },
   "6.19": {
     version: "6.19",
@@ -45,6 +48,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     pioSkipsFirst: false,
     debugExitRtm: true,
     cpuidVendorRule: true,
+    tracesReinjection: true,
   },
   "7.1": {
     version: "7.1",
@@ -56,6 +60,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     pioSkipsFirst: false,
     debugExitRtm: true,
     cpuidVendorRule: true,
+    tracesReinjection: true,
   },
 };
 

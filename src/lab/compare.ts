@@ -1,4 +1,5 @@
 import { type CostModel, type Counters, type CycleReport, costModel } from "../cost/index.ts";
+import { kernelRules } from "../kvm/index.ts";
 import type { GuestImage } from "../machine/index.ts";
 import { POLICIES, type Policy } from "../policy/index.ts";
 import { type BreakEven, breakEven } from "./break-even.ts";
@@ -139,6 +140,7 @@ function winner(host: number, rows: readonly CompareRow[]): Winner {
 export function compare(options: CompareOptions): CompareReport {
   const { image, memory, maxInstructions, kernel = "5.0", cost = "thread-trip" } = options;
   const model = typeof cost === "string" ? costModel(cost) : cost;
+  const rules = kernelRules(kernel);
   const hosts = options.hosts ?? [0, 1];
   const policies = options.policies ?? POLICIES;
   const common = {
@@ -166,7 +168,9 @@ export function compare(options: CompareOptions): CompareReport {
         console: output.put,
         policy,
         hostOptions: { hostValue: host },
-        ...(trace && { sink: (machine) => labTrace(machine, model, (line) => trace(line, policy.name, host)) }),
+        ...(trace && {
+          sink: (machine) => labTrace(machine, model, (line) => trace(line, policy.name, host), rules.version),
+        }),
       });
       rows.push(toRow(run, output.text, host, model, reference));
     }

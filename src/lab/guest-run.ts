@@ -44,7 +44,7 @@ function start(options: GuestRunOptions): { vmm: Vmm; hostBefore: bigint } {
   vmm.kvm.host.ledger.restart();
   const { trace } = options;
   if (options.sink) vmm.kvm.host.trace = options.sink(vmm.kvm.host);
-  else if (trace) vmm.kvm.host.trace = (event) => trace(formatTraceEvent(event));
+  else if (trace) vmm.kvm.host.trace = (event) => trace(formatTraceEvent(event, vmm.kvm.rules.version));
   return { vmm, hostBefore: vmm.kvm.host.cpu.peekMiscFeatures() };
 }
 

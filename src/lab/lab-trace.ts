@@ -1,6 +1,6 @@
 import { type CostModel, midpoint } from "../cost/index.ts";
 import type { Host } from "../kvm/index.ts";
-import { PerfettoTrace, type TraceSink, traceCmdLine } from "../trace/index.ts";
+import { PerfettoTrace, type TraceKernel, type TraceSink, traceCmdLine } from "../trace/index.ts";
 
 const FIRST_PID = 1000;
 
@@ -12,14 +12,19 @@ function hostCycles({ ledger, core }: Host, model: CostModel): number {
 }
 
 /** Lines of trace-cmd for everything a host does; the time is the model's cycles so far, at 1 GHz. */
-export function labTrace(host: Host, model: CostModel, emit: (line: string) => void): TraceSink {
+export function labTrace(
+  host: Host,
+  model: CostModel,
+  emit: (line: string) => void,
+  kernel: TraceKernel = "6.19",
+): TraceSink {
   const pids = new Map<string, number>();
   return (event) => {
     const { cpu } = host;
     const task = cpu.current.name;
     const pid = pids.get(task) ?? FIRST_PID + pids.size;
     pids.set(task, pid);
-    emit(traceCmdLine(event, { task, pid, cpu: host.cpus.indexOf(cpu), cycles: hostCycles(host, model) }));
+    emit(traceCmdLine(event, { task, pid, cpu: host.cpus.indexOf(cpu), cycles: hostCycles(host, model) }, kernel));
   };
 }
 

@@ -30,7 +30,7 @@ export interface ScenarioResult {
 
 export interface RunScenarioOptions {
   readonly policies?: readonly Policy[];
-  readonly trace?: (host: Host) => TraceSink;
+  readonly trace?: (host: Host, scenario: Scenario) => TraceSink;
 }
 
 interface Run {
@@ -78,7 +78,7 @@ function execute(source: GuestSource, scenario: Scenario, options: RunScenarioOp
     return bytes;
   });
   host.ledger.restart();
-  host.trace = options.trace?.(host);
+  host.trace = options.trace?.(host, scenario);
   scheduler.run();
   host.trace = undefined;
   return {

@@ -103,7 +103,11 @@ export class PerfettoTrace {
     // the ledger has the exit already: what it costs is KVM's
     const at = Math.max(time - this.#source.cost.exit, this.#entered?.at ?? 0);
     this.#guest(at, { until: hex(event.rip) });
-    const args = { rip: hex(event.rip), qualification: hex(event.info1), interruption: hex(event.info2) };
+    const args = {
+      rip: hex(event.rip),
+      qualification: hex(event.qualification),
+      interruption: hex(event.intrInfo >>> 0),
+    };
     this.#open = { at, name: event.reasonName, args };
     this.#trips = this.#source.roundTrips();
   }

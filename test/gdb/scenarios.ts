@@ -206,7 +206,7 @@ export const SCENARIOS: readonly Scenario[] = [
       ["x/1i $pc", /=> 0x100018:\tincl +0x200000/],
       // the leaf-0 signature of the emulated processor, "Genu": @sdm 2A CPUID
       ["p/x $ebx", "= 0x756e6547"],
-      ["monitor exits", /kvm_exit: +reason CPUID rip 0x100016/],
+      ["monitor exits", /kvm_exit: +vcpu 1 reason CPUID rip 0x100016/],
       ["monitor vmcs rip", /rip/i],
       ["stepi", /0x0*10001f in/],
       ["p *(int*)0x200000", "= 2"],

@@ -10,6 +10,7 @@ import {
   type Vcpu,
   type Vm,
 } from "../../src/kvm/index.ts";
+import type { TraceSink } from "../../src/trace/index.ts";
 
 const SLOT_BYTES = 0x20_0000n;
 const TABLES = 0x1_0000;
@@ -57,7 +58,8 @@ class Runner {
   #reply: Uint8Array = new Uint8Array(8);
   #msrError = 0;
 
-  constructor(chips: readonly string[]) {
+  constructor(chips: readonly string[], trace?: TraceSink) {
+    this.#kvm.host.trace = trace;
     this.#region(0, 0, 0n, SLOT_BYTES, 0n);
     if (chips[0] === "irqchip") this.#vm.createIrqchip();
     if (chips[0] === "split") this.#vm.enableCap(KVM_CAP_SPLIT_IRQCHIP, [24]);
@@ -395,8 +397,8 @@ class Runner {
 }
 
 /** What a program says on wasm-vmx. */
-export function runProgram(program: Program): string[] {
-  const runner = new Runner(program.chips);
+export function runProgram(program: Program, trace?: TraceSink): string[] {
+  const runner = new Runner(program.chips, trace);
   for (const line of program.commands) runner.command(line);
   return runner.lines;
 }

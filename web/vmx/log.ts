@@ -46,7 +46,7 @@ export class VmxLog {
         this.#enter();
         break;
       case "kvm_exit":
-        this.#exit(event.reason, event.rip, event.info1, Number(event.info2));
+        this.#exit(event.reason & 0xffff, event.rip, event.qualification, event.intrInfo >>> 0);
         break;
       default:
         this.#note(event);
@@ -133,7 +133,7 @@ export class VmxLog {
       else record.reads += 1;
     }
     if (event.name === "kvm_inj_exception") record.injected = true;
-    record.handling.push(formatTraceEvent(event).replace(/\s+/g, " "));
+    record.handling.push(formatTraceEvent(event, this.#vcpu.vm.rules.version).replace(/\s+/g, " "));
   }
 
   detail(id: number): ExitDetail | undefined {
