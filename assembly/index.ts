@@ -2,13 +2,13 @@
 
 import { COMM_BYTES } from "./abi/run";
 import { CPL, EXTRA, HOST_DEADLINE, PENDING_INTR, PENDING_NMI } from "./abi/state";
-import { dropAllBlocks, initBlocks } from "./blocks/cache";
+import { dropAllBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decode";
-import { dropRegions, initJit, linkRegion, setJit } from "./jit/manage";
+import { dropRegions, linkRegion, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
-import { flushTlb, initTlb, setTlbEntries as resizeTlb } from "./memory/context";
+import { flushTlb, setTlbEntries as resizeTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
-import { initRegions, mapRegion as mapFrames, physToHost, unmapRegion as unmapFrames } from "./memory/physical";
+import { mapRegion as mapFrames, physToHost, unmapRegion as unmapFrames } from "./memory/physical";
 import { updateWatch } from "./memory/watch";
 import { run } from "./run/loop";
 import { passBreakpoint } from "./run/traps";
@@ -46,12 +46,9 @@ export {
 } from "./vmx/host";
 export { allocFrames, answerCpuid as cpuid, getRflags, linkRegion, passBreakpoint, physToHost, run, setJit, setRflags };
 
+/** Once, before everything else. */
 export function init(maxFrames: u32): u32 {
-  if (!initFrames(maxFrames)) return 1; // grows the memory that the rest lies in
-  initRegions();
-  initTlb();
-  initBlocks();
-  initJit();
+  if (!initFrames(maxFrames)) return 1;
   forgetFeatures();
   store<u64>(HOST_DEADLINE, NO_DEADLINE);
   resetProcessor();

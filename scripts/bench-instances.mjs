@@ -1,19 +1,32 @@
-// npm run --silent bench:instances [-- COUNT]: machines of 1 MiB in one process, each of which runs a guest; what they take.
+// npm run --silent bench:instances [-- COUNT [MIB]]: machines of 1 MiB in one process, each of which runs a guest; what they
+// take, and forks of one of 16 MiB. MIB: under a limit on address space (ulimit -v), with the flag of Node.js for such.
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { loadImage, Machine, parseFlat } from "../dist/src/index.js";
+import { fileURLToPath } from "node:url";
 
-const count = Number(process.argv[2] ?? 100);
-if (!Number.isInteger(count) || count < 1) throw new Error(`COUNT must be a positive integer, not ${process.argv[2]}`);
+const [count, limit] = [process.argv[2] ?? 100, process.argv[3] ?? 0].map(Number);
+if (!Number.isInteger(count) || count < 1 || !Number.isInteger(limit) || limit < 0) {
+  throw new Error(`COUNT and MIB must be positive integers, not ${process.argv.slice(2).join(" ")}`);
+}
+if (limit > 0) {
+  const command = `ulimit -v ${limit * 1024} && exec "$0" --disable-wasm-trap-handler "$1" "$2"`;
+  const args = ["-c", command, process.execPath, fileURLToPath(import.meta.url), String(count)];
+  const { status } = spawnSync("sh", args, { stdio: "inherit" });
+  process.exit(status ?? 1);
+}
+
+const { loadImage, Machine, parseFlat } = await import("../dist/src/index.js");
 // mov ecx, 100000; l: add eax, ecx; dec ecx; jnz l; hlt
 const program = Uint8Array.of(0xb9, 0xa0, 0x86, 1, 0, 0x01, 0xc8, 0x49, 0x75, 0xfb, 0xf4);
+const image = parseFlat(program, { mode: "protected", load: 0x8000 });
 const status = (field) => {
   const text = readFileSync("/proc/self/status", "utf8");
   return Number(new RegExp(`${field}:\\s+(\\d+) kB`).exec(text)?.[1]) / 1024;
 };
 const machines = [];
 const add = () => {
-  const machine = new Machine({ memory: 1 << 20 });
-  loadImage(machine, parseFlat(program, { mode: "protected", load: 0x8000 }));
+  const machine = new Machine({ memory: 1 << 20, extraMemory: 0 });
+  loadImage(machine, image);
   const exit = machine.run();
   if (exit.reason !== "halt") throw new Error(`machine ${machines.length} ended with ${exit.reason}`);
   machines.push(machine);
@@ -21,10 +34,11 @@ const add = () => {
 add();
 const before = { resident: status("VmRSS"), address: status("VmSize") };
 const start = performance.now();
+let refused;
 try {
   while (machines.length < count) add();
 } catch (error) {
-  console.log(`machine ${machines.length + 1} did not fit: ${error.message}`);
+  refused = error;
 }
 const made = machines.length - 1;
 const each = (value) => (value / Math.max(made, 1)).toFixed(2);
@@ -32,4 +46,25 @@ console.log(`${machines.length} machines of 1 MiB of RAM, each has run a guest`)
 console.log(
   `a further one: ${each(performance.now() - start)} ms, ${each(status("VmRSS") - before.resident)} MiB resident`,
 );
-console.log(`and ${each(status("VmSize") - before.address)} MiB of address space`);
+console.log(
+  `and ${each(status("VmSize") - before.address)} MiB of address space; all: ${status("VmSize").toFixed(0)} MiB`,
+);
+if (refused) {
+  console.log(`machine ${machines.length + 1} did not fit: ${refused.message}`);
+  process.exit(1);
+}
+
+const median = (body) => {
+  const times = Array.from({ length: 40 }, () => {
+    const begin = performance.now();
+    body();
+    return performance.now() - begin;
+  });
+  return times.sort((a, b) => a - b)[20].toFixed(2);
+};
+const origin = new Machine({ memory: 16 << 20, extraMemory: 0 });
+loadImage(origin, image);
+origin.run({ maxInstructions: 1000 });
+console.log(`fork() of one of 16 MiB: ${median(() => origin.fork())} ms`);
+const into = origin.fork();
+console.log(`fork({ into }): ${median(() => origin.fork({ into }))} ms`);

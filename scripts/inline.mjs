@@ -10,6 +10,7 @@ const { MutableGlobals, NontrappingFPToInt, SignExt, BulkMemory, BulkMemoryOpt }
 wasm.setFeatures(MutableGlobals | NontrappingFPToInt | SignExt | BulkMemory | BulkMemoryOpt);
 binaryen.setOptimizeLevel(3);
 binaryen.setShrinkLevel(1);
+binaryen.setZeroFilledMemory(true);
 // sizes in Binaryen's units, roughly expressions
 binaryen.setAlwaysInlineMaxSize(12);
 binaryen.setFlexibleInlineMaxSize(60);

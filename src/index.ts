@@ -1,4 +1,5 @@
 export {
+  AddressSpaceError,
   type CodeMode,
   type CpuidResult,
   compileCore,

@@ -98,6 +98,11 @@ export const JIT_JUMPS = 0xd70000; // cache of entries by RIP
 export const JIT_JUMPS_END = 0xdb0000;
 
 export const FRAME_META = 0xdb0000; // per-frame metadata; guest frames follow it
+export const FRAME_META_BYTES = 13; // of each frame: flags, lines with code, list of blocks
+/** Bytes after FRAME_META, beside one a frame, that generated code reads without a look at its address. */
+export const FLAGS_REACH = 0x100010;
+/** Wasm pages that the module asks of the memory it imports ("initialMemory" of asconfig.json). */
+export const MEMORY_MIN = 236;
 
 export const PAGE = 4096;
 

@@ -32,13 +32,6 @@ let top: u32 = BLOCK_POOL;
 /** Rises when every block is forgotten. */
 export let blockGeneration: u32 = 0;
 
-export function initBlocks(): void {
-  memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
-  top = BLOCK_POOL;
-  blockGeneration++;
-  changes++;
-}
-
 function chainOf(host: u32, key: u32): u32 {
   const h = ((host ^ (host >>> 13)) * 0x9e3779b1) ^ (key * 0x85ebca6b);
   return BLOCK_HASH + ((h >>> 15) & (BLOCK_HASH_ENTRIES - 1)) * 4;
@@ -218,5 +211,9 @@ export function dropAllBlocks(): void {
     store<u64>(codeLines(host), 0);
     clearPageFlag(host, PageFlag.Code);
   }
-  initBlocks();
+  // an untouched page of memory costs nothing
+  if (top != <u32>BLOCK_POOL) memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
+  top = BLOCK_POOL;
+  blockGeneration++;
+  changes++;
 }

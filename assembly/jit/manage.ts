@@ -37,7 +37,7 @@ import { dataWatched } from "./context";
 import { entryCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
-import { initRewritten, noteRewritten, noteStaged, oftenRewritten } from "./rewritten";
+import { noteRewritten, noteStaged, oftenRewritten } from "./rewritten";
 import { sitesBytes } from "./site";
 
 // region: 160 bytes
@@ -94,11 +94,6 @@ export let hotThreshold: u32 = 500;
 export function setJit(threshold: u32): void {
   hotThreshold = threshold;
   if (threshold == 0) dropRegions();
-}
-
-export function initJit(): void {
-  initRewritten();
-  dropRegions();
 }
 
 /** Forgets every region; blocks that name one notice by its slot. */

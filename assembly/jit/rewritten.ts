@@ -3,14 +3,8 @@
 // Lines of code that were written to while a region held them. Blocks on lines that are written again and again stay in
 // the interpreter, so that self-modifying code does not compile for ever.
 
-const ENTRIES: u32 = 4096;
 const counts: usize = memory.data(4096); // u8 a hashed 64-byte line
 const LIMIT: u32 = 3;
-
-export function initRewritten(): void {
-  memory.fill(counts, 0, ENTRIES);
-  memory.fill(stores, 0, ENTRIES);
-}
 
 function slot(line: u32): usize {
   return counts + ((line * 0x9e3779b1) >>> 20);

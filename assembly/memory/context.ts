@@ -112,13 +112,6 @@ export function setTlbEntries(entries: u32): void {
   selectContext();
 }
 
-/** Empties the TLB for a new processor. */
-export function initTlb(): void {
-  clearTlb();
-  lastNumber = 0;
-  nextWay = 0;
-}
-
 /** Drops the write entries of one frame in both tables. */
 export function dropWriteEntries(frame: u32): void {
   for (let i: u32 = 0; i < <u32>TLB_ENTRIES * 2; i++) {

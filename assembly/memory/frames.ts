@@ -1,6 +1,6 @@
 // Frames of guest memory and their metadata: one byte of PageFlag, one bit for each 64-byte line that decoded code
 // covers, and the head of the frame's list of blocks. `host` is any address inside the frame.
-import { FRAME_META, PAGE, PageFlag } from "../abi/layout";
+import { FLAGS_REACH, FRAME_META, PAGE, PageFlag } from "../abi/layout";
 import { StopBit } from "../abi/state";
 import { stop } from "../state/stop";
 import { dropWriteEntries, flushTlb } from "./context";
@@ -25,22 +25,18 @@ function growTo(end: u64): bool {
   return memory.grow(i32((end - have + 0xffff) >> 16)) >= 0;
 }
 
-/** Reserves metadata for `frames` frames and hands back every frame. False: out of memory. */
+/** Reserves metadata for `frames` frames in a memory of zeros. False: out of memory. */
 export function initFrames(frames: u32): bool {
   const lines = (u64(FRAME_META) + u64(frames) + 7) & ~(7 as u64);
   const heads = lines + u64(frames) * 8;
   const first = (heads + u64(frames) * 4 + 4095) & ~(4095 as u64);
   // generated code looks at the flags of any 32-bit address before it knows that it is RAM
-  const flagsEnd = u64(FRAME_META) + frames + 0x100010;
+  const flagsEnd = u64(FRAME_META) + frames + FLAGS_REACH;
   if (!growTo(max<u64>(first, flagsEnd))) return false;
   linesBase = u32(lines);
   headsBase = u32(heads);
   frameFirst = u32(first);
-  memory.fill(FRAME_META, 0, frameFirst - FRAME_META);
   frameLimit = frames;
-  frameCount = 0;
-  codeWriteCount = 0;
-  pageTableCount = 0;
   return true;
 }
 

@@ -19,11 +19,6 @@ let hitBase: u64 = 1;
 let hitBytes: u64 = 0;
 let hitHost: u32 = 0;
 
-export function initRegions(): void {
-  regionCount = 0;
-  hitBytes = 0;
-}
-
 function region(i: u32): u32 {
   return REGIONS + i * REGION_SIZE;
 }

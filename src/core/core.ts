@@ -77,9 +77,12 @@ export class Core implements CallbackOwner {
   #callbackError: { readonly error: unknown } | undefined;
   readonly #free: Extent[] = [];
 
-  /** @param maxFrames how many 4 KiB frames the memory map may ever hold; 13 bytes of metadata are reserved for each */
-  constructor(maxFrames: number) {
-    const { exports, linker } = instantiateCore(wrapCallbacks(this));
+  /**
+   * @param maxFrames how many 4 KiB frames the memory map may ever hold; 13 bytes of metadata are reserved for each
+   * @param frames how many of them there is room for at once; the memory grows for the others
+   */
+  constructor(maxFrames: number, frames = 0) {
+    const { exports, linker } = instantiateCore(wrapCallbacks(this), frames, maxFrames);
     this.exports = exports;
     this.linker = linker;
     const failed = this.exports.init(maxFrames);

@@ -15,6 +15,18 @@ export class MemoryMapError extends WasmVmxError {
   }
 }
 
+/** The engine found no address space for the memory of another processor. `bytes`: what it needs. */
+export class AddressSpaceError extends WasmVmxError {
+  override name = "AddressSpaceError";
+  constructor(
+    message: string,
+    readonly bytes: number,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
 /** A linear address that the present paging does not translate. */
 export class TranslationError extends WasmVmxError {
   override name = "TranslationError";

@@ -1,11 +1,11 @@
-/** Everything the Wasm module exports (assembly/index.ts). u64 values cross as BigInt; addresses are offsets into `memory`. */
+/** Everything the Wasm module exports (assembly/index.ts); it imports `memory`. u64 values cross as BigInt; addresses are offsets into `memory`. */
 export interface CoreExports {
   readonly memory: WebAssembly.Memory;
   /** Functions of the module, and generated ones after them. */
   readonly table: WebAssembly.Table;
 
   // --- memory map ---
-  /** Prepares metadata for at most `maxFrames` guest frames and resets the processor. 0 = ok, 1 = out of memory. */
+  /** Once, in a memory of zeros: prepares metadata for at most `maxFrames` guest frames and resets the processor. 0 = ok, 1 = out of memory. */
   init(maxFrames: number): number;
   /** Address of `frames` zeroed 4 KiB frames, 0 when they do not fit. Grows `memory` (views must be remade). */
   allocFrames(frames: number): number;

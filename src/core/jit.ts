@@ -1,6 +1,7 @@
 // Links generated code: function bodies that the core wrote into its memory become a module whose functions go into the
 // core's table. By default at once; in the background where that is asked for, or where an engine refuses to compile
 // on the calling thread.
+import { MEMORY_MIN } from "../../assembly/abi/layout.ts";
 import type { CoreExports } from "./exports.ts";
 
 /** The table grows by this many slots (JIT_REGION_MAX is the most). */
@@ -54,7 +55,12 @@ function moduleOf(count: number, bodies: Uint8Array): Uint8Array<ArrayBuffer> {
   const head = [
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, [2, ...[0x60, 2, 0x7f, 0x7f, 1, 0x7f], ...[0x60, 3, 0x7f, 0x7e, 0x7f, 1, 0x7f]]),
-    ...section(2, [3, ...[1, 0x6d, 1, 0x6d, 2, 0, 1], ...[1, 0x6d, 1, 0x73, 0, 1], ...[1, 0x6d, 1, 0x77, 0, 0]]),
+    ...section(2, [
+      3,
+      ...[1, 0x6d, 1, 0x6d, 2, 0, ...unsigned(MEMORY_MIN)],
+      ...[1, 0x6d, 1, 0x73, 0, 1],
+      ...[1, 0x6d, 1, 0x77, 0, 0],
+    ]),
     ...section(3, [...counted, ...Array<number>(count).fill(0)]),
     ...section(7, [...counted, ...names]),
     ...[10, ...unsigned(counted.length + bodies.length), ...counted],

@@ -1,9 +1,14 @@
 // The only file that compiles and instantiates the processor.
 import { instantiateSync } from "@assemblyscript/loader";
+import { FLAGS_REACH, FRAME_META, FRAME_META_BYTES, MEMORY_MIN, PAGE } from "../../assembly/abi/layout.ts";
 import { coreBase64 } from "./coreBytes.generated.ts";
-import { WasmVmxError } from "./errors.ts";
+import { AddressSpaceError, WasmVmxError } from "./errors.ts";
 import type { CoreExports, CoreImports } from "./exports.ts";
 import { Linker } from "./jit.ts";
+
+const WASM_PAGE = 0x10000;
+/** The last page cannot be used. */
+const WASM_PAGES_MAX = 0xffff;
 
 let compiled: WebAssembly.Module | undefined;
 
@@ -43,11 +48,49 @@ export async function compileCore(): Promise<void> {
   compiled ??= await WebAssembly.compile(decodeBase64(coreBase64));
 }
 
-/** A new processor with a memory of its own. */
-export function instantiateCore(imports: CoreImports): { exports: CoreExports; linker: Linker } {
+/** Bytes of linear memory beside the frames: tables and the metadata of so many frames. */
+export function tableBytes(frames: number): number {
+  // frames start at a page
+  return FRAME_META + Math.max(frames * FRAME_META_BYTES + PAGE, frames + FLAGS_REACH);
+}
+
+/**
+ * The memory of one processor. With a maximum it takes no more address space than it can use, where the engine does not
+ * reserve more than that for all memories alike.
+ */
+function newMemory(frames: number, maxFrames: number): WebAssembly.Memory {
+  const fixed = tableBytes(maxFrames);
+  const pages = (bytes: number) => Math.min(Math.ceil(bytes / WASM_PAGE), WASM_PAGES_MAX);
+  const initial = Math.max(pages(fixed + frames * PAGE), MEMORY_MIN);
+  const maximum = Math.max(pages(fixed + maxFrames * PAGE), initial);
+  try {
+    return new WebAssembly.Memory({ initial, maximum });
+  } catch (error) {
+    const bytes = maximum * WASM_PAGE;
+    throw new AddressSpaceError(
+      `there is no address space for another processor: it needs ${bytes} bytes, and the engine may reserve up to 10 GiB ` +
+        "around them. Where address space is limited (ulimit -v), start Node.js with --disable-wasm-trap-handler, which " +
+        "then reserves those bytes only; make machines with a smaller memory and extraMemory; or drop machines that are " +
+        `not needed any more (${error})`,
+      bytes,
+      { cause: error },
+    );
+  }
+}
+
+/** A new processor with a memory of its own, with room for `frames` at once and for `maxFrames` when it grows. */
+export function instantiateCore(
+  imports: CoreImports,
+  frames: number,
+  maxFrames: number,
+): { exports: CoreExports; linker: Linker } {
   const linker = new Linker();
+  const memory = newMemory(frames, maxFrames);
   // asc names the import module after the file that declares the functions
-  const instance = instantiateSync(loadCore(), { imports: { ...imports, jitCompile: linker.jitCompile } });
+  const instance = instantiateSync(loadCore(), {
+    env: { memory },
+    imports: { ...imports, jitCompile: linker.jitCompile },
+  });
   const exports = instance.exports as unknown as CoreExports;
   linker.attach(exports);
   return { exports, linker };

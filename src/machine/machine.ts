@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { FRAME_META, PAGE } from "../../assembly/abi/layout.ts";
+import { PAGE } from "../../assembly/abi/layout.ts";
 import {
   type CodeMode,
   Core,
@@ -14,6 +14,7 @@ import {
   MemoryMapError,
   readLinear,
   StateError,
+  tableBytes,
   WasmVmxError,
   writeLinear,
 } from "../core/index.ts";
@@ -49,8 +50,6 @@ const DEFAULT_MEMORY = 16 << 20;
 const DEFAULT_EXTRA = 64 << 20;
 /** Wasm pages are 64 KiB and the last one cannot be used. */
 const WASM_LIMIT = 2 ** 32 - 2 ** 16;
-const FRAME_OVERHEAD = 13;
-const FIXED_OVERHEAD = FRAME_META;
 const DEFAULT_WORK = 10_000_000;
 /** Between two looks at the clock: 20,000 instructions, or as many pieces of a REP, which may take 0.1 s. */
 const CHUNK_WORK = 20_000;
@@ -89,7 +88,7 @@ export class Machine extends HookFace {
       checkInteger(name, value, 0, MAX_COUNT);
       if (value % PAGE !== 0) throw new RangeError(`${name} must be a multiple of ${PAGE} bytes, not ${value}`);
     }
-    const overhead = FIXED_OVERHEAD + ((memory + extra) / PAGE) * FRAME_OVERHEAD;
+    const overhead = tableBytes((memory + extra) / PAGE);
     if (memory + overhead > WASM_LIMIT) {
       throw new MemoryMapError(
         `${memory} bytes of RAM and ${overhead} bytes of tables exceed the ${WASM_LIMIT} bytes of a WebAssembly memory`,
@@ -97,7 +96,7 @@ export class Machine extends HookFace {
         memory,
       );
     }
-    const core = new Core((memory + extra) / PAGE);
+    const core = new Core((memory + extra) / PAGE, memory / PAGE);
     const traps = new TrapSet(core);
     super(core, traps, () => readCode(core));
     this.#core = core;

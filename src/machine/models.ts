@@ -201,16 +201,20 @@ export function hasApic(model: CpuModel): boolean {
 /** Fills the processor's CPUID table. Rows past the last never match a leaf that software asks for. */
 export function loadCpuid(core: Core, rows: readonly CpuidLeaf[]): void {
   if (rows.length > CPUID_MAX) throw new RangeError(`a CPU model holds at most ${CPUID_MAX} CPUID rows`);
+  const words = CPUID_ENTRY / 4;
+  const table = core.u32.subarray(CPUID_TABLE / 4, CPUID_TABLE / 4 + CPUID_MAX * words);
+  table.fill(0);
   for (let i = 0; i < CPUID_MAX; i++) {
-    const at = CPUID_TABLE + i * CPUID_ENTRY;
     const row = rows[i];
-    core.write32(at + CE_LEAF, row ? row.leaf : 0xffff_ffff);
-    core.write32(at + CE_SUBLEAF, row?.subleaf ?? 0);
-    core.write32(at + CE_FLAGS, row?.subleaf === undefined ? 0 : CPUID_HAS_SUBLEAF);
-    core.write32(at + CE_EAX, row?.eax ?? 0);
-    core.write32(at + CE_EBX, row?.ebx ?? 0);
-    core.write32(at + CE_ECX, row?.ecx ?? 0);
-    core.write32(at + CE_EDX, row?.edx ?? 0);
+    const at = i * words;
+    table[at + CE_LEAF / 4] = row ? row.leaf : 0xffff_ffff;
+    if (!row) continue;
+    table[at + CE_SUBLEAF / 4] = row.subleaf ?? 0;
+    table[at + CE_FLAGS / 4] = row.subleaf === undefined ? 0 : CPUID_HAS_SUBLEAF;
+    table[at + CE_EAX / 4] = row.eax;
+    table[at + CE_EBX / 4] = row.ebx;
+    table[at + CE_ECX / 4] = row.ecx;
+    table[at + CE_EDX / 4] = row.edx;
   }
   core.exports.cpuidChanged();
 }

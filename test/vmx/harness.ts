@@ -69,7 +69,7 @@ export class Vmx {
       apicRead: () => 0,
       apicWrite: () => 0,
     };
-    this.core = instantiateCore(imports).exports;
+    this.core = instantiateCore(imports, FRAMES, FRAMES).exports;
     this.core.init(FRAMES);
     this.base = this.core.allocFrames(FRAMES);
     this.core.mapRegion(0n, FRAMES, this.base, layout.RegionFlag.Ram);
