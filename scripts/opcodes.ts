@@ -23,4 +23,11 @@ import "./opcodes/two-byte.ts";
 import "./opcodes/system.ts";
 import "./opcodes/extended.ts";
 
-export { FEATURES, type Feature, type OpcodeMap, type OpcodeRow, opcodeRows } from "./opcodes/row.ts";
+export {
+  FEATURES,
+  type Feature,
+  type OpcodeMap,
+  type OpcodeRow,
+  opcodeRows,
+  UNDEFINED_WITH_MODRM,
+} from "./opcodes/row.ts";

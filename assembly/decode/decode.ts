@@ -64,7 +64,7 @@ import {
   IMM_ONE,
   MAP_0F3A,
   MAP_0F38,
-  MAP_VEX0F,
+  MAP_VEX0F38,
   NODE_DIGIT,
   NODE_HIGH,
   NODE_LOW,
@@ -276,36 +276,51 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   let vex = false;
   let vvvv: u32 = 0;
   let bad = false;
+  let payload: u32 = 0;
+  const extended = (opcode & 0xfe) == 0xc4 || opcode == 0x62;
+  if (extended) payload = next8();
   if (opcode == 0x0f) {
     opcode = next8();
-    if (opcode == 0x38 || opcode == 0x3a) {
-      entry = OPCODES + (opcode == 0x38 ? MAP_0F38 : MAP_0F3A);
+    if ((opcode & 0xf8) == 0x38) {
+      // 0F38 and 0F3A; 39 and 3B to 3F are undefined and as long
+      bad = (opcode & 5) != 0;
+      entry = OPCODES + (opcode & 2 ? MAP_0F3A : MAP_0F38);
       opcode = next8();
     } else entry = OPCODES_0F + opcode * ENTRY_BYTES;
-  } else if ((opcode & 0xfe) == 0xc4 && (code64 || next8() >= 0xc0)) {
+  } else if (extended && (code64 || payload >= 0xc0) && (opcode == 0xc5 || (payload & 3) != 0)) {
     // @sdm 2A "Intel Advanced Vector Extensions (Intel AVX)": instruction encoding
     //   C5: R vvvv L pp     C4: R X B mmmmm, then W vvvv L pp; R X B vvvv inverted
-    if (!code64) at--;
+    // 62 (EVEX, three bytes of which 1:0 of the first are the map) is undefined and as long as it says
     vex = true;
-    bad = rex != 0 || operand16 || prefixes != 0 || (mode & ModeBit.Protected) == 0;
     let map: u32 = 1;
-    let byte2 = next8();
-    if (opcode == 0xc4) {
-      map = byte2 & 31;
-      rex = (~byte2 >> 5) & 7;
-      byte2 = next8();
-      rex |= (byte2 >> 4) & 8;
-    } else rex = (~byte2 >> 5) & 4;
-    if (!code64) rex = 0;
-    rex |= 0x40; // byte registers are never AH to BH
-    vvvv = (~byte2 >> 3) & 15;
-    bad = bad || (byte2 & 4) != 0 || map == 0 || map > 3;
-    mandatory = byte2 & 3;
-    if (map == 0 || map > 3) map = 1;
-    entry = OPCODES + MAP_VEX0F + (map - 1) * ENTRY_BYTES;
+    if (opcode == 0x62) {
+      bad = true;
+      map = payload & 3;
+      next16();
+      mandatory = 0;
+    } else {
+      bad = rex != 0 || operand16 || prefixes != 0 || (mode & ModeBit.Protected) == 0;
+      if (opcode == 0xc4) {
+        map = payload & 31;
+        rex = (~payload >> 5) & 7;
+        payload = next8();
+        rex |= (payload >> 4) & 8;
+      } else rex = (~payload >> 5) & 4;
+      if (!code64) rex = 0;
+      rex |= 0x40; // byte registers are never AH to BH
+      vvvv = (~payload >> 3) & 15;
+      bad = bad || (payload & 4) != 0 || map > 3;
+      mandatory = payload & 3;
+      map &= 3;
+    }
+    operand16 = false;
     opcode = next8();
+    if (map == 1) {
+      bad = true;
+      entry = OPCODES_0F + opcode * ENTRY_BYTES;
+    } else entry = OPCODES + MAP_VEX0F38 + (map - 2) * ENTRY_BYTES;
   } else {
-    if ((opcode & 0xfe) == 0xc4 && !short) at--;
+    if (extended && !short) at--;
     entry = OPCODES + opcode * ENTRY_BYTES;
   }
   if (short) return tooLong(rec, limited);

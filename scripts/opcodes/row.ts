@@ -1,6 +1,6 @@
 /** One row of the opcode table and the notation its places are written in. */
 
-export type OpcodeMap = "one" | "0f" | "0f38" | "0f3a" | "vex0f" | "vex0f38" | "vex0f3a";
+export type OpcodeMap = "one" | "0f" | "0f38" | "0f3a" | "vex0f38" | "vex0f3a";
 /** Mandatory prefix: none, 66, F3, F2; the last F3 or F2 beats 66. */
 export type Prefix = 0 | 1 | 2 | 3;
 
@@ -57,6 +57,11 @@ export const FEATURES = {
 export type Feature = keyof typeof FEATURES;
 
 export const opcodeRows: OpcodeRow[] = [];
+
+/** Opcodes without any row that have a modrm byte; all of the 0F38 and 0F3A maps do. */
+export const UNDEFINED_WITH_MODRM: Readonly<Partial<Record<OpcodeMap, readonly number[]>>> = {
+  "0f": [0x7a, 0x7b, 0xa6, 0xa7],
+};
 
 const PREFIXES: Record<string, readonly Prefix[]> = { np: [0, 1], n0: [0], "66": [1], f3: [2], f2: [3] };
 

@@ -55,8 +55,7 @@ function vexPrefix(random: Random, row: OpcodeRow, rex: number, vvvv: number): n
   const pp = row.prefixes?.[0] ?? 0;
   const l = random.chance(2) ? 4 : 0;
   const low = ((~vvvv & 15) << 3) | l | pp;
-  if (row.map === "vex0f" && !(rex & 11) && random.chance(50)) return [0xc5, ((~rex & 4) << 5) | low];
-  const map = row.map === "vex0f" ? 1 : row.map === "vex0f38" ? 2 : 3;
+  const map = row.map === "vex0f38" ? 2 : 3;
   return [0xc4, ((~rex & 7) << 5) | map, ((rex & 8) << 4) | low];
 }
 
