@@ -3,7 +3,7 @@
 import { COMM_BYTES } from "./abi/run";
 import { CPL, EXTRA, HOST_DEADLINE, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { dropAllBlocks } from "./blocks/cache";
-import { decodeOnly as decodeAt } from "./decode/decode";
+import { decodeOnly as decodeAt } from "./decode/decodeOnly";
 import { dropRegions, linkRegion, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
 import { flushTlb, setTlbEntries as resizeTlb } from "./memory/context";
@@ -127,7 +127,7 @@ export function tsc(): u64 {
   return readTsc(0);
 }
 
-/** Bytes at COMM_BYTES. See decodeOnly in decode/decode.ts. */
+/** Bytes at COMM_BYTES. See decode/decodeOnly.ts. */
 export function decodeOnly(bytes: u32, mode: u32): u32 {
   return decodeAt(COMM_BYTES, bytes, mode);
 }
