@@ -90,7 +90,10 @@ export abstract class HookFace {
     return this.#memory.onCode(range, hook);
   }
 
-  /** The first instruction of each block in the range: one that is not reached by running into it from the one before. */
+  /**
+   * The first instruction of each block in the range: where a branch or an event leads, and what follows a branch that is not
+   * taken or an instruction that ends a block for another reason (I/O, moves to segment and control registers, flags as a whole).
+   */
   onBlock(range: AddressRange, hook: CodeHook): RemoveHook {
     return this.#memory.onBlock(range, hook);
   }

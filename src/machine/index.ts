@@ -57,6 +57,7 @@ export {
   nehalemModel,
   skylakeModel,
 } from "./models.ts";
+export { MSR_INDEX, MSR_NAMES, MsrError, type MsrName, Msrs, type MsrUpdate, type MsrValues } from "./msrs.ts";
 export type { MachineOptions, RunAsyncOptions, RunOptions, RunProgress, Until } from "./options.ts";
 export type { Permissions } from "./permissions.ts";
 export type { RecordingRange, RecordOptions } from "./recording.ts";

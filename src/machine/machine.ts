@@ -27,6 +27,7 @@ import { HookFace } from "./hookFace.ts";
 import type { RemoveHook } from "./hookList.ts";
 import { type MappedRegion, MemoryMap, type MmioHooks, type Region } from "./memoryMap.ts";
 import { applyModel, type CpuModel, genericModel, hasApic } from "./models.ts";
+import { Msrs } from "./msrs.ts";
 import { checkUntil, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./options.ts";
 import { PermissionMap, type Permissions } from "./permissions.ts";
 import type { RecordingRange, RecordOptions } from "./recording.ts";
@@ -70,6 +71,8 @@ export type Access = keyof typeof ACCESS;
  */
 export class Machine extends HookFace {
   readonly registers: Registers;
+  /** Model-specific registers by name, one or many. */
+  readonly msrs: Msrs;
   readonly model: CpuModel;
   readonly #core: Core;
   readonly #map: MemoryMap;
@@ -108,7 +111,8 @@ export class Machine extends HookFace {
       this.#core.linker.configure({ threshold: checkInteger("jit", Number(jit), 0, 2 ** 31 - 1) });
     }
     this.#map = new MemoryMap(core, new PermissionMap(traps));
-    this.registers = new Registers(this.#core);
+    this.registers = new Registers(core);
+    this.msrs = new Msrs(core);
     const devices = checkDevices(options.devices ?? "none");
     this.model = options.cpu ?? genericModel({ apic: devices !== undefined });
     this.#ramSize = memory;

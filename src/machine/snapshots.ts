@@ -1,5 +1,16 @@
 // Snapshots of one machine: what its processor, memory map and parts give, and what fits.
-import { GPR, STOP } from "../../assembly/abi/state.ts";
+import {
+  COUNT_LIMIT,
+  GPR,
+  JIT_WHY,
+  RUN_LIMIT,
+  STOP,
+  TAG_REAL,
+  TR_TAG,
+  TR_TAG_IMPLICIT,
+  VMCS_HOST,
+  WORK_LIMIT,
+} from "../../assembly/abi/state.ts";
 import type { Core } from "../core/index.ts";
 import {
   captureState,
@@ -25,6 +36,20 @@ export function optionsFor(snapshot: Snapshot): { memory: number; extraMemory: n
   const memory = low?.size ?? 0;
   const extraMemory = backed.reduce((sum, { size }) => sum + size, 0) - memory;
   return { memory, extraMemory, cpu: snapshot.model as unknown as CpuModel };
+}
+
+/**
+ * 64-bit words that follow from others when a state is restored, or are set when a run begins: names of the TLB's contexts, the bounds
+ * of the last run. VMCS_HOST and JIT_WHY are 32-bit words.
+ */
+const DERIVED = [TR_TAG, TR_TAG_IMPLICIT, TAG_REAL, COUNT_LIMIT, WORK_LIMIT, RUN_LIMIT];
+const DERIVED_32 = [VMCS_HOST, JIT_WHY];
+
+/** The state without them, so that equal states are equal bytes. */
+function withoutDerived(state: Uint8Array): Uint8Array {
+  for (const word of DERIVED) state.fill(0, word - GPR, word - GPR + 8);
+  for (const word of DERIVED_32) state.fill(0, word - GPR, word - GPR + 4);
+  return state;
 }
 
 export class Snapshots {
@@ -59,7 +84,7 @@ export class Snapshots {
     const devices: Record<string, SavedData> = {};
     for (const [name, part] of this.#parts) devices[name] = part.save();
     return new Snapshot({
-      state: captureState(this.#core),
+      state: withoutDerived(captureState(this.#core)),
       model: this.#model as unknown as SnapshotModel,
       regions: this.#map.regions,
       contents: this.#memory.capture(this.#map.backed),

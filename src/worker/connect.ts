@@ -4,6 +4,9 @@ import type {
   FlatOptions,
   Machine,
   MachineOptions,
+  MsrName,
+  MsrUpdate,
+  MsrValues,
   RegisterUpdate,
   RegisterValues,
   RunAsyncOptions,
@@ -22,6 +25,10 @@ export interface RemoteMachine extends SameMethods {
   get<K extends RemoteProperty>(property: K): Promise<Machine[K]>;
   readRegisters(): Promise<RegisterValues>;
   writeRegisters(update: RegisterUpdate): Promise<void>;
+  /** machine.msrs.read() and write(). */
+  readMsrs(): Promise<MsrValues>;
+  readMsrs<M extends MsrName | number>(msrs: readonly M[]): Promise<Record<M, bigint | undefined>>;
+  writeMsrs(update: MsrUpdate): Promise<void>;
   /** parseImage() and loadImage(): a flat binary or ELF. */
   load(bytes: Uint8Array, options?: FlatOptions): Promise<void>;
   /** As Machine.runAsync(): the signal ends it with "aborted", onProgress is called between slices. */
@@ -50,6 +57,8 @@ export async function connectMachine(
     get: async <K extends RemoteProperty>(property: K) => take(await service.get(property)) as Machine[K],
     readRegisters: async () => take(await service.readRegisters()),
     writeRegisters: async (update) => take(await service.writeRegisters(update)),
+    readMsrs: async (msrs?: readonly (MsrName | number)[]) => take(await service.readMsrs(msrs)) as never,
+    writeMsrs: async (update) => take(await service.writeMsrs(Symbol.iterator in update ? Array.from(update) : update)),
     load: async (bytes, flat = {}) => take(await service.load(bytes, flat)),
     runAsync: async ({ signal, onProgress, ...request } = {}) => {
       if (signal?.aborted) return { reason: "aborted", instructions: 0 };

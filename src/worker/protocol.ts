@@ -1,5 +1,6 @@
 // What goes between a page and the worker that runs its machine.
 import {
+  AddressSpaceError,
   GuestImageError,
   InternalError,
   MemoryMapError,
@@ -7,15 +8,18 @@ import {
   TranslationError,
   WasmVmxError,
 } from "../core/index.ts";
-import type {
-  Exit,
-  FlatOptions,
-  Machine,
-  MachineOptions,
-  RegisterUpdate,
-  RegisterValues,
-  RunOptions,
-  RunProgress,
+import {
+  type Exit,
+  type FlatOptions,
+  type Machine,
+  type MachineOptions,
+  MsrError,
+  type MsrName,
+  type MsrUpdate,
+  type RegisterUpdate,
+  type RegisterValues,
+  type RunOptions,
+  type RunProgress,
 } from "../machine/index.ts";
 import { SnapshotError } from "../snapshot/index.ts";
 
@@ -83,6 +87,8 @@ export interface MachineService {
   get(property: RemoteProperty): Answer<unknown>;
   readRegisters(): Answer<RegisterValues>;
   writeRegisters(update: RegisterUpdate): Answer<void>;
+  readMsrs(msrs: readonly (MsrName | number)[] | undefined): Answer<Record<string, bigint | undefined>>;
+  writeMsrs(update: MsrUpdate): Answer<void>;
   load(bytes: Uint8Array, options: FlatOptions): Answer<void>;
   runAsync(request: RunAsyncRequest, onProgress: ((progress: RunProgress) => void) | undefined): Promise<Answer<Exit>>;
   abort(): void;
@@ -101,6 +107,8 @@ const CLASSES: Readonly<Record<string, { readonly prototype: Error }>> = {
   InternalError,
   StateError,
   SnapshotError,
+  AddressSpaceError,
+  MsrError,
   TypeError,
   RangeError,
 };

@@ -40,6 +40,8 @@ export function serveMachine(endpoint: MachineEndpoint, setup?: (machine: Machin
       }),
     readRegisters: () => answer(() => now().registers.read()),
     writeRegisters: (update) => answer(() => void now().registers.write(update)),
+    readMsrs: (msrs) => answer(() => (msrs ? now().msrs.read(msrs) : now().msrs.read())),
+    writeMsrs: (update) => answer(() => void now().msrs.write(update)),
     load: (bytes, options) => answer(() => loadImage(now(), parseImage(bytes, options))),
     runAsync: async (request, onProgress) => {
       controller = new AbortController();

@@ -1,7 +1,9 @@
 import { describe, expect, it } from "vitest";
 import {
+  loadImage,
   Machine,
   minimalModel,
+  parseFlat,
   type SavedData,
   SnapshotError,
   snapshotFromBytes,
@@ -41,6 +43,29 @@ describe("snapshots", () => {
     expect(changed.length).toBeGreaterThan(0);
     machine.restore(before);
     expect(machine.snapshot().contents[0]!.get(changed[0]!)).toEqual(before.contents[0]!.get(changed[0]!));
+  });
+
+  it("of the same state have the same digest, however the machine got there", () => {
+    const make = (jit: number) => {
+      const machine = new Machine({ memory: 4 << 20, extraMemory: 0, jit });
+      loadImage(machine, parseFlat(Uint8Array.from(COUNTER), { mode: "protected" }));
+      return machine;
+    };
+    const machine = make(0);
+    const before = machine.snapshot();
+    machine.run({ maxInstructions: 5000 });
+    const { digest } = machine.snapshot();
+    expect(digest).not.toBe(before.digest);
+    machine.restore(before);
+    while (machine.instructionCount < 5000n) machine.run({ maxInstructions: 100 });
+    expect(machine.snapshot().digest).toBe(digest);
+    const generated = make(10);
+    generated.run({ maxInstructions: 5000 });
+    expect(generated.jitStatistics.functions).toBeGreaterThan(0);
+    expect(generated.snapshot().digest).toBe(digest);
+    const copy = Machine.from(before, { jit: 10 });
+    copy.run({ maxInstructions: 5000 });
+    expect(copy.snapshot().digest).toBe(digest);
   });
 
   it("go back and forth", () => {
