@@ -25,6 +25,8 @@ const WAYS: u32 = 16;
 const ENTRY: u32 = 56;
 let nextWay: u32 = 0;
 let lastNumber: u32 = 0;
+/** Rises when a context number is given away or taken back: tags chosen before stand only while it is the same. */
+export let contextChanges: u64 = 1;
 
 function samePdptes(e: usize): bool {
   return (
@@ -53,6 +55,7 @@ function contextFor(root: u64, eptp: u64, key: u32): u64 {
     clearTlb();
     lastNumber = 1;
   }
+  contextChanges++;
   const e = CONTEXTS + nextWay * ENTRY;
   nextWay = (nextWay + 1) & (WAYS - 1);
   store<u64>(e, root);
@@ -85,9 +88,14 @@ export function alignmentMatters(): bool {
   return load<u64>(TR_TAG) != load<u64>(TAG_REAL) || (load<u64>(CR0) & 0x40000) != 0;
 }
 
+function dropContexts(): void {
+  contextChanges++;
+  memory.fill(CONTEXTS, 0, WAYS * ENTRY);
+}
+
 function clearTlb(): void {
   memory.fill(TLB, 0, TLB_TABLE * 2);
-  memory.fill(CONTEXTS, 0, WAYS * ENTRY);
+  dropContexts();
 }
 
 /** Rises with every flush. */
@@ -96,7 +104,7 @@ export let flushCount: u32 = 0;
 /** Drops every cached translation. */
 export function flushTlb(): void {
   flushCount++;
-  memory.fill(CONTEXTS, 0, WAYS * ENTRY);
+  dropContexts();
   forgetPageTables();
   selectContext();
 }

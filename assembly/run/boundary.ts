@@ -5,6 +5,7 @@ import {
   ACTIVITY,
   APIC_WRITE,
   COUNT,
+  DEADLINE,
   DEBUG_HITS,
   DEBUG_WATCH,
   DELIVERING,
@@ -39,6 +40,8 @@ import {
   STOP,
   STOP_CODE,
   StopBit,
+  TRAP_EXIT,
+  VIRTUAL_INTERRUPT,
   WatchBit,
   WORK,
   XR_REASON,
@@ -63,7 +66,7 @@ import { codeBreakpoints } from "../memory/watch";
 import { FLAG_IF, FLAG_RF } from "../state/flags";
 import { raise, raiseDebugTrap, raiseSoft, stop } from "../state/stop";
 import { interruptShadow } from "../system/shadow";
-import { boundaryCheck, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
+import { boundaryCheck, boundaryControls, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
 import { pendingInjection } from "../vmx/entry";
 import { takeExit } from "../vmx/exit";
 import { disarmTrap, Idle, idle, trapExits } from "../vmx/timer";
@@ -286,11 +289,36 @@ export function hostDeadline(): i32 {
   return RunCode.Deadline;
 }
 
+/** Is there nothing at this boundary that could be delivered, exit or hold an event back? */
+function nothingWaits(): bool {
+  return (
+    !(
+      load<u32>(EV_INJECTED) |
+      load<u32>(EV_DEFERRED) |
+      load<u32>(TRAP_EXIT) |
+      load<u32>(INTERRUPTIBILITY) |
+      load<u32>(ACTIVITY) |
+      load<u32>(PENDING_INTR) |
+      load<u32>(PENDING_NMI) |
+      load<u32>(DEBUG_WATCH) |
+      load<u32>(MTF) |
+      load<u32>(VIRTUAL_INTERRUPT)
+    ) &&
+    load<u64>(PENDING_DEBUG) == 0 &&
+    load<u64>(COUNT) < load<u64>(DEADLINE) &&
+    !boundaryControls()
+  );
+}
+
 /**
  * Between two instructions: pending debug traps, NMI, external interrupts, window exits, in SDM priority order.
  * GO_ON means that the next instruction may run, or that one event has been delivered (WORK has risen).
  */
 export function boundary(): i32 {
+  if (nothingWaits()) {
+    store<u32>(EXTRA, 0);
+    return GO_ON;
+  }
   if (pendingInjection()) return settle();
   if (load<u32>(EV_DEFERRED)) {
     store<u32>(EV_DEFERRED, 0);

@@ -80,6 +80,14 @@ export function setArithmetic(f: u32): void {
   store<u32>(FLAG_CARRIES, carries);
 }
 
+export class Arithmetic {
+  /** CF PF AF ZF SF OF = 0. */
+  @inline static clear(): void {
+    store<u64>(FLAG_RESULT, 1);
+    store<u32>(FLAG_CARRIES, 0);
+  }
+}
+
 /** Replaces RFLAGS; bit 1 reads 1, bits 3, 5, 15 and 63:22 read 0. Callers recompute the mode when TF, VM or AC may change. */
 export function setRflags(value: u64): void {
   const f = u32(value);

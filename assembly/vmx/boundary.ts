@@ -17,6 +17,7 @@ import {
   PIN_NMI_EXITING,
   PIN_VIRTUAL_NMIS,
   PRIMARY_INTERRUPT_WINDOW_EXITING,
+  PRIMARY_MONITOR_TRAP_FLAG,
   PRIMARY_NMI_WINDOW_EXITING,
 } from "../abi/controls";
 import {
@@ -181,6 +182,13 @@ export function boundaryCheck(): bool {
   if (processPosted(vector)) return takeVirtualInterrupt();
   externalInterrupt(vector);
   return true;
+}
+
+/** A guest with a control that acts at every boundary. */
+export function boundaryControls(): bool {
+  return (
+    nonRoot() && primary(PRIMARY_INTERRUPT_WINDOW_EXITING | PRIMARY_NMI_WINDOW_EXITING | PRIMARY_MONITOR_TRAP_FLAG)
+  );
 }
 
 export function wantsBoundary(): bool {

@@ -7,6 +7,7 @@ import {
   CODE_END,
   CPL,
   CR0,
+  CR3,
   CR4,
   EFER,
   EFLAGS_REST,
@@ -15,13 +16,18 @@ import {
   MODE,
   SEG_SIZE,
   SEGS,
+  TAG_REAL,
+  TR_EPTP,
   TR_MODE,
   TR_TABLE,
+  TR_TAG,
+  TR_TAG_IMPLICIT,
+  TR_VPID,
   TransBit,
   VMCS_HOST,
 } from "../abi/state";
 import { FLAG_AC, FLAG_VM } from "../abi/x86";
-import { selectContext } from "../memory/context";
+import { contextChanges, selectContext } from "../memory/context";
 import { frameRangeValid, unwatchFrame, watchedWrites, watchFrame } from "../memory/frames";
 import { followDr7 } from "../memory/watch";
 import { cpuidGeneration } from "../system/cpuid";
@@ -35,9 +41,9 @@ const ALL: u32 = 7;
 
 // A slot for each of the VMCSs used last:
 //   0 u32 region in linear memory, 0: free   4 u32 dirty groups   8 u32 watchedWrites and 12 u32 cpuidGeneration that the
-//   rest is about   16 u32 RFLAGS.VM of the last segment checks   20 u32 PLAIN...   64 guest image   544 host image
+//   rest is about   16 u32 RFLAGS.VM of the last segment checks   20 u32 PLAIN...   64 guest image   600 host image
 const SLOTS: u32 = 4;
-const SLOT: u32 = 1024;
+const SLOT: u32 = 1136;
 const S_DIRTY: u32 = 4;
 const S_WRITES: u32 = 8;
 const S_GENERATION: u32 = 12;
@@ -45,14 +51,16 @@ export const S_CHECKED_VM: u32 = 16;
 /** What the controls ask of a VM entry; 0: not known. */
 export const S_ENTRY: u32 = 20;
 const S_GUEST: u32 = 64;
-const S_HOST: u32 = 544;
-const slots: usize = memory.data(4096); // SLOTS * SLOT
+const S_HOST: u32 = 600;
+const slots: usize = memory.data(4544); // SLOTS * SLOT
 /** The slot of the current VMCS, as far as dirtyGroups() has been asked about it. */
 export let slot: usize = slots;
 let nextSlot: u32 = 0;
 
-// image: valid (u32), padding, then the registers below; SEGMENTS_AT + SEGMENTS are 480 bytes
-const SEGMENTS_AT: u32 = 64;
+// image: valid (u32), the registers below, then SEGMENTS bytes of segment and descriptor-table registers. From 64 on
+// the TLB's context that was chosen for its registers: u64 CR3, EPT pointer, contextChanges (0: none), TR_TAG,
+// TR_TAG_IMPLICIT, TAG_REAL, u32 VPID
+const SEGMENTS_AT: u32 = 120;
 const SEGMENTS: u32 = GDTR_BASE + 32 - SEGS;
 /** First word of a guest image whose registers the VMCS holds too. */
 const SAVED: u32 = 2;
@@ -148,6 +156,35 @@ export function keepImage(image: usize): void {
   store<u32>(image, load<u32>(TR_MODE), 56);
   store<u32>(image, load<u32>(TR_TABLE), 60);
   copy(image + SEGMENTS_AT, SEGS);
+  keepContext(image);
+}
+
+/** PAE paging has PDPTEs too: its context is chosen every time. */
+function keepContext(image: usize): void {
+  store<u64>(image, load<u64>(CR3), 64);
+  store<u64>(image, load<u64>(TR_EPTP), 72);
+  store<u32>(image, load<u32>(TR_VPID), 112);
+  const pdptes = (load<u32>(TR_MODE) & (TransBit.Pae | TransBit.Long)) == TransBit.Pae;
+  store<u64>(image, pdptes ? 0 : contextChanges, 80);
+  store<u64>(image, load<u64>(TR_TAG), 88);
+  store<u64>(image, load<u64>(TR_TAG_IMPLICIT), 96);
+  store<u64>(image, load<u64>(TAG_REAL), 104);
+}
+
+function restoreContext(image: usize): void {
+  if (
+    load<u64>(image, 80) == contextChanges &&
+    load<u64>(image, 64) == load<u64>(CR3) &&
+    load<u64>(image, 72) == load<u64>(TR_EPTP) &&
+    load<u32>(image, 112) == load<u32>(TR_VPID)
+  ) {
+    store<u64>(TR_TAG, load<u64>(image, 88));
+    store<u64>(TR_TAG_IMPLICIT, load<u64>(image, 96));
+    store<u64>(TAG_REAL, load<u64>(image, 104));
+    return;
+  }
+  selectContext();
+  keepContext(image);
 }
 
 /**
@@ -187,7 +224,7 @@ export function restoreImage(image: usize): bool {
     return false;
   }
   const mode = load<u32>(image, 32);
-  leaveMode64(load<u32>(MODE), mode);
+  if (load<u32>(MODE) != mode) leaveMode64(load<u32>(MODE), mode);
   store<u32>(MODE, mode);
   store<u32>(CPL, load<u32>(image, 36));
   store<u64>(CODE_END, load<u64>(image, 40));
@@ -195,7 +232,7 @@ export function restoreImage(image: usize): bool {
   store<u32>(TR_MODE, load<u32>(image, 56));
   store<u32>(TR_TABLE, load<u32>(image, 60));
   copy(SEGS, image + SEGMENTS_AT);
-  selectContext();
+  restoreContext(image);
   followDr7();
   return true;
 }

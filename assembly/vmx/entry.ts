@@ -159,9 +159,11 @@ function enterAgain(completed: u32): void {
 export function enterGuest(launch: bool, completed: u32): u32 {
   if (!hasVmcs() || isShadowVmcs()) return vmFailInvalid();
   // a shadow holds at the start of a block only
-  if (completed <= 1 && interruptShadow() & BLOCK_MOV_SS) return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
-  if (launch && launched()) return vmFailValid(ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR);
-  if (!launch && !launched()) return vmFailValid(ERROR_VMRESUME_CURRENT_VMCS_NOT_LAUNCHED);
+  if (completed <= 1 && load<u32>(INTERRUPTIBILITY) && interruptShadow() & BLOCK_MOV_SS)
+    return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
+  if (launch == launched()) {
+    return vmFailValid(launch ? ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR : ERROR_VMRESUME_CURRENT_VMCS_NOT_LAUNCHED);
+  }
   if (!launch && entryIsPlain()) {
     enterAgain(completed);
     return VmxResult.Succeed;

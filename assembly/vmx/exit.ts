@@ -22,6 +22,7 @@ import {
   MTF,
   STOP,
   StopBit,
+  VMCS_HOST,
   VMX_ABORT,
   VMX_STATE,
   VmxBit,
@@ -36,6 +37,7 @@ import {
   V_EXIT_MSR_STORE_COUNT,
   V_EXIT_QUALIFICATION,
   V_EXIT_REASON,
+  V_PRIMARY_EXIT_CONTROLS,
   VMCS_ABORT,
 } from "../abi/vmcsLayout";
 import { Activity, BLOCK_NMI, EFER_LMA } from "../abi/x86";
@@ -43,7 +45,7 @@ import { physWrite32 } from "../memory/physical";
 import { stop, stopHost } from "../state/stop";
 import { recomputeMode } from "../system/mode";
 import { unblockedByIret } from "./boundary";
-import { exitControl, pin } from "./controls";
+import { pin } from "./controls";
 import { loadHostState } from "./exitLoad";
 import { recordInformation, saveGuestState } from "./exitSave";
 import { INFO_VALID, infoType } from "./interruptionInfo";
@@ -75,7 +77,8 @@ function abortVmx(code: u32): void {
 /** Host state, MSR list, and back to root operation. */
 function returnToHost(): void {
   const state = load<u32>(VMX_STATE);
-  if (load<u64>(EFER) & EFER_LMA && !exitControl(EXIT_HOST_ADDRESS_SPACE_SIZE)) {
+  const v = load<u32>(VMCS_HOST);
+  if (load<u64>(EFER) & EFER_LMA && !(load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_HOST_ADDRESS_SPACE_SIZE)) {
     abortVmx(ABORT_WIDE_GUEST);
     return;
   }
@@ -90,7 +93,7 @@ function returnToHost(): void {
     abortVmx(ABORT_HOST_PDPTE);
     return;
   }
-  if (vmcs32(V_EXIT_MSR_LOAD_COUNT)) {
+  if (load<u32>(v, V_EXIT_MSR_LOAD_COUNT)) {
     if (loadMsrList(vmcs64(V_EXIT_MSR_LOAD_ADDRESS), vmcs32(V_EXIT_MSR_LOAD_COUNT))) {
       abortVmx(ABORT_MSR_LOAD);
       return;

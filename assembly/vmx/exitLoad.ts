@@ -8,6 +8,7 @@ import {
   CR4,
   DR7,
   EFER,
+  EFLAGS_REST,
   GDTR_BASE,
   GDTR_LIMIT,
   IDTR_BASE,
@@ -79,7 +80,7 @@ import {
   SA_UNUSABLE,
   TYPE_TSS32_BUSY,
 } from "../abi/x86";
-import { setRflags } from "../state/flags";
+import { Arithmetic } from "../state/flags";
 import { loadPdptes } from "../system/control";
 import { NO_APIC_PAGE, recomputeMode } from "../system/mode";
 import { hostImage, keepImage, restoreImage } from "./cache";
@@ -151,7 +152,8 @@ export function loadHostState(): bool {
   loadRegisters(wide);
   store<u64>(RIP, load<u64>(v, V_HOST_RIP));
   store<u64>(RSP, load<u64>(v, V_HOST_RSP));
-  setRflags(FLAG_FIXED);
+  Arithmetic.clear();
+  store<u32>(EFLAGS_REST, FLAG_FIXED);
   store<u32>(ACTIVITY, Activity.Active);
   store<u64>(PENDING_DEBUG, 0);
   if (!restoreImage(hostImage())) {

@@ -17,6 +17,8 @@ import {
   IDTR_BASE,
   IDTR_LIMIT,
   INTERRUPTIBILITY,
+  MODE,
+  ModeBit,
   MSR_FEATURE_CONTROL,
   PENDING_DEBUG,
   RIP,
@@ -35,6 +37,7 @@ import {
   TR_VPID,
   VMX_ABORT,
   VMX_STATE,
+  VmxBit,
 } from "../abi/state";
 import { VMCS_REVISION } from "../abi/vmcsLayout";
 import {
@@ -94,6 +97,21 @@ function fault(vector: u32): bool {
   return vector != 0;
 }
 
+function faults(): bool {
+  return fault(vmxFault());
+}
+
+class Quick {
+  /** 64-bit root operation at CPL 0, as the host always has it: no VMX instruction but VMXON faults. */
+  @inline static root(): bool {
+    return (
+      (load<u32>(VMX_STATE) & (VmxBit.On | VmxBit.NonRoot)) == VmxBit.On &&
+      (load<u32>(MODE) & ModeBit.Code64) != 0 &&
+      !load<u32>(CPL)
+    );
+  }
+}
+
 function flatSegment(seg: u32, selector: u32, limit: u32, rights: u32): void {
   const at = SEGS + seg;
   store<u32>(at, selector, SG_SELECTOR);
@@ -145,22 +163,22 @@ export function hostVmxon(pa: u64): u32 {
   return fault(vmxonFault()) ? VmxResult.Fault : vmxon(pa);
 }
 export function hostVmxoff(): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : vmxoff();
+  return faults() ? VmxResult.Fault : vmxoff();
 }
 export function hostVmclear(pa: u64): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : vmclear(pa);
+  return faults() ? VmxResult.Fault : vmclear(pa);
 }
 export function hostVmptrld(pa: u64): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : vmptrld(pa);
+  return faults() ? VmxResult.Fault : vmptrld(pa);
 }
 export function hostVmptrst(): u64 {
-  return fault(vmxFault()) ? NO_VMCS : vmptrst();
+  return faults() ? NO_VMCS : vmptrst();
 }
 export function hostVmread(field: u32): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : vmread(field);
+  return !Quick.root() && faults() ? VmxResult.Fault : vmread(field);
 }
 export function hostVmwrite(field: u32, value: u64): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : vmwrite(field, value);
+  return !Quick.root() && faults() ? VmxResult.Fault : vmwrite(field, value);
 }
 /** VMWRITE of a value in two halves: no BigInt crosses. */
 export function hostVmwriteHalves(field: u32, low: u32, high: u32): u32 {
@@ -172,14 +190,14 @@ function enter(launch: bool): u32 {
   return result;
 }
 export function hostVmlaunch(): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : enter(true);
+  return faults() ? VmxResult.Fault : enter(true);
 }
 export function hostVmresume(): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : enter(false);
+  return !Quick.root() && faults() ? VmxResult.Fault : enter(false);
 }
 export function hostInvept(type: u32, eptp: u64): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : invept(type, eptp);
+  return faults() ? VmxResult.Fault : invept(type, eptp);
 }
 export function hostInvvpid(type: u32, vpid: u32, linear: u64): u32 {
-  return fault(vmxFault()) ? VmxResult.Fault : invvpid(type, vpid, linear);
+  return faults() ? VmxResult.Fault : invvpid(type, vpid, linear);
 }

@@ -1,11 +1,11 @@
 // How VMX instructions report. @sdm 3C "Conventions"
 import { VmxResult } from "../abi/run";
 import { V_VM_INSTRUCTION_ERROR } from "../abi/vmcsLayout";
-import { FLAG_CF, FLAG_ZF, setArithmetic } from "../state/flags";
+import { Arithmetic, FLAG_CF, FLAG_ZF, setArithmetic } from "../state/flags";
 import { hasVmcs, setVmcs32 } from "./vmcs";
 
 export function vmSucceed(): u32 {
-  setArithmetic(0);
+  Arithmetic.clear();
   return VmxResult.Succeed;
 }
 

@@ -21,13 +21,14 @@ import {
   TIME_SKIPPED,
   TSC_BASE,
   TSC_RATIO,
+  VMCS_HOST,
 } from "../abi/state";
-import { V_VMX_PREEMPTION_TIMER_VALUE } from "../abi/vmcsLayout";
+import { V_PRIMARY_EXIT_CONTROLS, V_VMX_PREEMPTION_TIMER_VALUE } from "../abi/vmcsLayout";
 import { Activity, FLAG_IF } from "../abi/x86";
 import { recordExit } from "../state/exitRecord";
 import { readTsc } from "../system/time";
 import { TIMER_SHIFT } from "../system/vmxCaps";
-import { exitControl, nonRoot, pin, primary } from "./controls";
+import { nonRoot, pin, primary } from "./controls";
 import { setVmcs32, vmcs32 } from "./vmcs";
 
 /** DEADLINE when no timer runs. */
@@ -52,7 +53,7 @@ export function startTimer(now: u64): void {
 
 /** VM exit: the timer's value, when the control asks for it. */
 export function saveTimer(): void {
-  if (!exitControl(EXIT_SAVE_VMX_PREEMPTION_TIMER_VALUE)) return;
+  if (!(load<u32>(load<u32>(VMCS_HOST), V_PRIMARY_EXIT_CONTROLS) & EXIT_SAVE_VMX_PREEMPTION_TIMER_VALUE)) return;
   const end = load<u64>(PREEMPTION_DEADLINE) >> TIMER_SHIFT;
   const now = readTsc(0) >> TIMER_SHIFT;
   setVmcs32(V_VMX_PREEMPTION_TIMER_VALUE, now < end ? <u32>(end - now) : 0);

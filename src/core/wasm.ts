@@ -87,10 +87,11 @@ export function instantiateCore(
   const linker = new Linker();
   const memory = newMemory(frames, maxFrames);
   // asc names the import module after the file that declares the functions
-  const instance = instantiateSync(loadCore(), {
+  const { instance } = instantiateSync(loadCore(), {
     env: { memory },
     imports: { ...imports, jitCompile: linker.jitCompile },
   });
+  // the module's own functions: the loader's wrappers set a count of arguments that no function here asks for
   const exports = instance.exports as unknown as CoreExports;
   linker.attach(exports);
   return { exports, linker };
