@@ -149,7 +149,7 @@ function enterAgain(completed: u32): void {
   store<u64>(PAUSE_LAST, NO_PAUSE);
   store<u64>(ENTRIES, load<u64>(ENTRIES) + 1);
   store<u32>(EXTRA, 1);
-  stop(StopBit.Leave);
+  if (completed) stop(StopBit.Leave); // the host is in no block
 }
 
 /**

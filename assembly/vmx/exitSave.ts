@@ -156,55 +156,70 @@ function pushesRf(delivering: u32): bool {
   return !(delivering & DELIVERING_INJECTED) && faultKind(delivering, 0);
 }
 
+class Reasons {
+  /** Basic exit reasons below 64 as a set. */
+  @inline static bit(reason: u32): u64 {
+    return (1 as u64) << (<u64>reason);
+  }
+}
+
+/** The access is done again after the exit: RF as a fault would push it. */
+const RESTARTED: u64 =
+  Reasons.bit(REASON_EPT_VIOLATION) |
+  Reasons.bit(REASON_EPT_MISCONFIGURATION) |
+  Reasons.bit(REASON_APIC_ACCESS) |
+  Reasons.bit(REASON_PML_FULL);
+/** Events at a boundary, and trap-like exits: RF as it is. */
+const RF_KEPT: u64 =
+  Reasons.bit(REASON_EXTERNAL_INTERRUPT) |
+  Reasons.bit(REASON_TRIPLE_FAULT) |
+  Reasons.bit(REASON_INIT_SIGNAL) |
+  Reasons.bit(REASON_SIPI) |
+  Reasons.bit(REASON_INTERRUPT_WINDOW) |
+  Reasons.bit(REASON_NMI_WINDOW) |
+  Reasons.bit(REASON_MONITOR_TRAP_FLAG) |
+  Reasons.bit(REASON_TPR_BELOW_THRESHOLD) |
+  Reasons.bit(REASON_VIRTUALIZED_EOI) |
+  Reasons.bit(REASON_PREEMPTION_TIMER) |
+  Reasons.bit(REASON_APIC_WRITE);
+const PENDING_DEBUG_KEPT: u64 =
+  Reasons.bit(REASON_INIT_SIGNAL) |
+  Reasons.bit(REASON_MONITOR_TRAP_FLAG) |
+  Reasons.bit(REASON_TPR_BELOW_THRESHOLD) |
+  Reasons.bit(REASON_VIRTUALIZED_EOI) |
+  Reasons.bit(REASON_APIC_WRITE);
+
+function isOneOf(reason: u32, set: u64): bool {
+  return reason < 64 && ((set >> <u64>reason) & 1) != 0;
+}
+
 /** RFLAGS.RF in the saved image. @sdm 3C "Saving RIP, RSP, and RFLAGS" */
 function savedRf(rf: u32): u32 {
-  const delivering = load<u32>(DELIVERING);
-  switch (load<u32>(XR_REASON)) {
-    case REASON_EXCEPTION_OR_NMI:
-      return faultKind(load<u32>(XR_INTR_INFO), load<u64>(XR_QUALIFICATION)) ? FLAG_RF : rf;
-    case REASON_EPT_VIOLATION:
-    case REASON_EPT_MISCONFIGURATION:
-    case REASON_APIC_ACCESS:
-    case REASON_PML_FULL:
-      return !(delivering & INFO_VALID) || pushesRf(delivering) ? FLAG_RF : rf;
-    case REASON_EXTERNAL_INTERRUPT:
-    case REASON_TRIPLE_FAULT:
-    case REASON_INIT_SIGNAL:
-    case REASON_SIPI:
-    case REASON_INTERRUPT_WINDOW:
-    case REASON_NMI_WINDOW:
-    case REASON_MONITOR_TRAP_FLAG:
-    case REASON_TPR_BELOW_THRESHOLD:
-    case REASON_VIRTUALIZED_EOI:
-    case REASON_PREEMPTION_TIMER:
-    case REASON_APIC_WRITE:
-      return rf;
-    case REASON_TASK_SWITCH:
-      // what the old TSS would have taken: @sdm 3C "Saving RIP, RSP, RFLAGS, and SSP"
-      if (!(delivering & INFO_VALID) || infoType(delivering) >= <u32>EventType.SoftInt) return 0;
-      return pushesRf(delivering) ? FLAG_RF : rf;
-    default:
-      return 0;
+  const reason = load<u32>(XR_REASON);
+  if (reason == REASON_EXCEPTION_OR_NMI) {
+    return faultKind(load<u32>(XR_INTR_INFO), load<u64>(XR_QUALIFICATION)) ? FLAG_RF : rf;
   }
+  if (isOneOf(reason, RF_KEPT)) return rf;
+  const delivering = load<u32>(DELIVERING);
+  const during = (delivering & INFO_VALID) != 0;
+  if (isOneOf(reason, RESTARTED)) return !during || pushesRf(delivering) ? FLAG_RF : rf;
+  if (reason != REASON_TASK_SWITCH) return 0;
+  // what the old TSS would have taken: @sdm 3C "Saving RIP, RSP, RFLAGS, and SSP"
+  if (!during || infoType(delivering) >= <u32>EventType.SoftInt) return 0;
+  return pushesRf(delivering) ? FLAG_RF : rf;
 }
 
 /** Are the pending debug exceptions saved, rather than 0? @sdm 3C "Saving Non-Register State" */
 function keepsPendingDebug(): bool {
   const reason = load<u32>(XR_REASON);
-  switch (reason) {
-    case REASON_INIT_SIGNAL:
-    case REASON_MONITOR_TRAP_FLAG:
-    case REASON_TPR_BELOW_THRESHOLD:
-    case REASON_VIRTUALIZED_EOI:
-    case REASON_APIC_WRITE:
-      return true;
-    default: {
-      const info = load<u32>(XR_INTR_INFO);
-      const debug =
-        reason == REASON_EXCEPTION_OR_NMI && (info & INFO_VECTOR) == VEC_DB && infoType(info) == EventType.Exception;
-      return (load<u32>(INTERRUPTIBILITY) & BLOCK_MOV_SS) != 0 && !debug;
-    }
-  }
+  if (isOneOf(reason, PENDING_DEBUG_KEPT)) return true;
+  if (!(load<u32>(INTERRUPTIBILITY) & BLOCK_MOV_SS)) return false;
+  const info = load<u32>(XR_INTR_INFO);
+  return !(
+    reason == REASON_EXCEPTION_OR_NMI &&
+    (info & INFO_VECTOR) == VEC_DB &&
+    infoType(info) == EventType.Exception
+  );
 }
 
 /** Saves a field that VM entry checks when it has changed. */
