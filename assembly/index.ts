@@ -34,6 +34,7 @@ export {
   hostInvept as invept,
   hostInvvpid as invvpid,
   hostVmclear as vmclear,
+  hostVmcsField as vmcsField,
   hostVmlaunch as vmlaunch,
   hostVmptrld as vmptrld,
   hostVmptrst as vmptrst,

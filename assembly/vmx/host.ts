@@ -35,6 +35,7 @@ import {
   TR_APIC_PAGE,
   TR_EPTP,
   TR_VPID,
+  VMCS_HOST,
   VMX_ABORT,
   VMX_STATE,
   VmxBit,
@@ -84,7 +85,7 @@ import {
   vmxon,
   vmxonFault,
 } from "./instructions";
-import { NO_VMCS, selectVmcs } from "./vmcs";
+import { fieldOffset, NO_VMCS, readField, selectVmcs } from "./vmcs";
 
 const HOST_CS: u32 = 0x10;
 const HOST_DS: u32 = 0x18;
@@ -176,6 +177,14 @@ export function hostVmptrst(): u64 {
 }
 export function hostVmread(field: u32): u32 {
   return !Quick.root() && faults() ? VmxResult.Fault : vmread(field);
+}
+/** A field of the current VMCS into COMM_VALUE, in non-root operation too; nothing changes. False: there is none. */
+export function hostVmcsField(field: u32): bool {
+  const region = load<u32>(VMCS_HOST);
+  const offset = fieldOffset(field);
+  if (!region || !offset) return false;
+  store<u64>(COMM_VALUE, readField(region, field, offset));
+  return true;
 }
 export function hostVmwrite(field: u32, value: u64): u32 {
   return !Quick.root() && faults() ? VmxResult.Fault : vmwrite(field, value);

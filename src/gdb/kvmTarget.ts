@@ -29,6 +29,9 @@ const TURN_MS = 10;
 const HISTORY = 1000;
 const PAGE = 4096n;
 
+const NO_WAY_BACK =
+  "reverse execution is for the bare processor: what KVM and its host keep of a guest is not recorded. Debug the guest without --vmx";
+
 /** How a guest ended by its own doing. */
 export interface GuestEnd {
   readonly message: string;
@@ -59,7 +62,6 @@ function debugRegisters(points: readonly Point[]): bigint[] {
 /** A KVM guest for a GdbSession. Software breakpoints are INT3 in memory, at most four others are in the debug registers. */
 export class KvmTarget implements GdbTarget {
   readonly threads: readonly number[];
-  readonly reversible: boolean = false;
   ended: Stop | undefined;
   readonly #vcpus: readonly Vcpu[];
   readonly #onExit: KvmTargetOptions["onExit"];
@@ -213,6 +215,7 @@ export class KvmTarget implements GdbTarget {
   // --- running ---
 
   async resume(how: Resume, signal: AbortSignal): Promise<Stop> {
+    if (how.reverse) return { kind: "beginning", thread: how.step ?? how.run[0] ?? 1, message: NO_WAY_BACK };
     const stop = await this.#run(how, signal);
     this.ended = stop.kind === "end" ? stop : undefined;
     return stop;

@@ -1,6 +1,7 @@
 // A bare machine as GDB sees it: one thread.
 import { type CodeMode, MemoryMapError, TranslationError } from "../core/index.ts";
 import type { Exit, Machine, RecordOptions, RegisterUpdate, RegisterValues } from "../machine/index.ts";
+import { vmxCommands } from "./bareVmx.ts";
 import type { GdbTarget, MonitorCommand, Point, Resume, Stop } from "./target.ts";
 
 const THREAD = 1;
@@ -34,7 +35,6 @@ function ifMapped<T>(access: () => T): T | undefined {
  */
 export class MachineTarget implements GdbTarget {
   readonly threads: readonly number[] = [THREAD];
-  readonly reversible: boolean;
   ended: Stop | undefined;
   readonly #machine: Machine;
   readonly #options: MachineTargetOptions;
@@ -46,8 +46,8 @@ export class MachineTarget implements GdbTarget {
   constructor(machine: Machine, options: MachineTargetOptions = {}) {
     this.#machine = machine;
     this.#options = options;
+    this.commands = this.#commands();
     const { record = false } = options;
-    this.reversible = record !== false;
     if (record !== false) machine.record(record === true ? {} : record);
   }
 
@@ -120,14 +120,17 @@ export class MachineTarget implements GdbTarget {
     }
   }
 
-  readonly commands: readonly MonitorCommand[] = [
-    {
+  readonly commands: readonly MonitorCommand[];
+
+  #commands(): readonly MonitorCommand[] {
+    const count: MonitorCommand = {
       name: "count",
       usage: "count",
       summary: "instructions completed and events delivered so far",
       run: () => String(this.#machine.instructionCount),
-    },
-  ];
+    };
+    return [...vmxCommands(this.#machine), count];
+  }
 
   async resume(how: Resume, signal: AbortSignal): Promise<Stop> {
     const stop = how.reverse ? this.#back(how.step !== undefined) : await this.#run(how, signal);
@@ -154,9 +157,11 @@ export class MachineTarget implements GdbTarget {
 
   #back(step: boolean): Stop {
     const machine = this.#machine;
-    if (machine.recording === undefined || machine.instructionCount <= machine.recording.from) {
-      return { kind: "beginning", thread: THREAD };
+    if (machine.recording === undefined) {
+      const message = "nothing is recorded, so there is no way back (wasm-vmx gdb records unless --no-record is given)";
+      return { kind: "beginning", thread: THREAD, message };
     }
+    if (machine.instructionCount <= machine.recording.from) return { kind: "beginning", thread: THREAD };
     if (step) {
       machine.reverseStep();
       return { kind: "step", thread: THREAD };

@@ -310,7 +310,6 @@ export class GdbSession {
   }
 
   async #resume(how: Resume): Promise<string | undefined> {
-    if (how.reverse && !this.#target.reversible) return "";
     const gone = this.#target.ended;
     if (gone?.kind === "end" && !how.reverse) {
       this.#ended = "kill";
@@ -330,7 +329,7 @@ export class GdbSession {
 
   /** Tells on GDB's console what a stop reply cannot. */
   #explain(stop: Stop): void {
-    if (stop.kind === "end") this.#console(`wasm-vmx: ${stop.message}\n`);
+    if ("message" in stop) this.#console(`wasm-vmx: ${stop.message}\n`);
     const now = architectureOf(this.#target.codeMode(stop.thread));
     const { architecture } = this.#described;
     if (now === architecture || now === this.#warnedOf) return;
@@ -401,7 +400,6 @@ export class GdbSession {
     this.#client = { swbreak: said.includes("swbreak+"), hwbreak: said.includes("hwbreak+") };
     // a new conversation: the guest may have changed its mode
     this.#description = undefined;
-    const back = this.#target.reversible ? ["ReverseStep+", "ReverseContinue+"] : [];
     return [
       `PacketSize=${PACKET_SIZE.toString(16)}`,
       "qXfer:features:read+",
@@ -409,7 +407,8 @@ export class GdbSession {
       "swbreak+",
       "hwbreak+",
       "vContSupported+",
-      ...back,
+      "ReverseStep+",
+      "ReverseContinue+",
     ].join(";");
   }
 

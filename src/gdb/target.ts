@@ -24,8 +24,8 @@ export type Stop =
       /** Linear address that was accessed. */
       readonly address: bigint;
     }
-  /** Going back came to the beginning of what is recorded. */
-  | { readonly kind: "beginning"; readonly thread: number }
+  /** Going back came to the beginning of what is recorded; `message` where nothing can be. */
+  | { readonly kind: "beginning"; readonly thread: number; readonly message?: string }
   /** The guest cannot go on: `status` when it ended itself, else it halted, crashed or failed. */
   | {
       readonly kind: "end";
@@ -48,8 +48,6 @@ export interface GdbTarget {
   /** Set while the guest cannot go on. */
   readonly ended: Stop | undefined;
   readonly threads: readonly number[];
-  /** Can go back. */
-  readonly reversible: boolean;
   threadName(thread: number): string;
   /** Width of the code at the processor's RIP. */
   codeMode(thread: number): CodeMode;

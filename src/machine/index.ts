@@ -81,4 +81,5 @@ export {
   type VerifyJitResult,
   verifyJit,
 } from "./verifyJit.ts";
+export { type VmxOperation, VmxState } from "./vmxState.ts";
 export { yieldToHost } from "./yield.ts";

@@ -35,6 +35,7 @@ import { Registers } from "./registers.ts";
 import { Runner } from "./runner.ts";
 import { optionsFor, Snapshots } from "./snapshots.ts";
 import { TrapSet } from "./traps.ts";
+import { VmxState } from "./vmxState.ts";
 import { yieldToHost } from "./yield.ts";
 
 export interface FromOptions extends Omit<MachineOptions, "memory" | "cpu"> {
@@ -73,6 +74,8 @@ export class Machine extends HookFace {
   readonly registers: Registers;
   /** Model-specific registers by name, one or many. */
   readonly msrs: Msrs;
+  /** VMX operation and the current VMCS of the guest. */
+  readonly vmx: VmxState;
   readonly model: CpuModel;
   readonly #core: Core;
   readonly #map: MemoryMap;
@@ -113,6 +116,7 @@ export class Machine extends HookFace {
     this.#map = new MemoryMap(core, new PermissionMap(traps));
     this.registers = new Registers(core);
     this.msrs = new Msrs(core);
+    this.vmx = new VmxState(core);
     const devices = checkDevices(options.devices ?? "none");
     this.model = options.cpu ?? genericModel({ apic: devices !== undefined });
     this.#ramSize = memory;

@@ -1,5 +1,6 @@
 // What is done with GDB, and what GDB must print: values that follow from the guest's code and the manuals.
-import type { CpuModel, StartMode } from "../../src/machine/index.ts";
+import { readFileSync } from "node:fs";
+import { type CpuModel, genericModel, type StartMode } from "../../src/machine/index.ts";
 
 /** A command for GDB, and what its output must match. */
 export type Command = readonly [command: string, ...expected: (string | RegExp)[]];
@@ -10,10 +11,15 @@ export interface Scenario {
   readonly load: number;
   readonly code: readonly number[];
   readonly cpu?: CpuModel;
+  /** MiB, default 4. */
+  readonly memory?: number;
   /** Present when the guest is given to KVM, with so many vCPUs. */
   readonly vcpus?: number;
   readonly commands: readonly Command[];
 }
+
+/** fixtures/guests/src/hypervisor.asm: its first guest is real-mode code at 8000h, MOV EAX, 1 and CPUID. */
+const HYPERVISOR = readFileSync(new URL("../../fixtures/guests/bin/hypervisor.bin", import.meta.url));
 
 const PREPARE: readonly Command[] = [["set pagination off"], ["set confirm off"], ["set width 0"]];
 
@@ -221,6 +227,38 @@ export const SCENARIOS: readonly Scenario[] = [
     ],
   },
   {
+    name: "hypervisor",
+    mode: "long",
+    load: 0x100000,
+    cpu: genericModel({ vmx: true }),
+    memory: 16,
+    code: [...HYPERVISOR],
+    commands: [
+      ...PREPARE,
+      ["target remote $PORT", /0x0*100000 in/],
+      ["monitor vmcs", "the guest is not in VMX operation"],
+      ["monitor exits", "nothing yet"],
+      ["break *0x8006", "Breakpoint 1 at 0x8006"],
+      ["continue", /Breakpoint 1, 0x0*8006 in/],
+      ["monitor vmcs 0x201000", "VMCS at 0x201000, VMX non-root operation"],
+      ["monitor vmcs GUEST_RIP", "GUEST_RIP = 0x0000000000008000"],
+      ["monitor vmcs link_pointer", "VMCS_LINK_POINTER = 0xffffffffffffffff"],
+      ["monitor exits", /entry VMLAUNCH to rip 0x8000/],
+      ["stepi"],
+      // basic exit reason 10 is CPUID, 2 bytes long: @sdm 3C "VMX Basic Exit Reasons"
+      ["monitor vmcs EXIT_REASON", "EXIT_REASON = 0x0000000a"],
+      ["monitor vmcs EXIT_INSTRUCTION_LENGTH", "EXIT_INSTRUCTION_LENGTH = 0x00000002"],
+      ["monitor vmcs GUEST_RIP", "GUEST_RIP = 0x0000000000008006"],
+      ["monitor vmcs GUEST_CR0", "GUEST_CR0 = 0x0000000000000030"],
+      ["monitor vmcs 0x201000", "VMX root operation"],
+      ["monitor exits 1", /exit +CPUID rip 0x8006 qualification 0x0/],
+      ["monitor vmcs nosuch", 'no line has "nosuch"'],
+      ["reverse-stepi", /0x0*8006 in/],
+      ["monitor vmcs operation", "VMX non-root operation"],
+      ["kill"],
+    ],
+  },
+  {
     name: "vmx-real",
     mode: "real",
     load: 0x7c00,
@@ -243,6 +281,8 @@ export const SCENARIOS: readonly Scenario[] = [
       ["continue", /Breakpoint 1, 0x0*7c06 in/],
       ["delete"],
       ["stepi", /0x0*7c07 in/],
+      ["reverse-stepi", "reverse execution is for the bare processor", "No more reverse-execution history"],
+      ["reverse-continue", "reverse execution is for the bare processor", "No more reverse-execution history"],
       // TF of the debugger is not in what the guest pushed
       ["p/x $bx & 0x100", "= 0x0"],
       ["continue", "the guest ended itself with status 52"],
