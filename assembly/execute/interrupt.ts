@@ -1,7 +1,7 @@
 // Software interrupts. @sdm 2A "INT n/INTO/INT3/INT1-Call to Interrupt Procedure"
 // Delivery, and with it the gate's privilege check, is in events/.
 import { R_IMM, R_LEN } from "../abi/record";
-import { CR4, EFLAGS_REST, EventType, RIP, RSP, SEG_CS } from "../abi/state";
+import { CR4, EFLAGS_REST, EV_DELIVERED, EventType, RIP, RSP, SEG_CS } from "../abi/state";
 import { CR4_VME, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VIF, VEC_BP, VEC_DB, VEC_GP, VEC_OF, VEC_UD } from "../abi/x86";
 import { readSystem } from "../memory/access";
 import { getOF, getRflags } from "../state/flags";
@@ -54,6 +54,7 @@ function toVirtualHandler(vector: u32): void {
   let cleared = FLAG_TF | FLAG_RF;
   cleared |= sensitive ? FLAG_VIF : FLAG_IF;
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~cleared);
+  store<u64>(EV_DELIVERED, load<u64>(EV_DELIVERED) + 1);
   recomputeMode();
 }
 

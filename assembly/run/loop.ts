@@ -38,7 +38,7 @@ import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { account } from "./account";
 import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, settle, takeAlone } from "./boundary";
-import { stepTraps, vmTransitions } from "./singleStep";
+import { stepTraps, departures } from "./singleStep";
 import { takeHeld } from "./step";
 import { codeTrap, fetchCode, stepped } from "./traps";
 
@@ -90,7 +90,7 @@ function stepOne(): void {
   // an instruction that completes leaves RF clear; only IRET sets it. @sdm 3B "Instruction-Breakpoint Exception Condition"
   const rf = load<u32>(EFLAGS_REST) & FLAG_RF;
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
-  const transitions = vmTransitions();
+  const departed = departures();
   const before = setAlone(true);
   account(dispatch(single));
   setAlone(before);
@@ -98,7 +98,7 @@ function stepOne(): void {
   if (rf && load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
     store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | rf);
   }
-  if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host)) && stepTraps(single, transitions)) {
+  if (tf && !(load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host)) && stepTraps(single, departed)) {
     // in the middle of a REP the trap's frame has RF
     if (load<u32>(STOP) & StopBit.Repeat) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
     store<u64>(PENDING_DEBUG, load<u64>(PENDING_DEBUG) | 0x4000);

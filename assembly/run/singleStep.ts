@@ -1,19 +1,19 @@
 // Does an instruction that began with TF set end in a single-step trap?
-import { ENTRIES, EXITS, MSR_DEBUGCTL, RIP } from "../abi/state";
+import { ENTRIES, EV_DELIVERED, EXITS, MSR_DEBUGCTL, RIP } from "../abi/state";
 import { DEBUGCTL_BTF } from "../abi/x86";
 import { nextRip } from "../execute/operands";
 
-/** VM entries and exits so far. */
-export function vmTransitions(): u64 {
-  return load<u64>(ENTRIES) + load<u64>(EXITS);
+/** VM entries, VM exits and deliveries so far: what ends a step without a trap. */
+export function departures(): u64 {
+  return load<u64>(ENTRIES) + load<u64>(EXITS) + load<u64>(EV_DELIVERED);
 }
 
 /**
- * rec: the instruction, complete; before: vmTransitions() when it began. VMLAUNCH and VMRESUME that enter a guest trap in
- * neither world; with IA32_DEBUGCTL.BTF only branches that are taken trap (one to the next instruction is not seen).
- * @sdm 3C "VM Entries", 3B "Single-Stepping on Branches"
+ * rec: the instruction, complete; before: departures() when it began. VMLAUNCH and VMRESUME that enter a guest trap in
+ * neither world, INT n in neither its own code nor its handler; with IA32_DEBUGCTL.BTF only branches that are taken trap (one to the next instruction is not seen).
+ * @sdm 3C "VM Entries", 3B "Single-Step Exception Condition", "Single-Stepping on Branches"
  */
 export function stepTraps(rec: usize, before: u64): bool {
-  if (vmTransitions() != before) return false;
+  if (departures() != before) return false;
   return !(load<u64>(MSR_DEBUGCTL) & DEBUGCTL_BTF) || load<u64>(RIP) != nextRip(rec);
 }
