@@ -1,6 +1,7 @@
 /** Writes what follows from scripts/opcodes.ts: the decoder's table, the dispatch switch and docs/instructions.md. */
 import { ARRANGE, type Entry, FLAGS, HEADER, IMM, positionsOf, shapeOf, tableFile } from "./generate-decode-table.ts";
 import { disasmFile } from "./generate-disasm.ts";
+import { alwaysShort, fastCases, fastOf, fastTable } from "./generate-fast.ts";
 import { jitKinds } from "./generate-jit.ts";
 import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
 
@@ -168,51 +169,136 @@ const SOURCES: Record<string, string[]> = {
   "./condition": ["Cond"],
 };
 
-/** `exportsOf` maps a handler's name to the module that exports it. */
-function dispatchFile(exportsOf: ReadonlyMap<string, string>): string {
+/** What the lines of both switches call that is no handler. */
+const BUILT_IN = new Set(["load", "store", "execute", "nextRip"]);
+
+function shortForm(c: Case): number {
+  return fastOf(c.comment, !c.body.includes("RCX"));
+}
+
+/** The names of SOURCES in these lines, and handlers; `exportsOf` maps a handler's name to the module that exports it. */
+function importsOf(lines: readonly string[], exportsOf: ReadonlyMap<string, string>): string {
   const imports = new Map<string, Set<string>>();
   const add = (module: string, name: string): void => {
     const set = imports.get(module) ?? new Set<string>();
     set.add(name);
     imports.set(module, set);
   };
-  for (const [module, names] of Object.entries(SOURCES)) for (const n of names) add(module, n);
+  const text = lines.join("\n");
+  for (const [module, names] of Object.entries(SOURCES)) {
+    for (const n of names) if (new RegExp(`\\b${n}\\.`).test(text)) add(module, n);
+  }
   const missing: string[] = [];
-  for (const c of cases) {
-    const name = /(?:^|; |\) )([a-z]\w*)(?:<\w+>)?\(rec/.exec(c.body)?.[1];
-    if (!name) continue;
-    const module = exportsOf.get(name);
-    if (module) add(module, name);
-    else missing.push(name);
+  for (const line of lines) {
+    for (const [, name = ""] of line.matchAll(/(?<![.\w])([a-z]\w*)(?:<\w+>)?\(rec/g)) {
+      const module = exportsOf.get(name);
+      if (module) add(module, name);
+      else if (!BUILT_IN.has(name)) missing.push(name);
+    }
   }
   if (missing.length) throw new Error(`no handler for ${[...new Set(missing)].join(", ")} in assembly/execute`);
-  const lines: string[] = [];
+  return [...imports].map(([m, names]) => `import { ${[...names].sort().join(", ")} } from "${m}";`).join("\n");
+}
+
+/** execute(): the whole handlers of what has no short form, or one that can fail. */
+function executeFile(exportsOf: ReadonlyMap<string, string>): string {
+  const bodies = new Map<string, number[]>();
   for (const [i, c] of cases.entries()) {
-    const after = c.ends ? "return rec;" : c.stops ? "break;" : "rec += RECORD_SIZE; continue;";
-    const before = c.ends ? "store<u64>(RIP, nextRip(rec)); " : "";
-    lines.push(`      case ${i}: // ${c.comment}\n        ${before}${c.body} ${after}`);
+    if (alwaysShort(shortForm(c))) continue;
+    const body = `${c.ends ? "store<u64>(RIP, nextRip(rec)); " : ""}${c.body}`;
+    bodies.set(body, [...(bodies.get(body) ?? []), i]);
   }
-  return `${HEADER}import { RCX, RIP, STOP } from "../abi/state";
-import { R_IMM, R_OP, RECORD_SIZE } from "../abi/record";
+  const lines: string[] = [];
+  for (const [body, numbers] of bodies) {
+    for (const n of numbers) lines.push(`    case ${n}: // ${cases[n]!.comment}`);
+    lines.push(`      ${body} return;`);
+  }
+  const bodyLines = [...bodies.keys()];
+  return `${HEADER}import { RCX, RIP } from "../abi/state";
+import { R_IMM, R_OP } from "../abi/record";
 import { raise, raiseError } from "../state/stop";
-import { executed } from "../imports";
 import { nextRip } from "./operands";
-${[...imports].map(([m, names]) => `import { ${[...names].sort().join(", ")} } from "${m}";`).join("\n")}
+${importsOf(bodyLines, exportsOf)}
+
+/** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
+export function execute(rec: usize): void {
+  switch (load<u16>(rec, R_OP)) {
+${lines.join("\n")}
+    default:
+      unreachable();
+  }
+}
+`;
+}
+
+/** short(): the loop over records and blocks that holds the short forms. */
+function shortFile(exportsOf: ReadonlyMap<string, string>): string {
+  const lines: string[] = [];
+  for (const [i, c] of fastCases.entries()) {
+    if (i === 0) continue;
+    const after = c.body.endsWith("break;") ? "" : " rec += RECORD_SIZE; continue;";
+    lines.push(`      case ${i}: // ${c.name}\n        ${c.body}${after}`);
+  }
+  const imported = importsOf(
+    fastCases.map((c) => c.body),
+    exportsOf,
+  );
+  return `${HEADER}import { RIP, RSP, SEG_SS } from "../abi/state";
+import { R_FAST, R_IMM, R_SEG, RECORD_SIZE } from "../abi/record";
+import { BK_RECORDS } from "../blocks/cache";
+import { FAST_CALL, FAST_END, FAST_LOOP, FAST_READ, FAST_STACK, FAST_WRITE } from "../decode/fast.generated";
+import { executed } from "../imports";
+import { Fast } from "./fast";
+import { Follow } from "./follow";
+import { nextRip } from "./operands";
+${imported}
+
+/** Added to the record that short() returns: it needs its whole handler. */
+export const WHOLE: usize = 1;
+/** Likewise: its block has ended, RIP is that of the next one, which it has no link to. */
+export const NO_LINK: usize = 2;
+/** With NO_LINK: the block after a branch that was not taken. */
+export const SIDE: usize = 4;
 
 /**
- * Runs decoded records from \`rec\` on, until the block ends or the stop word is set. Returns the record that ended it.
- * RIP is exact only when that record ends its block.
+ * Runs short forms from the one after \`before\` on, from one block to the next, until a record needs its whole handler or the next block
+ * cannot follow. It calls nothing, so that the engine below keeps its variables in registers.
  */
-export function dispatch(rec: usize): usize {
+export function short(before: usize, limit: u64, hot: u32): usize {
+  // the engine knows of a sum, but not of a parameter, that it fills 64 bits: so the record needs one variable
+  let rec = before + RECORD_SIZE;
   for (;;) {
     if (COVERAGE) executed(rec);
-    switch (load<u16>(rec, R_OP)) {
+    const f: u32 = load<u8>(rec, R_FAST);
+    let target: u64 = 0;
+    let ea: u64 = 0;
+    let at: usize = 0;
+    let taken = true;
+    if (f >= FAST_STACK) {
+      if (f >= FAST_READ) {
+        ea = Fast.address(rec);
+        at = Fast.place(rec, ea, u32(load<u8>(rec, R_SEG)) << 3, f >= FAST_WRITE);
+      } else {
+        ea = Fast.stackAddress(rec, f >= FAST_CALL);
+        at = Fast.place(rec, ea, SEG_SS, f >= FAST_CALL);
+      }
+      if (!at) return rec | WHOLE;
+    }
+    switch (f) {
 ${lines.join("\n")}
       default:
-        return rec;
+        return rec | WHOLE;
     }
-    if (load<u32>(STOP)) return rec;
-    rec += RECORD_SIZE;
+    // the block has ended
+    if (f >= FAST_END && f <= FAST_LOOP) target = taken ? Fast.relative(rec) : nextRip(rec);
+    if (!Fast.reachable(target)) return rec | WHOLE;
+    store<u64>(RIP, target);
+    const side: usize = taken ? 0 : SIDE;
+    const host = Follow.target(target);
+    const next = Follow.linked(rec, rec + side, host);
+    if (!next) return rec | NO_LINK | side;
+    if (!Follow.enter(rec, next, target, limit, hot)) return rec;
+    rec = next + BK_RECORDS;
   }
   return unreachable();
 }
@@ -254,7 +340,9 @@ export function generateOpcodes(exportsOf: ReadonlyMap<string, string>): Map<str
   const entries = opcodeRows.map(entryOf);
   return new Map([
     ["assembly/decode/table.generated.ts", tableFile(entries, cases.length)],
-    ["assembly/execute/dispatch.generated.ts", dispatchFile(exportsOf)],
+    ["assembly/decode/fast.generated.ts", fastTable(HEADER, cases.map(shortForm))],
+    ["assembly/execute/short.generated.ts", shortFile(exportsOf)],
+    ["assembly/execute/execute.generated.ts", executeFile(exportsOf)],
     ["src/disasm/table.generated.ts", disasmFile()],
     ["assembly/jit/kinds.generated.ts", jitKinds(HEADER, cases)],
     ["docs/instructions.md", instructionsFile()],

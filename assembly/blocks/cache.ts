@@ -5,15 +5,29 @@
 //   0 u32 host address of the first byte (0: dead)   4 u32 mode   8 u32 next in hash chain   12 u32 next in the frame's list
 //   16 u16 instructions   18 u16 bytes of code   20 u32 bytes in the pool   24 u32 runs   28 u32 region that starts here (jit/)
 import { BLOCK_HASH, BLOCK_HASH_ENTRIES, BLOCK_POOL, BLOCK_POOL_END, PageFlag } from "../abi/layout";
-import { R_DISP, R_FLAGS, R_IMM, R_INDEX, R_LEN, R_OFF, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
+import {
+  R_DISP,
+  R_FAST,
+  R_FLAGS,
+  R_IMM,
+  R_INDEX,
+  R_LEN,
+  R_LINKS,
+  R_OFF,
+  R_OP,
+  RECORD_SIZE,
+  RecordFlag,
+} from "../abi/record";
 import { ModeBit } from "../abi/state";
 import { closeBlock, decode, immediateOffset } from "../decode/decode";
+import { FAST_END, FAST_PUSH } from "../decode/fast.generated";
 import { OP_END } from "../decode/table.generated";
 import { clearPageFlag, codeHead, codeLines, lineMask, noteCode } from "../memory/frames";
 import { codeTraps, trapAt } from "../memory/traps";
+import { quiet } from "./quiet";
 
 export const BK_HOST: usize = 0;
-const BK_MODE: usize = 4;
+export const BK_MODE: usize = 4;
 const BK_HASH_NEXT: usize = 8;
 const BK_FRAME_NEXT: usize = 12;
 export const BK_COUNT: usize = 16;
@@ -24,17 +38,18 @@ export const BK_REGION: usize = 28;
 export const BK_RECORDS: u32 = 32;
 
 /** Bits of the mode word that decoding depends on. */
-const MODE_KEY: u32 = ModeBit.Code32 | ModeBit.Code64 | ModeBit.Protected | ModeBit.Vm86;
+export const MODE_KEY: u32 = ModeBit.Code32 | ModeBit.Code64 | ModeBit.Protected | ModeBit.Vm86;
 const BLOCK_MAX: u32 = 64;
 const BLOCK_ROOM: u32 = BK_RECORDS + (BLOCK_MAX + 1) * RECORD_SIZE;
 
 let top: u32 = BLOCK_POOL;
+/** Rises when room of the pool may be used again: links of an older one lead anywhere. */
+export let poolEpoch: u32 = 1;
 /** Rises when every block is forgotten. */
 export let blockGeneration: u32 = 0;
 
-function chainOf(host: u32, key: u32): u32 {
-  const h = ((host ^ (host >>> 13)) * 0x9e3779b1) ^ (key * 0x85ebca6b);
-  return BLOCK_HASH + ((h >>> 15) & (BLOCK_HASH_ENTRIES - 1)) * 4;
+export function chainOf(host: u32, key: u32): u32 {
+  return BLOCK_HASH + (((host ^ key) * 0x9e3779b1) >>> 17) * 4;
 }
 
 /** Header of the block at a host address, 0: not decoded. */
@@ -79,6 +94,9 @@ export function buildBlock(host: u32, mode: u32): u32 {
       break;
     }
   }
+  const last = u32(load<u8>(rec - RECORD_SIZE, R_FAST));
+  if (last >= FAST_END && last < FAST_PUSH) store<u32>(rec - RECORD_SIZE, 0, R_LINKS);
+  quiet(b + BK_RECORDS, rec);
   const chain = chainOf(host, key);
   const head = codeHead(host);
   store<u32>(b, host, BK_HOST);
@@ -168,6 +186,7 @@ function patchRecord(rec: usize, at: u32, host: u32, bytes: u32, mode: u32): u32
   if (flags & RecordFlag.Ends || host < at || host + bytes > at + length) return PATCH_NONE;
   if (decode(at, length, fresh, mode, load<u16>(rec, R_OFF), load<u8>(rec, R_INDEX)) != length) return PATCH_NONE;
   store<u8>(fresh, u32(load<u8>(fresh, R_FLAGS)) | (flags & SOFT), R_FLAGS);
+  store<u8>(fresh, load<u8>(rec, R_FAST), R_FAST); // follows from the operation, and from those after it
   if (load<u64>(fresh) != load<u64>(rec) || load<u64>(fresh, 8) != load<u64>(rec, 8)) return PATCH_NONE;
   let soft: u32 = 0;
   if (load<u64>(fresh, R_IMM) != load<u64>(rec, R_IMM)) soft |= RecordFlag.SoftImm;
@@ -192,7 +211,10 @@ export function invalidate(host: u32, bytes: u32): void {
       changes++;
       store<u32>(b, 0, BK_HOST);
       // the newest block gives its place back
-      if (b + load<u32>(b, BK_SIZE) == top) top = b;
+      if (b + load<u32>(b, BK_SIZE) == top) {
+        top = b;
+        poolEpoch++;
+      }
     } else {
       lines |= lineMask(first, size);
       link = b + u32(BK_FRAME_NEXT);
@@ -215,5 +237,6 @@ export function dropAllBlocks(): void {
   if (top != <u32>BLOCK_POOL) memory.fill(BLOCK_HASH, 0, BLOCK_HASH_ENTRIES * 4);
   top = BLOCK_POOL;
   blockGeneration++;
+  poolEpoch++;
   changes++;
 }

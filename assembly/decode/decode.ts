@@ -7,6 +7,7 @@ import {
   R_DST,
   R_FAR_OFFSET,
   R_FAR_SELECTOR,
+  R_FAST,
   R_FLAGS,
   R_IDX,
   R_IMM,
@@ -16,7 +17,6 @@ import {
   R_MODRM,
   R_OFF,
   R_OP,
-  R_SCALE,
   R_SEG,
   R_SIZE,
   R_SRC,
@@ -26,6 +26,7 @@ import {
 import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
 import { decoded } from "../imports";
 import { feature } from "../system/cpuid";
+import { FAST_EITHER, FAST_EITHER_READ, FAST_END, FAST_OF, FAST_OTHERS } from "./fast.generated";
 import {
   ARRANGE_E,
   ARRANGE_EG,
@@ -174,8 +175,7 @@ function memoryOperand(rec: usize, modrm: u32, rex: u32, addressShift: u32, code
     else if (mod == 2) disp = i64(i32(next32()));
   }
   store<u8>(rec, base, R_BASE);
-  store<u8>(rec, index, R_IDX);
-  store<u8>(rec, scale, R_SCALE);
+  store<u8>(rec, index | scale, R_IDX);
   store<i64>(rec, disp, R_DISP);
   store<u8>(rec, (segment ? segment - 1 : stack ? SEG_SS : SEG_DS) >> 3, R_SEG);
 }
@@ -185,6 +185,9 @@ const NO_ENTRY: u32 = 0xffff;
 
 function finish(rec: usize, op: u32, flags: u32): u32 {
   store<u16>(rec, op, R_OP);
+  let fast = u32(load<u8>(FAST_OF + op));
+  if (flags & RecordFlag.Mem && fast >= FAST_EITHER && fast < FAST_OTHERS) fast += FAST_EITHER_READ - FAST_EITHER;
+  store<u8>(rec, fast, R_FAST);
   store<u8>(rec, flags, R_FLAGS);
   store<u8>(rec, u32(at - start), R_LEN);
   return u32(at - start);
@@ -488,6 +491,7 @@ export function closeBlock(rec: usize, offset: u32, index: u32): void {
   memory.fill(rec, 0, 32);
   if (COVERAGE) decoded(rec, NO_ENTRY);
   store<u16>(rec, OP_END, R_OP);
+  store<u8>(rec, FAST_END, R_FAST);
   store<u16>(rec, offset, R_OFF);
   store<u8>(rec, index, R_INDEX);
   store<u8>(rec, RecordFlag.Ends, R_FLAGS);

@@ -14,7 +14,7 @@ function reachable(target: u64): bool {
 }
 
 /** Target of a relative branch, truncated to the operand size. */
-function relative(rec: usize): u64 {
+export function relative(rec: usize): u64 {
   const target = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM);
   const size = load<u8>(rec, R_SIZE);
   return size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff;
@@ -67,12 +67,12 @@ export function retImm<T>(rec: usize): void {
 }
 
 /** rCX minus one by the address size, not yet written. */
-function countDown(rec: usize): u64 {
+export function countDown(rec: usize): u64 {
   const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
   return ((load<u64>(RCX) - 1) << shift) >> shift;
 }
 
-function setCount(rec: usize, value: u64): void {
+export function setCount(rec: usize, value: u64): void {
   if (load<u8>(rec, R_ADDR_SHIFT) == 48) store<u16>(RCX, u16(value));
   else store<u64>(RCX, value);
 }

@@ -8,7 +8,6 @@ import {
   R_IDX,
   R_LEN,
   R_OFF,
-  R_SCALE,
   R_SEG,
   R_SRC,
   RecordFlag,
@@ -29,10 +28,9 @@ export function nextRip(rec: usize): u64 {
 /** Segment-relative address of the memory operand. */
 export function effectiveAddress(rec: usize): u64 {
   const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
+  const index: usize = load<u8>(rec, R_IDX);
   const address =
-    load<u64>(GPR + load<u8>(rec, R_BASE)) +
-    (load<u64>(GPR + load<u8>(rec, R_IDX)) << u64(load<u8>(rec, R_SCALE))) +
-    load<u64>(rec, R_DISP);
+    load<u64>(load<u8>(rec, R_BASE), GPR) + (load<u64>(index & 0xf8, GPR) << u64(index & 7)) + load<u64>(rec, R_DISP);
   return (address << shift) >> shift;
 }
 
@@ -42,12 +40,12 @@ export function segmentOf(rec: usize): u32 {
 
 /** Writes a register slot; 32-bit values clear the upper half. */
 export function setRegister<T>(slot: u32, value: T): void {
-  if (sizeof<T>() == 4) store<u64>(GPR + slot, u64(u32(value)));
-  else store<T>(GPR + slot, value);
+  if (sizeof<T>() == 4) store<u64>(slot, u64(u32(value)), GPR);
+  else store<T>(slot, value, GPR);
 }
 
 export function dst<T>(rec: usize): T {
-  return load<T>(GPR + load<u8>(rec, R_DST));
+  return load<T>(load<u8>(rec, R_DST), GPR);
 }
 
 export function setDst<T>(rec: usize, value: T): void {
@@ -55,7 +53,7 @@ export function setDst<T>(rec: usize, value: T): void {
 }
 
 export function src<T>(rec: usize): T {
-  return load<T>(GPR + load<u8>(rec, R_SRC));
+  return load<T>(load<u8>(rec, R_SRC), GPR);
 }
 
 export function setSrc<T>(rec: usize, value: T): void {

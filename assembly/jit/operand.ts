@@ -2,7 +2,7 @@
 // region before the instruction has changed anything.
 
 import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
-import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SCALE, R_SEG, R_SRC, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
 import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { tlbMask } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
@@ -122,7 +122,7 @@ function addR(): void {
 /** Pushes the effective address, as R; `segmented`: with the base of FS or GS. */
 export function address(rec: usize, segmented: bool): void {
   const base = u32(load<u8>(rec, R_BASE));
-  const index = u32(load<u8>(rec, R_IDX));
+  const index = u32(load<u8>(rec, R_IDX)) & 0xf8;
   const soft = (load<u8>(rec, R_FLAGS) & RecordFlag.SoftDisp) != 0;
   let disp = soft ? 0 : load<u64>(rec, R_DISP);
   let terms: u32 = 0;
@@ -139,7 +139,7 @@ export function address(rec: usize, segmented: bool): void {
   }
   if (index != ZERO) {
     getR(index);
-    const scale = load<u8>(rec, R_SCALE);
+    const scale = load<u8>(rec, R_IDX) & 7;
     if (scale) {
       constR(scale);
       op(wide ? I64_SHL : I32_SHL);

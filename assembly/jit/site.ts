@@ -1,6 +1,7 @@
 // Sites: records that have no generated form. A region keeps copies of them, followed by an END record, and calls the
 // interpreter for them (run/step.ts); its registers and flags are in the state block meanwhile.
 import { R_INDEX, R_LEN, R_OFF, RECORD_SIZE } from "../abi/record";
+import { loud } from "../blocks/quiet";
 import { closeBlock } from "../decode/decode";
 
 /** Bytes of the sites of the region at hand. */
@@ -20,6 +21,7 @@ export function makeSite(first: usize, last: usize): u32 {
   sitesBytes += bytes + RECORD_SIZE;
   if (!base) return site;
   memory.copy(site, first, bytes);
+  for (let rec: usize = site; rec < site + bytes; rec += RECORD_SIZE) loud(rec);
   closeBlock(site + bytes, u32(load<u16>(last, R_OFF)) + load<u8>(last, R_LEN), u32(load<u8>(last, R_INDEX)) + 1);
   return site;
 }

@@ -29,7 +29,7 @@ import {
 } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
-import { dispatch } from "../execute/dispatch.generated";
+import { dispatch, STEP_FLAGS } from "../execute/dispatch";
 import { compileQueue, enter, hotThreshold, jump, request, requests, staged, stepNext } from "../jit/manage";
 import { tlbMask } from "../memory/context";
 import { setAlone } from "../memory/staging";
@@ -45,9 +45,6 @@ import { codeTrap, fetchCode, stepped } from "./traps";
 /** Blocks are run in stretches of at most this many instructions, so that a tier change of the engine can take effect. */
 const STRETCH_FIRST: u64 = 20000;
 const STRETCH_MAX: u64 = 1 << 20;
-
-/** While one of these is set, instructions run one at a time. */
-const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
 
 // one record and its END, for instructions that run alone
 const single: usize = memory.data(64);
@@ -92,7 +89,7 @@ function stepOne(): void {
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
   const departed = departures();
   const before = setAlone(true);
-  account(dispatch(single));
+  account(dispatch(single, 0, 0));
   setAlone(before);
   if (codeTraps) stepped(rip, (load<u8>(single, R_FLAGS) & RecordFlag.Ends) != 0);
   if (rf && load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat)) {
@@ -148,7 +145,7 @@ function stretch(limit: u64): void {
       if (skip) {
         skip = false;
         store<u64>(BLOCK_RIP, rip);
-        const last = dispatch(b + BK_RECORDS);
+        const last = dispatch(b + BK_RECORDS, 0, 0);
         if (load<u32>(STOP) & StopBit.Commit && load<u8>(last, R_INDEX) == 0) staged(host);
         account(last);
         continue;
@@ -168,7 +165,7 @@ function stretch(limit: u64): void {
       }
     }
     store<u64>(BLOCK_RIP, rip);
-    account(dispatch(b + BK_RECORDS));
+    account(dispatch(b + BK_RECORDS, limit, hotThreshold));
   } while (load<u64>(COUNT) < limit && !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & STEP_FLAGS)));
 }
 

@@ -3,7 +3,7 @@
 import { R_OP, RECORD_SIZE } from "../abi/record";
 import { BLOCK_RIP, COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, MODE, STOP, StopBit, TR_TAG } from "../abi/state";
 import { OP_END } from "../decode/table.generated";
-import { dispatch } from "../execute/dispatch.generated";
+import { dispatch } from "../execute/dispatch";
 import { entryCountLimit, entryMode, entryTag, leaveEarly, regionChanges, startOf, takeWork } from "../jit/manage";
 import { flushCount } from "../memory/context";
 import { noteWrite } from "../memory/frames";
@@ -41,7 +41,7 @@ export function jitStep(site: u32, rip: u64, begun: u32): u32 {
   const flushes = flushCount;
   startOf(begun);
   store<u64>(BLOCK_RIP, rip);
-  const rec = dispatch(site);
+  const rec = dispatch(site, 0, 0);
   if (undisturbed(changes, flushes)) {
     takeWork(begun);
     return 0;

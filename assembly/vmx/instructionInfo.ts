@@ -1,18 +1,7 @@
 // The VM-exit instruction-information field from a decoded record. @sdm 3C "Information for VM Exits Due to Instruction
 // Execution", tables 27-8 to 27-14
 
-import {
-  R_ADDR_SHIFT,
-  R_BASE,
-  R_DISP,
-  R_FLAGS,
-  R_IDX,
-  R_MODRM,
-  R_SCALE,
-  R_SEG,
-  R_SIZE,
-  RecordFlag,
-} from "../abi/record";
+import { R_ADDR_SHIFT, R_BASE, R_DISP, R_FLAGS, R_IDX, R_MODRM, R_SEG, R_SIZE, RecordFlag } from "../abi/record";
 import { BLOCK_RIP, GPR, SEG_SIZE } from "../abi/state";
 
 /** Bits 9:7: address size, 0 = 16 bits, 1 = 32, 2 = 64. */
@@ -41,7 +30,7 @@ function memoryOperand(rec: usize): u32 {
   const base = register(load<u8>(rec, R_BASE));
   const index = register(load<u8>(rec, R_IDX));
   let info = addressSize(rec) | segment(rec);
-  info |= index < 16 ? load<u8>(rec, R_SCALE) | (index << 18) : 1 << 22;
+  info |= index < 16 ? (load<u8>(rec, R_IDX) & 7) | (index << 18) : 1 << 22;
   return info | (base < 16 ? base << 23 : 1 << 27);
 }
 

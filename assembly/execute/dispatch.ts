@@ -1,0 +1,41 @@
+// Runs decoded records: short forms in one loop (short.generated.ts), everything else by its whole handler.
+import { R_FAST, R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { EFLAGS_REST, RIP, STOP } from "../abi/state";
+import { BK_HOST, BK_RECORDS } from "../blocks/cache";
+import { FAST_END } from "../decode/fast.generated";
+import { FLAG_RF, FLAG_TF } from "../state/flags";
+import { execute } from "./execute.generated";
+import { Follow, follow, link } from "./follow";
+import { NO_LINK, SIDE, short, WHOLE } from "./short.generated";
+
+/** While one of these is set, instructions run one at a time. */
+export const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
+
+/**
+ * Runs decoded records from `rec` on, until the stop word is set or a block ends and the next one cannot follow: COUNT has
+ * come to `limit`, something waits, it is not decoded, or `hot` is set and it has a region or has run that often. Returns
+ * the last record; account() counts what it and those before it in its block completed. RIP is exact only when that
+ * record ends its block. With a limit of 0 no block follows, and `rec` need not be in one.
+ */
+export function dispatch(rec: usize, limit: u64, hot: u32): usize {
+  Follow.begin(load<u32>(rec - BK_RECORDS, BK_HOST));
+  for (;;) {
+    const r = short(rec - RECORD_SIZE, limit, hot);
+    rec = r & ~(WHOLE | NO_LINK | SIDE);
+    let next: u32;
+    if (r & WHOLE) {
+      execute(rec);
+      if (load<u32>(STOP)) return rec;
+      if (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
+        rec += RECORD_SIZE;
+        continue;
+      }
+      if (!limit || load<u8>(rec, R_FAST) == FAST_END || load<u32>(EFLAGS_REST) & STEP_FLAGS) return rec;
+      next = follow();
+    } else if (r & NO_LINK && limit) next = link(rec, r & SIDE);
+    else return rec;
+    if (!next || !Follow.enter(rec, next, load<u64>(RIP), limit, hot)) return rec;
+    rec = next + BK_RECORDS;
+  }
+  return unreachable();
+}
