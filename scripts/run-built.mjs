@@ -3,7 +3,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-export async function runBuilt(name) {
+/** `first`: arguments before those of the command line. */
+export async function runBuilt(name, ...first) {
   const built = new URL(`../dist/src/bench/${name}.js`, import.meta.url);
   if (!existsSync(fileURLToPath(built))) {
     const ensure = fileURLToPath(new URL("./ensure.mjs", import.meta.url));
@@ -11,7 +12,7 @@ export async function runBuilt(name) {
   }
   if (existsSync(fileURLToPath(built))) {
     const { main } = await import(built.href);
-    process.exitCode = main(process.argv.slice(2));
+    process.exitCode = main([...first, ...process.argv.slice(2)]);
   } else {
     console.error(`bench:${name}: the build failed`);
     process.exitCode = 1;

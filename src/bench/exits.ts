@@ -167,26 +167,15 @@ export class ExitBench {
   }
 }
 
-/** CPU time, best of `rounds`, so that another load on the machine counts least. */
-export function timeExits(count: number, rounds: number): ExitTiming[] {
-  const bench = new ExitBench();
-  return EXIT_CASES.map((test) => {
-    const all = Array.from({ length: rounds }, () => bench.time(test, count));
-    return all.reduce((best, one) => (one.nanoseconds < best.nanoseconds ? one : best));
-  });
+/** The best of each case, so that another load on the machine counts least. */
+export function bestOf(rounds: readonly (readonly ExitTiming[])[]): ExitTiming[] {
+  return EXIT_CASES.map((_, i) =>
+    rounds.map((round) => round[i]!).reduce((best, one) => (one.nanoseconds < best.nanoseconds ? one : best)),
+  );
 }
 
-/** Optional argument: exits in a round. */
-export function main(args: readonly string[]): number {
-  const count = Number(args[0] ?? 500_000);
-  if (!Number.isInteger(count) || count < 1) {
-    process.stderr.write("usage: npm run bench:exits -- [EXITS]\n");
-    return 1;
-  }
-  for (const { name, exitsPerSecond, nanoseconds } of timeExits(count, 3)) {
-    process.stdout.write(
-      `${name.padEnd(14)} ${(exitsPerSecond / 1e6).toFixed(2).padStart(6)} M exits/s ${nanoseconds.toFixed(0).padStart(6)} ns\n`,
-    );
-  }
-  return 0;
+/** CPU time, best of `rounds`. */
+export function timeExits(count: number, rounds: number): ExitTiming[] {
+  const bench = new ExitBench();
+  return bestOf(Array.from({ length: rounds }, () => EXIT_CASES.map((test) => bench.time(test, count))));
 }

@@ -27,7 +27,7 @@ function run(name: string, step?: number) {
   return { text, status, instructions: machine.instructionCount };
 }
 
-describe.each(["hypervisor", "hypervisor-events", "hypervisor-memory"])("%s", (name) => {
+describe.each(["hypervisor", "hypervisor-events", "hypervisor-memory", "hypervisor-exits"])("%s", (name) => {
   it("prints what the SDM says", () => {
     const one = fixture(name);
     expect(run(name)).toMatchObject({ text: expectedConsole(one), status: one.expectedStatus });
