@@ -13,6 +13,7 @@ const TESTS = [
   "test/faults",
   "test/execute",
   "test/system",
+  "test/isa",
   "test/vmx",
   "test/programs",
   "test/machine",
