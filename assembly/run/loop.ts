@@ -38,7 +38,7 @@ import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { account } from "./account";
 import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, settle, takeAlone } from "./boundary";
-import { stepTraps, departures } from "./singleStep";
+import { departures, stepTraps } from "./singleStep";
 import { takeHeld } from "./step";
 import { codeTrap, fetchCode, stepped } from "./traps";
 

@@ -1,5 +1,12 @@
 import { readFileSync } from "node:fs";
-import { type BootOptions, loadImage, Machine, type MachineOptions, parseImage } from "../../src/index.ts";
+import {
+  type BootOptions,
+  type FlatOptions,
+  loadImage,
+  Machine,
+  type MachineOptions,
+  parseImage,
+} from "../../src/index.ts";
 
 const folder = new URL("../../fixtures/devices/", import.meta.url);
 export const bytesOf = (name: string): Uint8Array => readFileSync(new URL(`bin/${name}`, folder));
@@ -14,10 +21,16 @@ export interface GuestRun {
 /** Runs a boot image on a machine of the pc profile to its end, in slices of `slice` instructions when given. */
 export function runGuest(
   image: Uint8Array,
-  options: MachineOptions & { readonly slice?: number; readonly boot?: BootOptions; readonly limit?: number } = {},
+  options: MachineOptions & {
+    readonly slice?: number;
+    readonly boot?: BootOptions;
+    readonly limit?: number;
+    /** How a flat image starts. */
+    readonly start?: FlatOptions;
+  } = {},
 ): GuestRun {
   let text = "";
-  const { slice, boot, limit = 2_000_000_000, ...rest } = options;
+  const { slice, boot, start, limit = 2_000_000_000, ...rest } = options;
   const machine = new Machine({
     memory: 16 << 20,
     extraMemory: 0,
@@ -29,7 +42,7 @@ export function runGuest(
     },
     ...rest,
   });
-  loadImage(machine, parseImage(image), boot);
+  loadImage(machine, parseImage(image, start), boot);
   for (;;) {
     const exit = machine.run(slice === undefined ? {} : { maxInstructions: slice });
     const goesOn = exit.reason === "slice" || (slice !== undefined && exit.reason === "instructions");
