@@ -28,7 +28,8 @@ const LOOP_AT = 0x40;
 /** MOV AL, AL: something before the instruction that generated code does by itself. */
 const BEFORE = [0x88, 0xc0, 0x88, 0xc0];
 const BUDGET = 24;
-const KEPT = 0x10_0000;
+/** Everything but the code and the page above 4 MiB that is not there. */
+const KEPT = 0x9_a000;
 const PAGE = 4096;
 const WITH_ERROR = [8, 10, 11, 12, 13, 14, 17];
 const VM = 0x20000;
@@ -48,6 +49,9 @@ export class Place {
   /** Default operand size. */
   readonly bits: 16 | 32 | 64;
   readonly #fresh: RegisterValues;
+  readonly #freshMemory: Uint8Array;
+  /** What set() cannot put back was changed: the place is not to be used again. */
+  tainted = false;
   #before: RegisterValues | undefined;
   #memory: Uint8Array | undefined;
   #start = 0n;
@@ -66,6 +70,7 @@ export class Place {
     const data = this.bits === 16 ? 0x100 : OPERAND;
     this.set({ rax: 0, rbx: 0, rcx: 0, rdx: 0, rsi: data, rdi: data, rbp: data });
     this.#fresh = this.registers.read();
+    this.#freshMemory = this.world.machine.readMemory(0, KEPT);
   }
 
   #sixteen(vm86: boolean): void {
@@ -125,6 +130,7 @@ export class Place {
   }
 
   msr(index: number, value: bigint | number): void {
+    this.tainted = true;
     if (!this.world.machine.writeMsr(index, value)) throw new Error(`WRMSR ${index.toString(16)} was refused`);
   }
 
@@ -163,13 +169,22 @@ export class Place {
   restore(prepare: () => void): void {
     this.set(this.#fresh);
     prepare();
+    this.#restoreMemory(this.#memory!);
+    this.set(this.#before!);
+  }
+
+  /** As it was made. */
+  reset(): void {
+    this.#restoreMemory(this.#freshMemory);
+    this.set(this.#fresh);
+  }
+
+  #restoreMemory(memory: Uint8Array): void {
     const now = this.world.machine.readMemory(0, KEPT);
-    const memory = this.#memory!;
     for (let at = 0; at < KEPT; at += PAGE) {
       const page = memory.subarray(at, at + PAGE);
       if (Buffer.compare(page, now.subarray(at, at + PAGE))) this.world.machine.writeMemory(at, page);
     }
-    this.set(this.#before!);
   }
 
   run(): Outcome {

@@ -18,8 +18,14 @@ let functions = 0;
 /** Runs of the same code from the same state: the first is the interpreter's, then there is generated code. */
 const RUNS = 3;
 
+/** Places that instructions left as they were: a fault changes nothing but the stack of its handler. */
+const unused = new Map<string, Place>();
+
 function outcomes(instruction: Instruction, at: Where, condition?: Condition, cpu: CpuModel = model): Outcome[] {
-  const p = new Place(at.mode, at.cpl, cpu);
+  const key = where(at);
+  const p = (cpu === model && unused.get(key)) || new Place(at.mode, at.cpl, cpu);
+  unused.delete(key);
+  const before = p.world.machine.jitStatistics.functions;
   const prepare = (): void => {
     if (!condition?.bare) instruction.set?.(p);
     condition?.set?.(p);
@@ -31,7 +37,11 @@ function outcomes(instruction: Instruction, at: Where, condition?: Condition, cp
     p.restore(prepare);
     list.push(p.run());
   }
-  functions += p.world.machine.jitStatistics.functions;
+  functions += p.world.machine.jitStatistics.functions - before;
+  if (condition && !condition.trap && !p.tainted && cpu === model && list.every((got) => got.fault)) {
+    p.reset();
+    unused.set(key, p);
+  }
   return list;
 }
 
@@ -95,6 +105,6 @@ describe("the table", () => {
   });
 
   it("was run by generated code too", () => {
-    expect(functions).toBeGreaterThan(5000);
+    expect(functions).toBeGreaterThan(2000);
   });
 });

@@ -23,6 +23,7 @@ const NOT_THERE = ["vm86", "compatibility"] as const;
 /** What VMXON wants of CR0, CR4 and the regions. */
 function ready(p: Place): void {
   p.paging();
+  p.tainted = true;
   p.set({ cr0: p.registers.cr0 | NE });
   p.cr4(VMXE);
   const revision = Number(p.world.machine.readMsr(VMX_BASIC)! & 0x7fffffffn);
