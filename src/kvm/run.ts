@@ -175,6 +175,8 @@ function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
     const code = stop ? core.run(0n, 1n) : core.run(toPause < instructions ? toPause : instructions, work);
     if (stop && code === RunCode.VmExit) core.exports.raiseInterrupt(-1);
     if (code === RunCode.VmExit) return true;
+    // somebody who looks on has set it in the processor; nothing of the guest has changed
+    if (code === RunCode.Breakpoint) return false;
     if (code !== RunCode.Instructions && code !== RunCode.Slice) {
       forceExit(vcpu);
       const message = `the processor stopped in the guest with run code ${code}`;

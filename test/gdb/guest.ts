@@ -12,7 +12,10 @@ export function targetOf(scenario: Scenario): GdbTarget {
 }
 
 /** On the bare processor, with an exit port. */
-export function bareTarget({ mode, load, code, cpu, memory = 4 }: Scenario): { target: MachineTarget; machine: Machine } {
+export function bareTarget({ mode, load, code, cpu, memory = 4 }: Scenario): {
+  target: MachineTarget;
+  machine: Machine;
+} {
   const machine = new Machine({ memory: memory << 20, extraMemory: 0, ...(cpu ? { cpu } : {}) });
   let status: number | undefined;
   machine.onPortOut(0xf4, (_port, value) => {

@@ -7,8 +7,9 @@ import {
   Machine,
   type RegisterValues,
 } from "../../src/machine/index.ts";
+import type { SavedData } from "../../src/snapshot/index.ts";
 import { GuestVmxLog } from "../vmx/guest-log.ts";
-import { type Ending, exitText, HALTED, type Session, type SessionOptions, SHUTDOWN } from "./session.ts";
+import { type Ending, exitText, HALTED, type Mark, type Session, type SessionOptions, SHUTDOWN } from "./session.ts";
 
 const MEMORY = 16 << 20;
 
@@ -39,6 +40,12 @@ export class BareSession implements Session {
     machine.onPortIn([0, 0xffff], (port, size) => bus.read(port, size));
     machine.onPortOut([0, 0xffff], (port, value, size) => bus.write(port, value, size));
     this.vmx = new GuestVmxLog(machine);
+    const serial = this.#serial;
+    machine.addState("serial", {
+      save: () => serial.save() as unknown as SavedData,
+      restore: (state) => serial.restore(state as unknown as ReturnType<Serial["save"]>),
+    });
+    machine.addState("exits", this.vmx);
     loadImage(machine, image);
   }
 
@@ -72,6 +79,17 @@ export class BareSession implements Session {
     this.#leaving = false;
     this.atBreakpoint = exit.reason === "breakpoint";
     this.ending = this.#status === undefined ? endingOf(exit) : exitText(this.#status);
+  }
+
+  keep(): Mark {
+    return { snapshot: this.#machine.snapshot(), ending: this.ending };
+  }
+
+  goBack({ snapshot, ending }: Mark): void {
+    this.#machine.restore(snapshot);
+    this.ending = ending;
+    this.#status = undefined;
+    this.atBreakpoint = false;
   }
 
   registers(): RegisterValues {

@@ -1,8 +1,10 @@
-// Runs a session: slices, steps, breakpoints, and the way back by running again from the start.
+// Runs a session: slices, steps, breakpoints, and the way back: from a keyframe before, or from the start where a session has
+// none, by running again.
 import { disassemble } from "../../src/disasm/index.ts";
 import { checkImage, type GuestImage, parseImage, yieldToHost } from "../../src/machine/index.ts";
 import { policyByName } from "../../src/policy/index.ts";
 import { BareSession } from "./bare-session.ts";
+import { Keyframes } from "./keyframes.ts";
 import { KvmSession } from "./kvm-session.ts";
 import type {
   ExitDetail,
@@ -45,12 +47,15 @@ export class Debugger {
   #console: number[] = [];
   #reported = 0;
   #inputs: Input[] = [];
+  #keyframes = new Keyframes();
   #breakpoints = new Set<number>();
   #memory = { address: 0, rows: 16 };
   #listFrom: number | undefined;
   #speed = 0;
   /** Rises whenever what runs must stop. */
   #turn = 0;
+  /** Where a run on the way back is going. */
+  #goal: number | undefined;
 
   constructor(report: (state: MachineState) => void) {
     this.#report = report;
@@ -79,14 +84,20 @@ export class Debugger {
 
   #put(byte: number): void {
     this.#console.push(byte);
-    if (this.#console.length > 2 * CONSOLE_MAX) this.#console.splice(0, this.#console.length - CONSOLE_MAX);
+    if (this.#console.length <= 2 * CONSOLE_MAX) return;
+    this.#console.splice(0, this.#console.length - CONSOLE_MAX);
+    // they name places in it
+    this.#keyframes = new Keyframes();
   }
 
   #restart(): void {
     this.#turn++;
+    this.#goal = undefined;
     this.#console = [];
     this.#reported = 0;
+    this.#keyframes = new Keyframes();
     this.#session = this.#make();
+    this.#keyframes.pass(this.#session, 0);
     this.#status = "ready";
     this.#reason = "ready";
     this.#failed = false;
@@ -145,6 +156,7 @@ export class Debugger {
   pause(): void {
     if (this.#status !== "running") return;
     this.#turn++;
+    this.#goal = undefined;
     this.#stand("paused by hand");
   }
 
@@ -219,6 +231,7 @@ export class Debugger {
       while (more && !session.ending && performance.now() - begun < SLICE_MS) {
         this.#guarded(() => {
           more = work();
+          if (more) this.#keyframes.pass(session, this.#console.length);
         });
       }
       if (!more || session.ending) return;
@@ -234,30 +247,51 @@ export class Debugger {
     }
   }
 
-  /** Goes back by running again from the start: the machine is deterministic, input included. */
+  /** Goes back by running again from a place before: the machine is deterministic, input included. */
   async back(times: number): Promise<void> {
     const session = this.#session;
-    if (!session || this.#status === "running" || this.#status === "empty") return;
-    const target = Math.max(0, session.count - times);
+    if (!session || this.#status === "empty") return;
+    // on the way back already: further back than that
+    if (this.#status === "running" && this.#goal === undefined) return;
+    const target = Math.max(0, (this.#goal ?? session.count) - times);
     const listFrom = this.#listFrom;
-    this.#restart();
+    this.#goBefore(target);
     this.#listFrom = listFrom;
     await this.#replay(target);
   }
 
-  /** From the start to that instruction. */
   async goTo(count: number): Promise<void> {
     if (!this.#image) return;
-    this.#restart();
+    this.#goBefore(count);
     await this.#replay(count);
+  }
+
+  /** To the last keyframe at or before that instruction, or to the start. */
+  #goBefore(count: number): void {
+    const session = this.#session!;
+    const frame = session.goBack ? this.#keyframes.before(count) : undefined;
+    if (!frame) {
+      this.#restart();
+      return;
+    }
+    this.#turn++;
+    session.goBack!(frame.mark);
+    this.#console.length = frame.console;
+    this.#reported = 0;
+    this.#status = "paused";
+    this.#failed = false;
+    this.#speed = 0;
   }
 
   async #replay(target: number): Promise<void> {
     const session = this.#session!;
     this.#status = "running";
     this.#reason = `running again to instruction ${target.toLocaleString("en")}`;
+    this.#goal = target;
     const turn = ++this.#turn;
-    const inputs = [...this.#inputs];
+    // what came at this count or later comes again
+    const begun = session.count;
+    const inputs = this.#inputs.filter(({ count }) => count >= begun);
     await this.#slices(turn, () => {
       const next = inputs[0];
       if (next && next.count <= session.count) {
@@ -270,8 +304,9 @@ export class Debugger {
       session.advance(goal - session.count, SLICE_WORK);
       return true;
     });
-    if (turn === this.#turn)
-      this.#stand(session.count === 0 ? "at the start" : `at instruction ${session.count.toLocaleString("en")}`);
+    if (turn !== this.#turn) return;
+    this.#goal = undefined;
+    this.#stand(session.count === 0 ? "at the start" : `at instruction ${session.count.toLocaleString("en")}`);
   }
 
   #bytes(address: number, size: number): (number | undefined)[] {

@@ -1,3 +1,4 @@
+import { TrapKind, TrapList } from "../../assembly/abi/layout.ts";
 import { SEG_CS, VMX_STATE, VmxBit } from "../../assembly/abi/state.ts";
 import { kvmGvaToGpa } from "../../src/kvm/mmu.ts";
 import { getDebugRegs, getRegs, getSregs } from "../../src/kvm/registers.ts";
@@ -5,6 +6,7 @@ import type { Segment } from "../../src/kvm/segments.ts";
 import { Field } from "../../src/kvm/vmcs-fields.ts";
 import { type GuestEnding, Vmm } from "../../src/lab/vmm.ts";
 import { type GuestImage, Registers, type RegisterValues } from "../../src/machine/index.ts";
+import { type Trap, TrapSet } from "../../src/machine/traps.ts";
 import { VmxLog } from "../vmx/log.ts";
 import type { MachineSettings } from "./protocol.ts";
 import { type Ending, exitText, HALTED, type Session, type SessionOptions, SHUTDOWN } from "./session.ts";
@@ -21,6 +23,11 @@ function toRegister({ selector, base, limit, type, s, dpl, present, avl, l, db, 
 export class KvmSession implements Session {
   readonly vmx: VmxLog;
   ending: Ending | undefined;
+  atBreakpoint = false;
+  readonly #traps: TrapSet;
+  #breakpoints: { readonly trap: Trap; readonly address: number }[] = [];
+  /** Where the guest stood when breakpoints were set: it goes on from there. */
+  #from: { readonly rip: number; readonly count: number } | undefined;
   readonly #vmm: Vmm;
   readonly #start: bigint;
   #pauseAt = 0n;
@@ -44,6 +51,7 @@ export class KvmSession implements Session {
     const { host } = this.#vmm.kvm;
     host.ledger.restart();
     this.#start = host.core.count;
+    this.#traps = new TrapSet(host.core);
     this.vmx = new VmxLog(this.#vmm.vcpu.vmx);
     host.trace = this.vmx.sink;
   }
@@ -91,7 +99,28 @@ export class KvmSession implements Session {
     return this.inGuest ? this.#core.cpl : getSregs(this.#vcpu).ss.dpl;
   }
 
+  /** Breakpoints of the processor itself: the guest and KVM see nothing of them. */
+  breakAt(addresses: ReadonlySet<number>): void {
+    for (const { trap } of this.#breakpoints) this.#traps.delete(trap);
+    this.#breakpoints = [...addresses].map((address) => {
+      const at = BigInt(address);
+      const trap = { list: TrapList.LinearCode, first: at, last: at, kinds: TrapKind.Break };
+      this.#traps.add(trap);
+      return { trap, address };
+    });
+    this.#from = { rip: this.rip, count: this.count };
+  }
+
+  #stands(): boolean {
+    if (this.#breakpoints.length === 0 || !this.inGuest) return false;
+    const { rip } = this;
+    const { rip: from, count } = this.#from!;
+    return !(rip === from && this.count === count) && this.#breakpoints.some(({ address }) => address === rip);
+  }
+
   advance(instructions: number, work: number): void {
+    this.#traps.apply();
+    this.atBreakpoint = false;
     const target = this.count + instructions;
     this.#pauseAt = this.#start + BigInt(target);
     const end = this.#work + work;
@@ -101,6 +130,10 @@ export class KvmSession implements Session {
       this.#steps ??= this.#vmm.runSteps(slice);
       const step = this.#steps.next(slice);
       if (step.done) this.ending = endingOf(step.value);
+      else if (this.#stands()) {
+        this.atBreakpoint = true;
+        return;
+      }
     }
   }
 

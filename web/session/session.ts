@@ -1,4 +1,5 @@
 import type { RegisterValues } from "../../src/machine/index.ts";
+import type { Snapshot } from "../../src/snapshot/index.ts";
 import type { ExitDetail, VmxView } from "./protocol.ts";
 
 /** How a guest ended for good. */
@@ -6,6 +7,12 @@ export interface Ending {
   readonly text: string;
   /** It did not end as a guest should. */
   readonly failed: boolean;
+}
+
+/** The state of a session at an instruction count. */
+export interface Mark {
+  readonly snapshot: Snapshot;
+  readonly ending: Ending | undefined;
 }
 
 /** What a session keeps of its VM exits. */
@@ -33,6 +40,10 @@ export interface Session {
   breakAt?(addresses: ReadonlySet<number>): void;
   /** The last advance() ended at one of them. */
   readonly atBreakpoint?: boolean;
+  /** A place to come back to, as it stands. Without it the debugger runs again from the start. */
+  keep?(): Mark;
+  /** Only marks of this session. */
+  goBack?(mark: Mark): void;
   /** Runs at most that many instructions and units of work; less when the guest ends or the slice is over. */
   advance(instructions: number, work: number): void;
   registers(): RegisterValues;

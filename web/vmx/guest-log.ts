@@ -1,10 +1,18 @@
 import { exitReasonName } from "../../src/kvm/index.ts";
 import type { Machine } from "../../src/machine/index.ts";
+import type { SavedData } from "../../src/snapshot/index.ts";
 import type { ExitDetail, VmxView } from "../session/protocol.ts";
 import { exitText } from "./exit-text.ts";
 
 const KEEP = 600;
 const MSR_MISC_FEATURES_ENABLES = 0x140;
+
+interface Kept {
+  readonly exits: readonly ExitDetail[];
+  readonly total: number;
+  readonly entered: boolean;
+  readonly from: number;
+}
 
 /** Exits of a guest whose hypervisor is itself a guest on the bare processor. */
 export class GuestVmxLog {
@@ -21,6 +29,24 @@ export class GuestVmxLog {
       this.#from = Number(machine.instructionCount);
     });
     machine.onVmExit(({ reason, qualification }) => this.#exit(reason, qualification));
+  }
+
+  /** Exits never change, so the list is enough. */
+  save(): SavedData {
+    return {
+      exits: [...this.#exits] as unknown as SavedData[],
+      total: this.#total,
+      entered: this.#entered,
+      from: this.#from,
+    };
+  }
+
+  restore(state: SavedData): void {
+    const { exits, total, entered, from } = state as unknown as Kept;
+    this.#exits = [...exits];
+    this.#total = total;
+    this.#entered = entered;
+    this.#from = from;
   }
 
   #bit(): number {
