@@ -59,7 +59,8 @@ export const CAPABILITIES: readonly Capability[] = [
   { number: 49, name: "KVM_CAP_INTR_SHADOW", value: 1, proof: "interrupt-shadow" },
   { number: 50, name: "KVM_CAP_DEBUGREGS", value: 1, proof: "debug-registers" },
   { number: 51, name: "KVM_CAP_X86_ROBUST_SINGLESTEP", value: 1, proof: "single-step" },
-  { number: 61, name: "KVM_CAP_GET_TSC_KHZ", value: 1, proof: "api.test.ts: TSC frequency" },
+  { number: 60, name: "KVM_CAP_TSC_CONTROL", value: 1, proof: "tsc.test.ts: a guest's TSC runs at its frequency" },
+  { number: 61, name: "KVM_CAP_GET_TSC_KHZ", value: 1, proof: "tsc.test.ts: the frequency that was set is got" },
   { number: 66, name: "KVM_CAP_MAX_VCPUS", value: KVM_MAX_VCPUS, proof: "api.test.ts: vCPU ids" },
   { number: 72, name: "KVM_CAP_TSC_DEADLINE_TIMER", value: 1, proof: "x2apic-deadline" },
   { number: 74, name: "KVM_CAP_SYNC_REGS", value: 7, proof: "api.test.ts: sync regs" },
@@ -83,7 +84,14 @@ export const CAPABILITIES: readonly Capability[] = [
     value: modern(KVM_GUESTDBG_VALID_MASK),
     proof: "debug-blockirq",
   },
+  { number: 200, name: "KVM_CAP_SREGS2", value: modern(1), proof: "sregs2" },
   { number: 213, name: "KVM_CAP_DISABLE_QUIRKS2", value: modern(KVM_X86_VALID_QUIRKS), proof: "quirk record" },
+  {
+    number: 214,
+    name: "KVM_CAP_VM_TSC_CONTROL",
+    value: modern(1),
+    proof: "tsc.test.ts: of the VM is that of new vCPUs",
+  },
   { number: 218, name: "KVM_CAP_X86_TRIPLE_FAULT_EVENT", value: modern(1), proof: "api.test.ts: triple fault event" },
 ];
 

@@ -187,8 +187,11 @@ export function kvmSetEfer(vcpu: VcpuVmx, value: bigint, hostInitiated: boolean)
 }
 
 /** KVM_SET_SREGS loads PDPTRs after everything else. */
-export function loadPdptrsForSregs(vcpu: VcpuVmx): boolean {
-  const pae = (vcpu.arch.cr4 & CR4_PAE) !== 0n && (vcpu.arch.cr0 & CR0_PG) !== 0n;
-  if (!pae || vcpu.arch.efer & EFER_LMA) return true;
-  return loadPdptrs(vcpu, vcpu.vmread(Field.GUEST_CR3));
+export function loadPdptrsForSregs(vcpu: VcpuVmx): void {
+  if (isPaePaging(vcpu)) loadPdptrs(vcpu, vcpu.vmread(Field.GUEST_CR3));
+}
+
+/** @kvm is_pae_paging */
+export function isPaePaging({ arch }: VcpuVmx): boolean {
+  return (arch.cr4 & CR4_PAE) !== 0n && (arch.cr0 & CR0_PG) !== 0n && !(arch.efer & EFER_LMA);
 }

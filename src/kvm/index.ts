@@ -30,14 +30,17 @@ export { ARCH_GET_CPUID, ARCH_SET_CPUID, HostCpu, type MsrHardware } from "./hos
 export { addHostCpu, selectHostCpu } from "./host-cpus.ts";
 export { HostTask } from "./host-task.ts";
 export type { GsiRoute, Msi } from "./irqchip.ts";
+export type {
+  IoapicState,
+  IrqchipState,
+  PicState,
+} from "./irqchip-state.ts";
 export {
-  type IoapicState,
-  type IrqchipState,
+  KVM_PIT_FLAGS_SPEAKER_DATA_ON,
   KVM_PIT_SPEAKER_DUMMY,
-  type PicState,
   type PitChannelState,
   type PitState2,
-} from "./irqchip-state.ts";
+} from "./kernel-pit.ts";
 export { Kvm, type KvmOptions } from "./kvm.ts";
 export {
   KVM_MP_STATE_HALTED,
@@ -56,13 +59,14 @@ export {
   type MsrFilterRange,
 } from "./msr-filter.ts";
 export type { MsrEntry } from "./msr-ioctl.ts";
-export type { Regs, Sregs } from "./registers.ts";
+export { KVM_SREGS2_FLAGS_PDPTRS_VALID, type Regs, type Sregs, type Sregs2 } from "./registers.ts";
 export type { RunBounds, RunSteps } from "./run.ts";
 export type { RunAsyncOptions } from "./run-async.ts";
 export { KVM_EXIT, RunPage } from "./run-page.ts";
 export { SCHEDULE_POINTS, type SchedulePoint } from "./schedule.ts";
 export type { DescriptorTable, Segment } from "./segments.ts";
 export { vmxSwitchVmcs } from "./switch.ts";
+export { ABSENT_CAPABILITIES, UNSUPPORTED_IOCTLS } from "./unsupported.ts";
 export { VcpuVmx } from "./vcpu.ts";
 export { type Translation, Vcpu } from "./vcpu-api.ts";
 export type { VcpuEvents } from "./vcpu-events.ts";

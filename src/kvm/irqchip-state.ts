@@ -1,15 +1,12 @@
-// struct kvm_irqchip and struct kvm_pit_state2 from and to the devices.
-import { APIC_ADDRESS, IOAPIC_ADDRESS, type PicChipState } from "../devices/index.ts";
+// struct kvm_irqchip from and to the devices.
+import { APIC_ADDRESS, type PicChipState } from "../devices/index.ts";
 import { KvmError } from "./errors.ts";
 import { ENTRY_RESERVED, IOAPIC_PINS, type IrqChip, KVM_IRQCHIP_IOAPIC } from "./irqchip.ts";
+import type { PitState2 } from "./kernel-pit.ts";
 
-export const KVM_PIT_SPEAKER_DUMMY = 1;
 export const KVM_APIC_REG_SIZE = 0x400;
 export const APIC_DEFAULT_PHYS_BASE: bigint = BigInt(APIC_ADDRESS);
 const ELCR_MASKS = [0xf8, 0xde] as const;
-/** kvm_pit_channel_state.mode before the first control word. */
-const NO_MODE = 0xff;
-const FULL_COUNT = 0x1_0000;
 
 /** struct kvm_pic_state */
 export interface PicState {
@@ -47,23 +44,6 @@ export interface IoapicState {
 export type IrqchipState =
   | { readonly chipId: 0 | 1; readonly pic: PicState }
   | { readonly chipId: 2; readonly ioapic: IoapicState };
-
-/** struct kvm_pit_channel_state, without latches: what is latched is not passed on. */
-export interface PitChannelState {
-  /** Ticks of a period: 1 to 65536. */
-  readonly count: number;
-  readonly rwMode: number;
-  /** 0 to 5; 255 before the first control word. */
-  readonly mode: number;
-  readonly bcd: number;
-  readonly gate: number;
-}
-
-/** struct kvm_pit_state2 */
-export interface PitState2 {
-  readonly channels: readonly PitChannelState[];
-  readonly flags: number;
-}
 
 /** KVM's init_state of the initialization word that is due. */
 const INIT_STATE = { 0: 0, 2: 1, 3: 2, 4: 3 } as const;
@@ -107,7 +87,7 @@ function toPic(state: PicState, before: PicChipState, id: 0 | 1): PicChipState {
     rotateOnAutoEoi: state.rotateOnAutoEoi !== 0,
     specialFullyNested: state.specialFullyNestedMode !== 0,
     needsIcw4: state.init4 !== 0,
-    elcr: state.elcr & ELCR_MASKS[id],
+    elcr: state.elcr,
   };
 }
 
@@ -130,7 +110,7 @@ export function getIrqchip(irqchip: IrqChip | undefined, chipId: number): Irqchi
   const { id, select, table, inputs } = chip.ioapic!.save();
   const irr = inputs & ~chip.irrDelivered;
   const ioapic = {
-    baseAddress: BigInt(IOAPIC_ADDRESS),
+    baseAddress: chip.ioapicBase,
     ioregsel: select,
     id,
     irr,
@@ -143,11 +123,12 @@ export function getIrqchip(irqchip: IrqChip | undefined, chipId: number): Irqchi
 export function setIrqchip(irqchip: IrqChip | undefined, state: IrqchipState): void {
   const chip = chipsOf(irqchip, "KVM_SET_IRQCHIP");
   if (state.chipId === KVM_IRQCHIP_IOAPIC) {
-    const { redirtbl, ioregsel, id, irr } = state.ioapic;
+    const { redirtbl, ioregsel, id, irr, baseAddress } = state.ioapic;
     if (redirtbl.length !== IOAPIC_PINS) {
       throw new KvmError("KVM_SET_IRQCHIP", "EINVAL", `${redirtbl.length} redirection entries, not ${IOAPIC_PINS}`);
     }
     chip.irrDelivered = 0;
+    chip.ioapicBase = baseAddress;
     redirtbl.forEach((entry, pin) => {
       chip.reserved[pin] = entry & ENTRY_RESERVED;
     });
@@ -155,9 +136,10 @@ export function setIrqchip(irqchip: IrqChip | undefined, state: IrqchipState): v
       ...chip.ioapic!.save(),
       select: ioregsel,
       id,
-      inputs: irr,
+      inputs: 0,
       table: redirtbl.map((entry) => entry & ~ENTRY_RESERVED),
     });
+    chip.injectAll(irr);
     return;
   }
   if (state.chipId !== 0 && state.chipId !== 1) {
@@ -175,30 +157,10 @@ function pitOf(irqchip: IrqChip | undefined, call: string): NonNullable<IrqChip[
 
 /** @kvm kvm_vm_ioctl_get_pit2 */
 export function getPit2(irqchip: IrqChip | undefined): PitState2 {
-  const { counters } = pitOf(irqchip, "KVM_GET_PIT2").save();
-  const channels = counters.map((counter, i): PitChannelState => {
-    const programmed = irqchip!.pitProgrammed[i]!;
-    return {
-      count: counter.count === 0n ? FULL_COUNT : Number(counter.count),
-      rwMode: programmed ? counter.access : 0,
-      mode: programmed ? counter.mode : NO_MODE,
-      bcd: Number(counter.bcd),
-      gate: Number(counter.gate),
-    };
-  });
-  return { channels, flags: irqchip!.pitFlags & KVM_PIT_SPEAKER_DUMMY ? 2 : 0 };
+  return pitOf(irqchip, "KVM_GET_PIT2").save();
 }
 
-/** Counts start anew from now. @kvm kvm_vm_ioctl_set_pit2 */
+/** @kvm kvm_vm_ioctl_set_pit2 */
 export function setPit2(irqchip: IrqChip | undefined, state: PitState2): void {
-  const pit = pitOf(irqchip, "KVM_SET_PIT2");
-  state.channels.forEach((channel, i) => {
-    if (channel.mode === NO_MODE) return;
-    irqchip!.pitProgrammed[i] = true;
-    const both = 3;
-    pit.write(0x43, (i << 6) | (both << 4) | (channel.mode << 1) | channel.bcd);
-    pit.write(0x40 + i, channel.count & 0xff);
-    pit.write(0x40 + i, (channel.count >> 8) & 0xff);
-  });
-  pit.write(0x61, (pit.read(0x61) & 0x0e) | (state.channels[2]?.gate ?? 0));
+  pitOf(irqchip, "KVM_SET_PIT2").restore(state);
 }

@@ -4,13 +4,14 @@ import {
   type ApicMessage,
   type Clock,
   Delivery,
+  IOAPIC_ADDRESS,
   IoApic,
   type LocalApic,
   PicPair,
-  Pit,
 } from "../devices/index.ts";
 import { KvmError } from "./errors.ts";
 import type { Host } from "./host.ts";
+import { KernelPit } from "./kernel-pit.ts";
 
 export const KVM_IRQCHIP_PIC_MASTER = 0;
 export const KVM_IRQCHIP_PIC_SLAVE = 1;
@@ -67,13 +68,13 @@ export class IrqChip {
   /** undefined with the split irqchip, where 8259s and I/O APIC are user space's. */
   readonly pic: PicPair | undefined;
   readonly ioapic: IoApic | undefined;
-  pit: Pit | undefined;
+  pit: KernelPit | undefined;
   /** KVM_PIT_* */
   pitFlags = 0;
-  /** Channels of the 8254 that were programmed. */
-  readonly pitProgrammed = [false, false, false];
   /** Edges of I/O APIC pins that were delivered; KVM_GET_IRQCHIP does not report them in irr. @kvm irr_delivered */
   irrDelivered = 0;
+  /** Where KVM_SET_IRQCHIP says that the I/O APIC is. */
+  ioapicBase = BigInt(IOAPIC_ADDRESS);
   /** Bits of redirection entries that the hardware does not have and KVM stores. */
   readonly reserved: bigint[] = Array.from({ length: IOAPIC_PINS }, () => 0n);
   /** Vector that the guest ended and whose I/O APIC is user space's. @kvm pending_ioapic_eoi */
@@ -100,7 +101,11 @@ export class IrqChip {
   /** KVM_CREATE_PIT2 */
   createPit(flags: number): void {
     this.pitFlags = flags;
-    this.pit = new Pit({ clock: this.clock, irq: (level) => void this.setIrq(0, level) });
+    const pulse = (): void => {
+      this.setIrq(0, true);
+      this.setIrq(0, false);
+    };
+    this.pit = new KernelPit({ clock: this.clock, pulse });
   }
 
   /** Brings the timers' outputs up to now. @kvm kvm_inject_pending_timer_irqs */
@@ -184,6 +189,11 @@ export class IrqChip {
       if (one >= 0) result = one + Math.max(result, 0);
     }
     return result;
+  }
+
+  /** Requests that KVM_SET_IRQCHIP brings. @kvm kvm_ioapic_inject_all */
+  injectAll(irr: number): void {
+    for (let pin = 0; pin < IOAPIC_PINS; pin++) if (irr & (1 << pin)) this.#setPin(pin, true);
   }
 
   #setOne(route: GsiRoute, level: boolean): number {

@@ -7,7 +7,8 @@ export interface ApicOwner {
   /** LINT0 of the boot processor passes the 8259s' interrupts on. @kvm KVM_X86_QUIRK_LINT0_REENABLED */
   readonly virtualWire: boolean;
   readonly nmi: () => void;
-  readonly tscOffset: () => bigint;
+  /** Tick of the host at which the guest's TSC has this value. */
+  readonly tickOfTsc: (tsc: bigint) => bigint;
 }
 
 /** struct kvm_lapic: the device and the events that its vCPU has not taken yet. */
@@ -19,7 +20,7 @@ export class KernelApic {
   /** Interrupt of a user-space 8259, with the split irqchip; -1: none. @kvm pending_external_vector */
   externalVector = -1;
 
-  constructor(chip: IrqChip, { id, virtualWire, nmi, tscOffset }: ApicOwner) {
+  constructor(chip: IrqChip, { id, virtualWire, nmi, tickOfTsc }: ApicOwner) {
     this.device = new LocalApic({
       clock: chip.clock,
       bus: chip.bus,
@@ -33,7 +34,7 @@ export class KernelApic {
       startUp: (vector) => {
         this.sipiVector = vector;
       },
-      tickOfTsc: (tsc) => BigInt.asUintN(64, tsc - tscOffset()),
+      tickOfTsc,
     });
     if (id === 0 && virtualWire) this.device.setVirtualWire();
     chip.bus.add(this.device);

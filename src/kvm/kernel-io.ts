@@ -1,7 +1,6 @@
-import { KVM_PIT_SPEAKER_DUMMY } from "./irqchip-state.ts";
+import { KVM_PIT_SPEAKER_DUMMY } from "./kernel-pit.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 
-const IOAPIC_BASE = 0xfec0_0000n;
 const APIC_PAGE = 0x1000n;
 const IOAPIC_BYTES = 0x100n;
 const APIC_ENABLE = 0x800n;
@@ -33,10 +32,7 @@ export function kernelPio(vcpu: VcpuVmx, port: number, input: boolean, size: num
     if (input) {
       data.fill(0, at, at + size);
       data[at] = device.read(port);
-    } else {
-      device.write(port, data[at]!);
-      if (port === PIT_CONTROL && data[at]! >> 6 < 3) chip.pitProgrammed[data[at]! >> 6] = true;
-    }
+    } else device.write(port, data[at]!);
   }
   return true;
 }
@@ -51,8 +47,10 @@ function inApic(vcpu: VcpuVmx, gpa: bigint): number | undefined {
 
 /** Offset in the I/O APIC's registers. @kvm ioapic_in_range */
 function inIoapic(vcpu: VcpuVmx, gpa: bigint): number | undefined {
-  const at = gpa - IOAPIC_BASE;
-  return vcpu.vm.irqchip?.ioapic !== undefined && at >= 0n && at < IOAPIC_BYTES ? Number(at) : undefined;
+  const chip = vcpu.vm.irqchip;
+  if (chip?.ioapic === undefined) return undefined;
+  const at = gpa - chip.ioapicBase;
+  return at >= 0n && at < IOAPIC_BYTES ? Number(at) : undefined;
 }
 
 /** What a device in the kernel answers; undefined: no such device. @kvm vcpu_mmio_read */

@@ -3,8 +3,8 @@ import { kvmSetEfer } from "./control-registers.ts";
 import { cpuidFaultEnabled, supportsCpuidFault } from "./cpuid.ts";
 import { MSR_PLATFORM_INFO, PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
 import { kvmSetApicBase } from "./lapic.ts";
+import { kvmReadTsc, kvmWriteTsc } from "./tsc.ts";
 import type { VcpuVmx } from "./vcpu.ts";
-import { Field } from "./vmcs-fields.ts";
 
 export const MSR_IA32_TSC = 0x10;
 const MSR_IA32_APICBASE = 0x1b;
@@ -69,8 +69,7 @@ export function kvmSetMsrCommon(vcpu: VcpuVmx, msr: MsrData): boolean {
     case MSR_EFER:
       return kvmSetEfer(vcpu, data, hostInitiated);
     case MSR_IA32_TSC:
-      arch.tscOffset = BigInt.asUintN(64, data - vcpu.host.core.tsc);
-      vcpu.vmwrite(Field.TSC_OFFSET, arch.tscOffset);
+      kvmWriteTsc(vcpu, data);
       return true;
     case MSR_IA32_APICBASE:
       return kvmSetApicBase(vcpu, data, hostInitiated);
@@ -104,7 +103,7 @@ export function kvmGetMsrCommon(vcpu: VcpuVmx, index: number, hostInitiated: boo
     case MSR_EFER:
       return arch.efer;
     case MSR_IA32_TSC:
-      return BigInt.asUintN(64, vcpu.host.core.tsc + arch.tscOffset);
+      return kvmReadTsc(vcpu);
     case MSR_IA32_TSC_DEADLINE:
       return vcpu.apic?.device.tscDeadline ?? 0n;
     case MSR_IA32_APICBASE:

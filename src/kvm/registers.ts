@@ -1,6 +1,14 @@
 import { CR2, DR6 } from "../../assembly/abi/state.ts";
 import { GPR_NAMES, type GprName } from "../core/index.ts";
-import { kvmReadCr0, kvmReadCr4, loadPdptrsForSregs, vmxSetCr0, vmxSetCr4, vmxSetEfer } from "./control-registers.ts";
+import {
+  isPaePaging,
+  kvmReadCr0,
+  kvmReadCr4,
+  loadPdptrsForSregs,
+  vmxSetCr0,
+  vmxSetCr4,
+  vmxSetEfer,
+} from "./control-registers.ts";
 import { CR0_PE, CR0_PG, CR4_OSXSAVE, CR4_PAE, EFER_LMA, EFER_LME } from "./cr-bits.ts";
 import { KvmError } from "./errors.ts";
 import { kvmQueueInterrupt } from "./events.ts";
@@ -44,6 +52,17 @@ export interface Sregs {
   /** The interrupt that is being injected, one bit of 256; all 0 with an in-kernel APIC. */
   interruptBitmap: bigint[];
 }
+
+/** struct kvm_sregs2: PDPTRs in place of the interrupt bitmap. */
+export interface Sregs2 extends Omit<Sregs, "interruptBitmap"> {
+  /** KVM_SREGS2_FLAGS_PDPTRS_VALID */
+  flags: number;
+  /** PDPTE0 to PDPTE3 with the flag, else 0. */
+  pdptrs: bigint[];
+}
+
+export const KVM_SREGS2_FLAGS_PDPTRS_VALID = 1;
+const PDPTE_FIELDS = [Field.GUEST_PDPTR0, Field.GUEST_PDPTR1, Field.GUEST_PDPTR2, Field.GUEST_PDPTR3] as const;
 
 const SEGMENTS = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"] as const;
 const CS_L = 1;
@@ -95,7 +114,7 @@ export function getSregs(vcpu: VcpuVmx): Sregs {
 }
 
 /** @kvm kvm_valid_sregs */
-function validateSregs(sregs: Sregs): void {
+function validateSregs(sregs: SregsCommon): void {
   const invalid = (why: string): never => {
     throw new KvmError("KVM_SET_SREGS", "EINVAL", why);
   };
@@ -109,8 +128,10 @@ function validateSregs(sregs: Sregs): void {
   if (sregs.cr0 & CR0_PG && !(sregs.cr0 & CR0_PE)) invalid("CR0.PG without CR0.PE");
 }
 
-/** @kvm __set_sregs */
-export function setSregs(vcpu: VcpuVmx, sregs: Sregs): void {
+type SregsCommon = Omit<Sregs, "interruptBitmap">;
+
+/** @kvm __set_sregs_common */
+function setSregsCommon(vcpu: VcpuVmx, sregs: SregsCommon, updatePdptrs: boolean): void {
   validateSregs(sregs);
   if (!kvmSetApicBase(vcpu, sregs.apicBase, true)) {
     throw new KvmError("KVM_SET_SREGS", "EINVAL", `APIC base 0x${sregs.apicBase.toString(16)}`);
@@ -125,13 +146,43 @@ export function setSregs(vcpu: VcpuVmx, sregs: Sregs): void {
   vcpu.arch.cr0 = sregs.cr0;
   if (!vmxSetCr4(vcpu, sregs.cr4)) throw new KvmError("KVM_SET_SREGS", "EINVAL", "CR4.VMXE: no nested virtualization");
   for (const name of SEGMENTS) vmxSetSegment(vcpu, name, sregs[name]);
-  if (!loadPdptrsForSregs(vcpu)) throw new KvmError("KVM_SET_SREGS", "EINVAL", "bad PDPTEs");
+  // the kernel does not look at what load_pdptrs says
+  if (updatePdptrs) loadPdptrsForSregs(vcpu);
+}
+
+/** @kvm __set_sregs */
+export function setSregs(vcpu: VcpuVmx, sregs: Sregs): void {
+  setSregsCommon(vcpu, sregs, true);
   const vector = vcpu.apic === undefined ? sregs.interruptBitmap.findIndex((word) => word !== 0n) : -1;
   if (vector >= 0) {
     const bits = sregs.interruptBitmap[vector]!;
     kvmQueueInterrupt(vcpu, 64 * vector + (bits & -bits).toString(2).length - 1, false);
   }
   // the order above may have gone through enter_lmode or exit_lmode
+  vmxSetEfer(vcpu, sregs.efer);
+}
+
+/** @kvm __get_sregs2 */
+export function getSregs2(vcpu: VcpuVmx): Sregs2 {
+  const { interruptBitmap: _, ...common } = getSregs(vcpu);
+  const valid = isPaePaging(vcpu);
+  const pdptrs = PDPTE_FIELDS.map((field) => (valid ? vcpu.vmread(field) : 0n));
+  return { ...common, flags: valid ? KVM_SREGS2_FLAGS_PDPTRS_VALID : 0, pdptrs };
+}
+
+/** @kvm __set_sregs2 */
+export function setSregs2(vcpu: VcpuVmx, sregs: Sregs2): void {
+  const { flags, pdptrs } = sregs;
+  const given = (flags & KVM_SREGS2_FLAGS_PDPTRS_VALID) !== 0;
+  const pae = (sregs.cr0 & CR0_PG) !== 0n && (sregs.cr4 & CR4_PAE) !== 0n && !(sregs.efer & EFER_LMA);
+  if (flags & ~KVM_SREGS2_FLAGS_PDPTRS_VALID) throw new KvmError("KVM_SET_SREGS2", "EINVAL", `flags ${flags}`);
+  if (given && !pae) throw new KvmError("KVM_SET_SREGS2", "EINVAL", "PDPTRs without PAE paging");
+  setSregsCommon(vcpu, sregs, !given);
+  if (given) {
+    PDPTE_FIELDS.forEach((field, i) => {
+      vcpu.vmwrite(field, pdptrs[i] ?? 0n);
+    });
+  }
   vmxSetEfer(vcpu, sregs.efer);
 }
 

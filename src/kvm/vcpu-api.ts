@@ -24,16 +24,21 @@ import {
   getDebugRegs,
   getRegs,
   getSregs,
+  getSregs2,
   type Regs,
   type Sregs,
+  type Sregs2,
   setDebugRegs,
   setRegs,
   setSregs,
+  setSregs2,
 } from "./registers.ts";
 import { ioctlRun, type RunBounds, type RunSteps, readyForInterruptInjection } from "./run.ts";
 import { type RunAsyncOptions, runInSlices } from "./run-async.ts";
 import { kvmExitName, type RunPage } from "./run-page.ts";
 import { vcpuLoad, vcpuPut } from "./switch.ts";
+import { checkTscKhz, hostTickOfTsc, kvmSetTscKhz } from "./tsc.ts";
+import { unsupported } from "./unsupported.ts";
 import { VcpuVmx, type VmState } from "./vcpu.ts";
 import { getVcpuEvents, setVcpuEvents, type VcpuEvents } from "./vcpu-events.ts";
 import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts";
@@ -41,8 +46,6 @@ import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts
 const KVM_X86_QUIRK_LINT0_REENABLED = 1;
 /** Offset of the ID register of struct kvm_lapic_state. */
 const APIC_ID = 0x20;
-/** Frequency that the emulated host reports: one tick a nanosecond. */
-export const TSC_KHZ = 1_000_000;
 
 /** struct kvm_translation. */
 export interface Translation {
@@ -105,10 +108,11 @@ export class Vcpu {
           id,
           virtualWire: !(vm.disabledQuirks & KVM_X86_QUIRK_LINT0_REENABLED),
           nmi: () => this.nmi(),
-          tscOffset: () => vcpu.arch.tscOffset,
+          tickOfTsc: (tsc) => hostTickOfTsc(vcpu, tsc),
         });
         if (id !== 0) vcpu.arch.mpState = KVM_MP_STATE_UNINITIALIZED;
       }
+      kvmSetTscKhz(vcpu, vm.defaultTscKhz);
       // the guest's TSC starts at 0. @kvm kvm_arch_vcpu_postcreate
       vmxSetMsr(vcpu, { index: MSR_IA32_TSC, data: 0n, hostInitiated: true });
     });
@@ -197,6 +201,16 @@ export class Vcpu {
     this.#ioctl(() => setSregs(this.vmx, sregs));
   }
 
+  /** KVM_GET_SREGS2: with PAE paging the PDPTRs that the processor holds, which memory may have left behind. */
+  getSregs2(): Sregs2 {
+    return this.#ioctl(() => getSregs2(this.vmx));
+  }
+
+  /** KVM_SET_SREGS2; KvmError EINVAL as KVM_SET_SREGS, for unknown flags, and for PDPTRs without PAE paging. */
+  setSregs2(sregs: Sregs2): void {
+    this.#ioctl(() => setSregs2(this.vmx, sregs));
+  }
+
   /** KVM_GET_DEBUGREGS: DR0-DR3, DR6, DR7. */
   getDebugRegs(): bigint[] {
     return this.#ioctl(() => getDebugRegs(this.vmx));
@@ -272,12 +286,16 @@ export class Vcpu {
 
   /** KVM_GET_TSC_KHZ */
   getTscKhz(): number {
-    return TSC_KHZ;
+    return this.vmx.arch.virtualTscKhz;
   }
 
-  /** KVM_SET_TSC_KHZ: TSC scaling is not built, so only the host's own frequency (or 0, which stands for it). */
+  /**
+   * KVM_SET_TSC_KHZ, from 0 (the host's own) to 2^31 - 2. The offset stays: set MSR 0x10 afterwards. KvmError EINVAL for
+   * a frequency that needs TSC scaling on a processor without it.
+   */
   setTscKhz(khz: number): void {
-    if (khz !== 0 && khz !== TSC_KHZ) throw new KvmError("KVM_SET_TSC_KHZ", "EINVAL", "there is no TSC scaling");
+    const checked = checkTscKhz(khz);
+    this.#ioctl(() => kvmSetTscKhz(this.vmx, checked));
   }
 
   /** KVM_GET_MSRS: the entries before the first that cannot be read. */
@@ -321,6 +339,31 @@ export class Vcpu {
       return;
     }
     this.#ioctl(() => kvmQueueInterrupt(this.vmx, vector, false));
+  }
+
+  /** KVM_SMI. Unsupported: KvmError ENOTTY. */
+  smi(): never {
+    return unsupported("KVM_SMI");
+  }
+
+  /** KVM_GET_NESTED_STATE. Unsupported: KvmError ENOTTY. */
+  getNestedState(): never {
+    return unsupported("KVM_GET_NESTED_STATE");
+  }
+
+  /** KVM_SET_NESTED_STATE. Unsupported: KvmError ENOTTY. */
+  setNestedState(_state: unknown): never {
+    return unsupported("KVM_SET_NESTED_STATE");
+  }
+
+  /** KVM_GET_FPU. Unsupported: KvmError ENOTTY. */
+  getFpu(): never {
+    return unsupported("KVM_GET_FPU");
+  }
+
+  /** KVM_SET_FPU. Unsupported: KvmError ENOTTY. */
+  setFpu(_fpu: unknown): never {
+    return unsupported("KVM_SET_FPU");
   }
 
   /** KVM_NMI */

@@ -9,6 +9,7 @@ import type { MemorySlots } from "./memory-slots.ts";
 import type { MsrFilter } from "./msr-filter.ts";
 import type { AtomicSwitch, ResidentVcpu, SavedRegisters } from "./resident.ts";
 import { RunPage } from "./run-page.ts";
+import { DEFAULT_TSC_RATIO, TSC_KHZ } from "./tsc.ts";
 import type { KernelRules } from "./version.ts";
 import { Field } from "./vmcs-fields.ts";
 
@@ -20,6 +21,8 @@ export interface VmState {
   readonly ept: EptTables;
   /** kvm->arch.vpic, vioapic, vpit and the local APICs' bus. */
   irqchip: IrqChip | undefined;
+  /** kvm->arch.default_tsc_khz */
+  defaultTscKhz: number;
   /** kvm->arch.guest_can_read_msr_platform_info */
   guestCanReadPlatformInfo: boolean;
   /** kvm->arch.disabled_quirks */
@@ -59,6 +62,10 @@ export class VcpuArch {
   mpState = 0;
   /** What the VMCS has as TSC offset. */
   tscOffset = 0n;
+  /** What the VMCS has as TSC multiplier: 48 bits of fraction. */
+  tscScalingRatio = DEFAULT_TSC_RATIO;
+  /** Frequency that KVM_SET_TSC_KHZ gave last, in kHz. */
+  virtualTscKhz = TSC_KHZ;
   msrPlatformInfo = 0n;
   msrMiscFeaturesEnables = 0n;
   pat = 0x0007_0406_0007_0406n;

@@ -25,11 +25,13 @@ import { EptTables } from "./ept.ts";
 import { KvmError } from "./errors.ts";
 import type { Host } from "./host.ts";
 import { type GsiRoute, IOAPIC_PINS, IrqChip, type Msi } from "./irqchip.ts";
-import { getIrqchip, getPit2, type IrqchipState, type PitState2, setIrqchip, setPit2 } from "./irqchip-state.ts";
+import { getIrqchip, getPit2, type IrqchipState, setIrqchip, setPit2 } from "./irqchip-state.ts";
+import type { PitState2 } from "./kernel-pit.ts";
 import { MemorySlots, type UserMemoryRegion } from "./memory-slots.ts";
 import { msrBitmap } from "./msr-bitmap.ts";
 import { KVM_MSR_EXIT_REASON_VALID_MASK } from "./msr-exits.ts";
 import { type MsrFilter, makeMsrFilter } from "./msr-filter.ts";
+import { checkTscKhz, TSC_KHZ } from "./tsc.ts";
 import type { VmState } from "./vcpu.ts";
 import { Vcpu } from "./vcpu-api.ts";
 import type { KernelRules } from "./version.ts";
@@ -56,6 +58,7 @@ export class Vm {
       slots: new MemorySlots(host.core, host.pages, memSlots(rules), initiallySet),
       ept: new EptTables(host.core, host.pages),
       irqchip: undefined,
+      defaultTscKhz: TSC_KHZ,
       guestCanReadPlatformInfo: true,
       disabledQuirks: 0,
       userSpaceMsrMask: 0,
@@ -203,7 +206,7 @@ export class Vm {
     return getPit2(this.#state.irqchip);
   }
 
-  /** KVM_SET_PIT2: the counts start anew. KvmError ENXIO. */
+  /** KVM_SET_PIT2: as it is given; the count of channel 0 starts anew. KvmError ENXIO. */
   setPit2(state: PitState2): void {
     setPit2(this.#state.irqchip, state);
   }
@@ -216,6 +219,21 @@ export class Vm {
     this.#state.msrFilter = makeMsrFilter(filter);
     const bitmap = msrBitmap(this.#state.msrFilter);
     for (const { vmx } of this.#vcpus.values()) this.#state.host.core.writePhysical(vmx.msrBitmap, bitmap);
+  }
+
+  /** KVM_GET_TSC_KHZ on the VM: what new vCPUs start with. */
+  getTscKhz(): number {
+    return this.#state.defaultTscKhz;
+  }
+
+  /** KVM_SET_TSC_KHZ on the VM, before the first vCPU. KvmError EINVAL, ENOTTY before KVM_CAP_VM_TSC_CONTROL. */
+  setTscKhz(khz: number): void {
+    const { rules } = this.#state;
+    if (!rules.userSpaceMsr)
+      throw new KvmError("KVM_SET_TSC_KHZ", "ENOTTY", `Linux ${rules.version} has it on vCPUs only`);
+    const checked = checkTscKhz(khz);
+    if (this.#vcpus.size > 0) throw new KvmError("KVM_SET_TSC_KHZ", "EINVAL", "there are vCPUs already");
+    this.#state.defaultTscKhz = checked;
   }
 
   /** KVM_SET_TSS_ADDR: checked and otherwise without effect, since every guest is unrestricted. */

@@ -60,7 +60,7 @@ export function setupVmcsConfig(rdmsr: ReadMsr): VmcsConfig {
     rdmsr,
     MSR_IA32_VMX_PROCBASED_CTLS2,
     Secondary.ENABLE_EPT | Secondary.UNRESTRICTED_GUEST,
-    Secondary.ENABLE_VPID | Secondary.WBINVD_EXITING,
+    Secondary.ENABLE_VPID | Secondary.WBINVD_EXITING | Secondary.TSC_SCALING,
   );
   const exit = adjustVmxControls(
     rdmsr,

@@ -34,6 +34,7 @@ export const Secondary = {
   ENABLE_VPID: controls.SECONDARY_ENABLE_VPID,
   WBINVD_EXITING: controls.SECONDARY_WBINVD_EXITING,
   UNRESTRICTED_GUEST: controls.SECONDARY_UNRESTRICTED_GUEST,
+  TSC_SCALING: controls.SECONDARY_USE_TSC_SCALING,
 } as const;
 
 export const ExitControl = {

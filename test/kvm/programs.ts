@@ -44,6 +44,30 @@ function segment(selector: number, type: number, db: number, l: number, big: boo
   return { base: 0n, limit, selector, type, present: 1, dpl: 0, db, s: 1, l, g: big ? 1 : 0, avl: 0, unusable: 0 };
 }
 
+const PIC_FIELDS = [
+  ...["last_irr", "irr", "imr", "isr", "priority_add", "irq_base", "read_reg_select", "poll", "special_mask"],
+  ...["init_state", "auto_eoi", "rotate_on_auto_eoi", "special_fully_nested_mode", "init4", "elcr", "elcr_mask"],
+];
+const IOAPIC_FIELDS = ["base_address", "ioregsel", "id", "irr"];
+const PIT_FIELDS = [
+  ...["count", "count_latched", "status_latched", "status", "read_state", "write_state", "write_latch"],
+  ...["rw_mode", "mode", "bcd", "gate"],
+];
+
+/** The kernel's name of a field as ours. */
+const camel = (name: string): string => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+function fieldsOf(struct: object, names: readonly string[]): string {
+  const values = struct as Record<string, number | bigint>;
+  return names.map((name) => ` ${name}=${hex(values[camel(name)]!)}`).join("");
+}
+
+function setField(struct: Record<string, unknown>, name: string, value: bigint): void {
+  const field = camel(name);
+  if (!(field in struct)) throw new Error(`no field ${name}`);
+  struct[field] = typeof struct[field] === "bigint" ? value : Number(value);
+}
+
 /** One program's VM, with the lines it has said. */
 class Runner {
   readonly lines: string[] = [];
@@ -230,6 +254,32 @@ class Runner {
     return `pit count=${hex(count)} mode=${mode} rw=${rwMode} bcd=${bcd} gate=${gate} flags=${hex(flags)}`;
   }
 
+  #setChip(id: number, field: string, value: bigint): void {
+    const state = this.#vm.getIrqchip(id);
+    const at = state.chipId === 2 ? state.ioapic : state.pic;
+    setField(at as unknown as Record<string, unknown>, field, value);
+    this.#vm.setIrqchip(state);
+  }
+
+  #chipFields(id: number): string {
+    const state = this.#vm.getIrqchip(id);
+    if (state.chipId === 2) return `ioapicstate${fieldsOf(state.ioapic, IOAPIC_FIELDS)}`;
+    return `picstate${fieldsOf(state.pic, PIC_FIELDS)}`;
+  }
+
+  #setPit(channel: number, words: readonly string[]): void {
+    const state = this.#vm.getPit2();
+    const at = state.channels[channel] as unknown as Record<string, unknown>;
+    for (let i = 0; i < words.length; i += 2) setField(at, words[i]!, BigInt(words[i + 1]!));
+    this.#vm.setPit2(state);
+  }
+
+  #sregs2(): string {
+    const { cr0, cr3, cr4, efer, flags, pdptrs } = this.#vcpu.getSregs2();
+    const controls = `cr0=${hex(cr0)} cr3=${hex(cr3)} cr4=${hex(cr4)} efer=${hex(efer)}`;
+    return `sregs2 ${controls} flags=${hex(flags)} pdptrs=${pdptrs.map(hex).join(",")}`;
+  }
+
   #lapicRegisters(offsets: readonly string[]): string {
     const view = new DataView(this.#vcpu.getLapic().buffer);
     return `lapic${offsets.map((offset) => ` ${offset}=${hex(view.getUint32(Number(offset), true))}`).join("")}`;
@@ -367,6 +417,25 @@ class Runner {
         this.#said("route", () => void vm.setGsiRouting([{ gsi: n(a), ...route }]));
       },
       chip: () => this.#says("chip", () => this.#chip(n(a), n(b))),
+      picstate: () => this.#says("picstate", () => this.#chipFields(n(a))),
+      setchip: () => this.#said("setchip", () => void this.#setChip(n(a), b, n64(c))),
+      pitfull: () => this.#says("pitfull", () => `pit${fieldsOf(vm.getPit2().channels[n(a)]!, PIT_FIELDS)}`),
+      pitlatch: () => this.#says("pitlatch", () => `pit${fieldsOf(vm.getPit2().channels[n(a)]!, ["latched_count"])}`),
+      setpit: () => this.#said("setpit", () => void this.#setPit(n(a), words.slice(1))),
+      setsregs: () =>
+        this.#said("setsregs", () => {
+          const control = { cr0: n64(a), cr3: n64(b), cr4: n64(c), efer: n64(d) };
+          vcpu.setSregs({ ...vcpu.getSregs(), ...control });
+          return undefined;
+        }),
+      setsregs2: () =>
+        this.#said("setsregs2", () => {
+          const pdptrs = [0n, 1n, 2n, 3n].map((i) => n64(e) + 0x1000n * i);
+          const control = { flags: n(a), cr0: n64(b), cr3: n64(c), cr4: n64(d), efer: 0n, pdptrs };
+          vcpu.setSregs2({ ...vcpu.getSregs2(), ...control });
+          return undefined;
+        }),
+      sregs2: () => this.#says("sregs2", () => this.#sregs2()),
       setpin: () => this.#said("setpin", () => void this.#setPin(n(a), n64(b))),
       lapic: () => this.#says("lapic", () => this.#lapicRegisters(words)),
       setlapic: () => this.#said("setlapic", () => void this.#setLapic(n(a), n(b))),
