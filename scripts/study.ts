@@ -94,7 +94,7 @@ function checks(): string {
     if (report.findings.length === 0) return `- \`${policy.name}\`: nothing in ${count(report.tried)} schedules.`;
     const found = report.findings.map(({ kind, schedule, violation, replayed }) => {
       const steps = schedule.events.map(eventText).join("; then ");
-      const again = replayed === true ? "" : replayed === false ? " Not so with a guest." : " Not played with a guest.";
+      const again = replayed ? "" : " Not so with a guest.";
       return `  - ${kind}, host value ${schedule.host}: ${steps}. Result: ${violation.text}.${again}`;
     });
     return [`- \`${policy.name}\`, ${count(report.tried)} schedules:`, ...found].join("\n");

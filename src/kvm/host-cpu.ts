@@ -42,6 +42,8 @@ export class HostCpu {
   /** What 0x140 held when KVM was loaded, after boot. */
   snapshot = 0n;
   current = new HostTask("swapper");
+  /** The vCPU that is loaded here: brings its VMCS and registers back when the core plays this CPU again. */
+  loaded: (() => void) | undefined;
   private userReturnNotifiers: (() => void)[] = [];
 
   constructor(

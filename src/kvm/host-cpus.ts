@@ -22,15 +22,15 @@ export function addHostCpu(host: Host, name: string): HostCpu {
 }
 
 /**
- * Lets the core play `cpu` from now on. No vCPU may be loaded: its thread has been switched out.
- * The MSRs move with the CPU and no access is counted, as nothing is executed.
+ * Lets the core play `cpu` from now on, between two instructions of the CPU it leaves, which is out of the guest. What
+ * runs there stays as it is: a vCPU that is loaded stays loaded. No access is counted, as nothing is executed.
  */
 export function selectHostCpu(host: Host, cpu: HostCpu): void {
   if (host.cpu === cpu) return;
-  if (host.cpu.current.preemptNotifiers.length > 0) throw new Error("the host CPU has a vCPU loaded");
   parked.set(host.cpu, read(host));
   write(host, parked.get(cpu) ?? []);
   host.cpu = cpu;
+  cpu.loaded?.();
 }
 
 function read({ core }: Host): bigint[] {

@@ -70,7 +70,7 @@ function fromPic(chip: PicChipState, id: 0 | 1): PicState {
   };
 }
 
-function toPic(state: PicState, before: PicChipState, id: 0 | 1): PicChipState {
+function toPic(state: PicState, before: PicChipState): PicChipState {
   return {
     ...before,
     inputs: state.lastIrr,
@@ -146,7 +146,7 @@ export function setIrqchip(irqchip: IrqChip | undefined, state: IrqchipState): v
     throw new KvmError("KVM_SET_IRQCHIP", "EINVAL", "there is no such chip");
   }
   const saved = chip.pic!.save();
-  const chips = saved.chips.with(state.chipId, toPic(state.pic, saved.chips[state.chipId]!, state.chipId));
+  const chips = saved.chips.with(state.chipId, toPic(state.pic, saved.chips[state.chipId]!));
   chip.pic!.restore({ ...saved, chips });
 }
 

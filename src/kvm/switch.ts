@@ -30,15 +30,22 @@ function makeResident(vcpu: VcpuVmx): void {
   host.resident = vcpu;
 }
 
-/** @kvm vmx_vcpu_load, kvm_arch_vcpu_load */
-function kvmArchVcpuLoad(vcpu: VcpuVmx): void {
+/** The core has this vCPU's VMCS and registers. */
+function bringIn(vcpu: VcpuVmx): void {
   const { host } = vcpu;
-  host.ledger.count("loads");
   if (host.currentVmcs !== vcpu.loadedVmcs.address) {
     host.vmx.vmptrld(vcpu.loadedVmcs.address);
     host.currentVmcs = vcpu.loadedVmcs.address;
   }
   makeResident(vcpu);
+}
+
+/** @kvm vmx_vcpu_load, kvm_arch_vcpu_load */
+function kvmArchVcpuLoad(vcpu: VcpuVmx): void {
+  const { host } = vcpu;
+  host.ledger.count("loads");
+  bringIn(vcpu);
+  host.cpu.loaded = () => bringIn(vcpu);
   vcpu.switching.load(vcpu.arch.msrMiscFeaturesEnables);
 }
 
@@ -46,6 +53,7 @@ function kvmArchVcpuLoad(vcpu: VcpuVmx): void {
 function kvmArchVcpuPut(vcpu: VcpuVmx): void {
   const { ledger } = vcpu.host;
   ledger.count("puts");
+  vcpu.host.cpu.loaded = undefined;
   if (vcpu.switching.put()) ledger.count("host_state_reload");
 }
 

@@ -1,14 +1,10 @@
 // The guest's TSC: the host's, times a ratio where KVM_SET_TSC_KHZ asked for another frequency, plus an offset.
 import { KvmError } from "./errors.ts";
+import { DEFAULT_TSC_RATIO, TSC_FRACTION, TSC_KHZ } from "./tsc-ratio.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { Secondary } from "./vmcs-controls.ts";
 import { Field } from "./vmcs-fields.ts";
 
-/** Frequency that the emulated host reports: one tick a nanosecond. */
-export const TSC_KHZ = 1_000_000;
-const FRACTION = 48n;
-/** The multiplier of a guest that runs at the host's frequency. @kvm default_tsc_scaling_ratio */
-export const DEFAULT_TSC_RATIO: bigint = 1n << FRACTION;
 /** @kvm max_guest_tsc_khz */
 const MAX_GUEST_TSC_KHZ = 0x7fff_ffff;
 /** Frequencies that close are the host's. @kvm tsc_tolerance_ppm */
@@ -16,7 +12,7 @@ const TOLERANCE_PPM = 250;
 
 /** @kvm kvm_scale_tsc */
 function kvmScaleTsc({ arch }: VcpuVmx, tsc: bigint): bigint {
-  return BigInt.asUintN(64, (tsc * arch.tscScalingRatio) >> FRACTION);
+  return BigInt.asUintN(64, (tsc * arch.tscScalingRatio) >> TSC_FRACTION);
 }
 
 /** What RDTSC in the guest would give now. @kvm kvm_read_l1_tsc */
@@ -32,7 +28,7 @@ export function kvmWriteTsc(vcpu: VcpuVmx, data: bigint): void {
 
 /** The host's tick at which the guest's TSC reaches `tsc`. */
 export function hostTickOfTsc({ arch }: VcpuVmx, tsc: bigint): bigint {
-  const scaled = BigInt.asUintN(64, tsc - arch.tscOffset) << FRACTION;
+  const scaled = BigInt.asUintN(64, tsc - arch.tscOffset) << TSC_FRACTION;
   return (scaled + arch.tscScalingRatio - 1n) / arch.tscScalingRatio;
 }
 
@@ -55,6 +51,6 @@ export function kvmSetTscKhz(vcpu: VcpuVmx, khz: number): void {
   const scales = Math.abs(khz - TSC_KHZ) > tolerance;
   const has = (host.vmcsConfig.secondary & Secondary.TSC_SCALING) !== 0;
   if (scales && !has) throw new KvmError("KVM_SET_TSC_KHZ", "EINVAL", "the processor has no TSC scaling");
-  arch.tscScalingRatio = scales ? (BigInt(khz) << FRACTION) / BigInt(TSC_KHZ) : DEFAULT_TSC_RATIO;
+  arch.tscScalingRatio = scales ? (BigInt(khz) << TSC_FRACTION) / BigInt(TSC_KHZ) : DEFAULT_TSC_RATIO;
   if (has) vcpu.vmwrite(Field.TSC_MULTIPLIER, arch.tscScalingRatio);
 }

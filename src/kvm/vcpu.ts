@@ -9,7 +9,7 @@ import type { MemorySlots } from "./memory-slots.ts";
 import type { MsrFilter } from "./msr-filter.ts";
 import type { AtomicSwitch, ResidentVcpu, SavedRegisters } from "./resident.ts";
 import { RunPage } from "./run-page.ts";
-import { DEFAULT_TSC_RATIO, TSC_KHZ } from "./tsc.ts";
+import { DEFAULT_TSC_RATIO, TSC_KHZ } from "./tsc-ratio.ts";
 import type { KernelRules } from "./version.ts";
 import { Field } from "./vmcs-fields.ts";
 

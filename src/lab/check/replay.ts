@@ -68,8 +68,9 @@ class RealCpu implements StageCpu {
     readonly host: Host,
     readonly cpu: HostCpu,
   ) {
-    this.other = new HostTask(`other-${cpu.name}`);
-    this.kthread = new HostTask(`kthread-${cpu.name}`);
+    const number = host.cpus.indexOf(cpu);
+    this.other = new HostTask(`other${number}`);
+    this.kthread = new HostTask(`kthread${number}`);
     this.select();
     cpu.switchTo(this.other);
   }
@@ -85,7 +86,6 @@ class RealCpu implements StageCpu {
 
 /** A vCPU with a guest on the processor. KVM_RUN goes on from timer interrupt to timer interrupt. */
 class RealVcpu implements StageVcpu {
-  on = 0;
   #steps: Generator<void, KvmExit, bigint | undefined> | undefined;
   readonly #vm: Vm;
   readonly #memory: bigint;
@@ -94,6 +94,7 @@ class RealVcpu implements StageVcpu {
   constructor(
     kvm: Kvm,
     readonly task: HostTask,
+    public on: number,
   ) {
     this.#vm = kvm.createVm();
     this.#memory = this.#vm.allocMemory(BigInt(MEMORY));
@@ -114,28 +115,31 @@ class RealVcpu implements StageVcpu {
     return this.#vcpu.vmx.arch.msrMiscFeaturesEnables;
   }
 
-  enter(observe: (inGuest: bigint) => void): void {
-    const { leaks } = this.#vcpu.vmx;
+  enter(observe: (inGuest: bigint) => void, between: () => void = () => {}): void {
+    const { leaks, host } = this.#vcpu.vmx;
     const before = { ...leaks };
-    this.#steps ??= this.#vcpu.runSteps({ preemptEvery: SLICE });
-    const step = this.#steps.next();
-    if (step.done) throw new Error(`the guest of the schedule ended with ${step.value.reason}`);
-    const faulting = leaks.faulting > before.faulting ? 1n : 0n;
-    observe(faulting | (leaks.ring3mwait > before.ring3mwait ? 2n : 0n));
-  }
-
-  wrmsr(value: bigint, observe: (inGuest: bigint) => void, between: () => void): void {
-    const { host } = this.#vcpu.vmx;
-    const command = new Uint8Array(BigUint64Array.of(HAS_VALUE | value).buffer);
-    this.#vm.writeMemory(this.#memory + MAILBOX, command.subarray(0, 4));
+    let seen = false;
     host.onSchedulePoint = (point: SchedulePoint) => {
       if (point === "vmx_set_msr") between();
+      // the entry has been counted and what the guest did has no effect yet
+      if (point !== "handle_exit" || seen) return;
+      const bits = (leaks.faulting > before.faulting ? 1n : 0n) | (leaks.ring3mwait > before.ring3mwait ? 2n : 0n);
+      seen = bits !== 0n;
+      if (seen) observe(bits);
     };
     try {
-      this.enter(observe);
+      this.#steps ??= this.#vcpu.runSteps({ preemptEvery: SLICE });
+      const step = this.#steps.next();
+      if (step.done) throw new Error(`the guest of the schedule ended with ${step.value.reason}`);
     } finally {
       host.onSchedulePoint = undefined;
     }
+  }
+
+  wrmsr(value: bigint, observe: (inGuest: bigint) => void, between: () => void): void {
+    const command = new Uint8Array(BigUint64Array.of(HAS_VALUE | value).buffer);
+    this.#vm.writeMemory(this.#memory + MAILBOX, command.subarray(0, 4));
+    this.enter(observe, between);
   }
 
   put(): void {
@@ -154,32 +158,31 @@ class RealVcpu implements StageVcpu {
   }
 }
 
+const CPUS = 2;
+const VCPUS = 2;
+
 function realStage(policy: Policy, options: Partial<PolicyOptions>): MakeStage {
   return (value, stale) => {
-    // bit 0 is the VMM thread's, which is not there yet
-    const host = new Host({ memory: 2 * MEMORY, hostValue: value & 2 });
-    const second = addHostCpu(host, "cpu1");
-    const cpus = [new RealCpu(host, host.cpus[0]!), new RealCpu(host, second)];
-    cpus[0]!.select();
-    const task = new HostTask("vmm0");
-    task.tifNocpuid = (value & 1) !== 0;
-    host.cpu.switchTo(task);
+    // bit 0 is the VMM threads', which are not there yet
+    const host = new Host({ memory: 2 * VCPUS * MEMORY, hostValue: value & 2 });
+    for (let i = 1; i < CPUS; i++) addHostCpu(host, `cpu${i}`);
+    const cpus = host.cpus.map((cpu) => new RealCpu(host, cpu));
     const kvm = new Kvm({ host, kernel: "5.0", policy: watched(policy, stale), policyOptions: options });
-    const vcpu = new RealVcpu(kvm, task);
-    host.cpu.switchTo(cpus[0]!.other);
-    return { cpus, vcpus: [vcpu] };
+    const vcpus = Array.from({ length: VCPUS }, (_, i) => {
+      const on = i % CPUS;
+      cpus[on]!.select();
+      const task = new HostTask(`vmm${i}`);
+      task.tifNocpuid = (value & 1) !== 0;
+      host.cpu.switchTo(task);
+      const vcpu = new RealVcpu(kvm, task, on);
+      host.cpu.switchTo(cpus[on]!.other);
+      return vcpu;
+    });
+    return { cpus, vcpus };
   };
 }
 
-/**
- * The same schedule on the emulated processor: Host, Kvm and a guest that executes the WRMSRs. undefined for schedules of
- * two vCPUs, as one processor plays all host CPUs.
- */
-export function replaySchedule(
-  policy: Policy,
-  schedule: Schedule,
-  options: Partial<PolicyOptions> = {},
-): Violation[] | undefined {
-  if (schedule.events.some(({ vcpu }) => vcpu !== 0)) return undefined;
+/** The same schedule on the emulated processor: Host, Kvm and guests that execute the WRMSRs. */
+export function replaySchedule(policy: Policy, schedule: Schedule, options: Partial<PolicyOptions> = {}): Violation[] {
   return playSchedule(realStage(policy, options), schedule);
 }

@@ -21,8 +21,8 @@ export interface Finding {
   readonly violation: Violation;
   /** No schedule of fewer events of one vCPU shows it: all of them were tried. */
   readonly shortest: boolean;
-  /** The emulated processor with a guest shows it too; undefined for a schedule of two vCPUs. */
-  readonly replayed: boolean | undefined;
+  /** The emulated processor with guests shows it too. */
+  readonly replayed: boolean;
 }
 
 export interface CheckReport {
@@ -135,7 +135,7 @@ export function checkPolicy(policy: Policy, options: CheckOptions = {}): CheckRe
         schedule: small,
         violation,
         shortest: exhaustive || small.events.length <= EXHAUSTIVE,
-        replayed: replaySchedule(policy, small, options.policyOptions)?.some((one) => one.kind === kind),
+        replayed: replaySchedule(policy, small, options.policyOptions).some((one) => one.kind === kind),
       });
     }
   };
