@@ -27,6 +27,8 @@ import {
   SG_LIMIT,
   SG_READ_END,
   SG_WRITE_END,
+  STOP,
+  StopBit,
   TAG_REAL,
   TR_TABLE,
   TR_TAG,
@@ -34,7 +36,7 @@ import {
   WatchBit,
 } from "../abi/state";
 import { aborted, raiseError } from "../state/stop";
-import { apicFetch, apicModify, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
+import { apicFetch, apicModify, apicModifyExits, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
 import { tlbMask } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
 import { orPageFlag, pageFlags } from "./frames";
@@ -317,6 +319,7 @@ export function probeModify(seg: u32, ea: u64, size: u32): u32 {
     stageRead(at);
     if (aborted()) return 0;
   }
+  if (!at && load<u32>(STOP) & StopBit.Exit) apicModifyExits(size);
   return at;
 }
 

@@ -5,7 +5,7 @@ import {
   SECONDARY_APIC_REGISTER_VIRTUALIZATION,
   SECONDARY_VIRTUAL_INTERRUPT_DELIVERY,
 } from "../abi/controls";
-import { APIC_WRITE, DELIVERING, StopBit, TR_APIC_PAGE, VMCS_HOST } from "../abi/state";
+import { APIC_WRITE, DELIVERING, StopBit, TR_APIC_PAGE, VMCS_HOST, XR_QUALIFICATION, XR_REASON } from "../abi/state";
 import { V_VIRTUAL_APIC_ADDRESS } from "../abi/vmcsLayout";
 import { recordExit } from "../state/exitRecord";
 import { stop } from "../state/stop";
@@ -94,6 +94,17 @@ export function apicWrite(linear: u64, size: u32): bool {
 export function apicModify(): bool {
   const write = load<u32>(APIC_WRITE);
   return write == 0 || virtualizesRead(write & 0xfff, write >> 16) || exits(write & 0xfff, TYPE_READ);
+}
+
+/**
+ * An instruction that reads its operand and then writes it has exited where the write was looked at. The read comes first,
+ * and where it is not virtualized it is what exits.
+ */
+export function apicModifyExits(size: u32): void {
+  const qualification = <u32>load<u64>(XR_QUALIFICATION);
+  if (load<u32>(XR_REASON) != REASON_APIC_ACCESS || qualification >> 12 != TYPE_WRITE) return;
+  const offset = qualification & 0xfff;
+  if (!virtualizesRead(offset, size)) store<u64>(XR_QUALIFICATION, offset | (TYPE_READ << 12));
 }
 
 /** Physical address on the virtual-APIC page of the byte that stands for a linear address. */

@@ -21,7 +21,7 @@ export const BOOT_OPTIONS_HELP = `\
   --devices SET      basic: console, serial output, exit port; pc: interrupt
                      controllers, timers, clock, serial port, APICs, ACPI tables
                      (docs/machine.md). Default: pc for Multiboot and PVH
-                     kernels, else basic`;
+                     kernels, else basic; under --vmx always basic`;
 
 function moduleOf(argument: string): BootModule {
   const colon = argument.indexOf(":");

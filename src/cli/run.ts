@@ -73,8 +73,11 @@ async function execute(args: ParsedArgs, options: GuestRunOptions): Promise<Outc
   }
   const cpu = modelFrom(args.strings.get("cpu"), options.devices === "pc");
   if (!args.flags.has("vmx") && policy === undefined) return runBare({ ...options, cpu });
-  for (const name of Object.keys(BOOT_OPTIONS)) {
-    if (args.strings.has(name)) throw new UsageError(`--${name} is for --bare`);
+  if (args.strings.get("devices") === "pc") {
+    throw new UsageError(
+      "--devices pc is for --bare: they keep the bare processor's time. Under --vmx the guest has a console, a serial " +
+        "port and the exit port; interrupt controllers and timers there are KVM's own, for programs (docs/machine.md)",
+    );
   }
   if (cpu) throw new UsageError("--cpu is for --bare: KVM gives its guests their own CPUID");
   return runVmx({ ...options, policy });

@@ -12,7 +12,7 @@ export interface VmxRunOptions extends GuestRunOptions {
 
 /** Runs a guest under VMX. The KVM layer is loaded only here. */
 export async function runVmx(options: VmxRunOptions): Promise<Outcome> {
-  const { image, memory, maxInstructions, signal, console, trace, policy = "upstream" } = options;
+  const { image, memory, boot, maxInstructions, signal, console, trace, policy = "upstream" } = options;
   const names = POLICIES.map(({ name }) => name);
   if (!names.includes(policy)) {
     throw new UsageError(`unknown policy "${policy}"${suggestion(policy, names)}; there are ${names.join(", ")}`);
@@ -23,6 +23,7 @@ export async function runVmx(options: VmxRunOptions): Promise<Outcome> {
     memory,
     console,
     policy,
+    ...(boot === undefined ? {} : { boot }),
     ...(maxInstructions === undefined ? {} : { maxInstructions }),
     ...(signal === undefined ? {} : { signal }),
     ...(trace === undefined ? {} : { trace }),

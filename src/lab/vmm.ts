@@ -11,7 +11,7 @@ import {
   type Sregs,
   type Vcpu,
 } from "../kvm/index.ts";
-import type { GuestImage, RegisterUpdate, StartState } from "../machine/index.ts";
+import type { BootOptions, GuestImage, RegisterUpdate, StartState } from "../machine/index.ts";
 import { imageMemory, startState } from "../machine/index.ts";
 
 const CR0_PG = 1n << 31n;
@@ -34,6 +34,8 @@ export type GuestEnding =
 
 export interface VmmOptions extends KvmOptions {
   readonly image: GuestImage;
+  /** Command line and modules, for an image with a boot protocol. */
+  readonly boot?: BootOptions;
   /** Bytes of RAM. Default 16 MiB. */
   readonly memory?: number;
   readonly maxInstructions?: number;
@@ -69,12 +71,12 @@ export class Vmm {
     const vm = this.kvm.createVm();
     const userspaceAddr = vm.allocMemory(BigInt(memory));
     vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0n, memorySize: BigInt(memory), userspaceAddr });
-    for (const { address, data } of imageMemory(options.image, memory)) {
+    for (const { address, data } of imageMemory(options.image, memory, options.boot)) {
       vm.writeMemory(userspaceAddr + BigInt(address), data);
     }
     this.vcpu = vm.createVcpu(0);
     this.vcpu.setCpuid2(this.kvm.getSupportedCpuid());
-    enterAt(this.vcpu, startState(options.image, memory));
+    enterAt(this.vcpu, startState(options.image, memory, options.boot));
     const emit = options.console ?? (() => {});
     this.serial = new Serial(emit);
     this.#bus = new PortBus()

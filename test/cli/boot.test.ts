@@ -19,6 +19,14 @@ describe("run of a boot image", () => {
     expect({ status, stdout }).toEqual({ status: 0, stdout: expectedOf("boot-pvh.elf") });
   });
 
+  it("gives both under VMX, where no ACPI table is", async () => {
+    for (const kernel of ["boot-multiboot.elf", "boot-pvh.elf"]) {
+      const modules = kernel === "boot-pvh.elf" ? MODULES.slice(0, 1).concat(bin("module-1.txt")) : MODULES;
+      const { status, stdout } = await wasmVmx("run", bin(kernel), "--vmx", ...APPEND, ...modules);
+      expect({ status, stdout }).toEqual({ status: 0, stdout: expectedOf(kernel).replace("RSD PTR ", "") });
+    }
+  });
+
   it("runs device guests in lock-step too", async () => {
     const { status, stdout } = await wasmVmx("run", bin("serial.bin"), "--verify-jit");
     expect({ status, stdout }).toEqual({ status: 0, stdout: expectedOf("serial") });
@@ -27,7 +35,7 @@ describe("run of a boot image", () => {
   it.each([
     [["--append", "x"], "--append and --module are for Multiboot and PVH kernels"],
     [["--devices", "pcc"], 'unknown device set "pcc": basic, pc (did you mean pc?)'],
-    [["--devices", "pc", "--vmx"], "--devices is for --bare"],
+    [["--devices", "pc", "--vmx"], "--devices pc is for --bare: they keep the bare processor's time"],
   ])("refuses %j for a flat guest", async (args, message) => {
     const { status, stderr } = await wasmVmx("run", guestFile([0xf4]), ...args);
     expect(status).toBe(2);

@@ -188,6 +188,12 @@ describe("APIC-access page", () => {
       ["write", store32(TPR), exit44(1, TPR)],
       ["read of an odd byte", load8(0xfff), exit44(0, 0xfff)],
       ["PUSH", [0x53], exit44(1, 0xff8)],
+      // the read of a read-modify-write comes first; Bochs answers alike (hypervisor-edges)
+      ["OR to memory", at([0x83], 0x8b, 0x20, [1]), exit44(0, 0x20)],
+      ["LOCK INC", at([0xf0, 0xff], 0x83, 0x30), exit44(0, 0x30)],
+      ["XCHG", at([0x87], 0x83, 0x40), exit44(0, 0x40)],
+      ["CMPXCHG", at([0x0f, 0xb1], 0x8b, 0x50), exit44(0, 0x50)],
+      ["BTS", at([0x0f, 0xba], 0xab, 0x70, [3]), exit44(0, 0x70)],
     ] as const)("%s", (name, code, want) => {
       const stack: Fields = name === "PUSH" ? { GUEST_RSP: APIC_PAGE + 0x1000n } : {};
       expect(access([...code], { ...set, ...stack })).toEqual(want);
@@ -307,6 +313,19 @@ describe("APIC-access page", () => {
           expect(vmx.read("GUEST_RIP")).toBe(START + 6n);
           expect(register(offset)).toBe(0x12345678);
         }
+      }
+    });
+    it("a read-modify-write reads, then writes: each is virtualized or exits", () => {
+      const cases: [number, { reason: number; qualification: bigint }][] = [
+        [0x100, exit44(1, 0x100)], // read-only
+        [0x90, exit44(0, 0x90)],
+        [0x320, { reason: 56, qualification: 0x320n }],
+      ];
+      for (const [offset, want] of cases) {
+        vmx.fresh();
+        setRegister(offset, 0x10);
+        expect(access(at([0x81], 0x8b, offset, [1, 0, 0, 0]), set), offset.toString(16)).toEqual(want); // or dword
+        expect(register(offset)).toBe(want.reason === 56 ? 0x11 : 0x10);
       }
     });
     it("ICR-high keeps its upper byte", () => {

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
 import { advertised } from "../../scripts/vmx-features.ts";
 import { fields, table } from "../../scripts/vmx-tables.ts";
+import { genericModel, Machine } from "../../src/index.ts";
 import { Vmx } from "./harness.ts";
 
 const vmx = new Vmx();
@@ -89,6 +90,19 @@ describe("capability MSRs", () => {
   it("VM functions: EPTP switching", () => {
     expect(msr(0x491)).toBe(allowedBits("vm-function", 0n));
     expect(msr(0x491)).toBe(1n);
+  });
+
+  // what is left out: fact tables, SDM 2A "CPUID" leaf 0DH sub-leaf 1, SDM 3A "Control Registers"
+  it("XSAVES: no control, no CPUID bit, no CR4.OSXSAVE, no exiting bitmap", () => {
+    expect((msr(0x48b) >> 52n) & 1n).toBe(0n);
+    const model = genericModel({ vmx: true });
+    expect((new Machine({ cpu: model }).readMsr(0x489)! >> 18n) & 1n).toBe(0n);
+    const leaf = (number: number, subleaf = 0) =>
+      model.cpuid.find((l) => l.leaf === number && (l.subleaf ?? 0) === subleaf);
+    expect((leaf(1)?.ecx ?? 0) & (3 << 26)).toBe(0);
+    expect((leaf(0xd, 1)?.eax ?? 0) & 8).toBe(0);
+    vmx.select();
+    expect(vmx.outcome(vmx.core.vmread(0x202c))).toMatchObject({ error: 12 });
   });
 
   it.each([0x492, 0x493])("MSR %i does not exist", (index) => {

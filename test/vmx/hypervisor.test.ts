@@ -27,13 +27,16 @@ function run(name: string, step?: number) {
   return { text, status, instructions: machine.instructionCount };
 }
 
-describe.each(["hypervisor", "hypervisor-events", "hypervisor-memory", "hypervisor-exits"])("%s", (name) => {
-  it("prints what the SDM says", () => {
-    const one = fixture(name);
-    expect(run(name)).toMatchObject({ text: expectedConsole(one), status: one.expectedStatus });
-  });
+describe.each(["hypervisor", "hypervisor-events", "hypervisor-memory", "hypervisor-exits", "hypervisor-edges"])(
+  "%s",
+  (name) => {
+    it("prints what the SDM says", () => {
+      const one = fixture(name);
+      expect(run(name)).toMatchObject({ text: expectedConsole(one), status: one.expectedStatus });
+    });
 
-  it("runs alike in steps of one instruction", () => {
-    expect(run(name, 1)).toEqual(run(name));
-  });
-});
+    it("runs alike in steps of one instruction", () => {
+      expect(run(name, 1)).toEqual(run(name));
+    });
+  },
+);

@@ -87,6 +87,13 @@ describe("VMX-preemption timer", () => {
     expect(vmx.read("GUEST_RIP")).toBe(START + 1n);
   });
 
+  it("ends shutdown too, which is saved", () => {
+    vmx.start([], timer(1000n, { GUEST_ACTIVITY_STATE: 2n }));
+    expect(vmx.runToExit().reason).toBe(PREEMPTION);
+    expect(vmx.read("GUEST_ACTIVITY_STATE")).toBe(2n);
+    expect(vmx.read("GUEST_RIP")).toBe(START);
+  });
+
   it("comes after a pending debug trap", () => {
     vmx.start([NOP], timer(0n, { GUEST_PENDING_DEBUG_EXCEPTIONS: 0x4000n }));
     expect(vmx.runToExit().reason).toBe(PREEMPTION);
