@@ -17,6 +17,7 @@ import { answerCpuid, cpuidChanged as forgetFeatures } from "./system/cpuid";
 import { forgetCpuidAnswers } from "./system/cpuidCache";
 import { recomputeMode } from "./system/mode";
 import { readMsr, writeMsr } from "./system/msr";
+import { forgetMsrPlaces } from "./system/msrPlaces";
 import { initProcessor, resetProcessor } from "./system/reset";
 import { readTsc } from "./system/time";
 import { initSignal } from "./vmx/boundary";
@@ -24,6 +25,7 @@ import { forgetVmcs } from "./vmx/cache";
 import { NO_DEADLINE } from "./vmx/timer";
 import { remapVmcs, resetVmx } from "./vmx/vmcs";
 
+export { fillSettled as jitFill } from "./memory/access";
 export { flushTlb as dropTranslations } from "./memory/context";
 export { flagsAddress as frameFlags, zeroPage } from "./memory/frames";
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
@@ -50,6 +52,7 @@ export { allocFrames, answerCpuid as cpuid, getRflags, linkRegion, passBreakpoin
 /** Once, before everything else. */
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1;
+  forgetMsrPlaces();
   forgetFeatures();
   store<u64>(HOST_DEADLINE, NO_DEADLINE);
   resetProcessor();
@@ -84,6 +87,7 @@ export function reset(kind: u32): void {
 
 export function stateChanged(): void {
   forgetCpuidAnswers();
+  forgetMsrPlaces();
   updateWatch(true);
   recomputeMode();
   forgetVmcs();
@@ -141,5 +145,6 @@ export function setTlbEntries(entries: u32): void {
 /** Decoded code depends on the features too. */
 export function cpuidChanged(): void {
   forgetFeatures();
+  forgetMsrPlaces();
   dropAllBlocks();
 }

@@ -37,8 +37,8 @@ export const BK_HOT: usize = 24;
 export const BK_REGION: usize = 28;
 export const BK_RECORDS: u32 = 32;
 
-/** Bits of the mode word that decoding depends on. */
-export const MODE_KEY: u32 = ModeBit.Code32 | ModeBit.Code64 | ModeBit.Protected | ModeBit.Vm86;
+/** Bits of the mode word that decoding depends on, and User, which the region of a block depends on. */
+export const MODE_KEY: u32 = ModeBit.Code32 | ModeBit.Code64 | ModeBit.Protected | ModeBit.Vm86 | ModeBit.User;
 const BLOCK_MAX: u32 = 64;
 const BLOCK_ROOM: u32 = BK_RECORDS + (BLOCK_MAX + 1) * RECORD_SIZE;
 

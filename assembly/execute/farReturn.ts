@@ -48,7 +48,7 @@ import {
   fault,
   stackOperand,
 } from "./farTarget";
-import { returnsHere } from "./sameCode";
+import { returnHere } from "./sameCode";
 import { returnToTask } from "./task";
 
 const VM86_LIMIT: u64 = 0xffff;
@@ -174,6 +174,7 @@ function iretVirtual(): void {
 }
 
 function iretProtected(size: u32): void {
+  if (size == 4 && returnHere()) return;
   const from = cpl();
   const rip = stackOperand(size, 0);
   if (aborted()) return;
@@ -183,12 +184,6 @@ function iretProtected(size: u32): void {
   if (aborted()) return;
   if (size == 4 && flags & FLAG_VM && from == 0 && !longMode()) {
     toVm86(rip, selector, flags);
-    return;
-  }
-  if (size == 4 && returnsHere(selector, rip, flags)) {
-    store<u64>(RSP, mergeSp(load<u64>(RSP) + 12));
-    if (replaceFlags(flags, changeableFlags(4, from, true))) recomputeTransfer();
-    store<u64>(RIP, rip);
     return;
   }
   if (!chooseReturnCode(selector)) return;

@@ -37,7 +37,7 @@ import {
   TYPE_TRAP32,
 } from "../abi/x86";
 import { clearFlags } from "../events/protected";
-import { plainSystem, plainWrite } from "../memory/access";
+import { plainRead, plainSystem, plainWrite } from "../memory/access";
 import { getRflags } from "../state/flags";
 import {
   attrDpl,
@@ -51,6 +51,8 @@ import {
   locateDescriptor,
   systemType,
 } from "../system/descriptor";
+import { changeableFlags, replaceFlags } from "../system/flagControl";
+import { recomputeTransfer } from "../system/mode";
 import { nonRoot } from "../system/vmxMode";
 
 const CS: usize = SEGS + SEG_CS;
@@ -84,19 +86,30 @@ function sameCode(selector: u32): bool {
   );
 }
 
-/** INT n; RIP is that of the next instruction. False: nothing was done. */
-export function interruptHere(vector: u32): bool {
-  if (!plain() || nonRoot() || load<u32>(HOOKS) & HookBit.Event) return false;
-  if (vector * 8 + 7 > load<u32>(IDTR_LIMIT)) return false;
+/** The gate of an interrupt that stays in this code segment; 0: it does not, or that is not known without the long way. */
+function gateHere(vector: u32): u64 {
+  if (!plain() || nonRoot() || load<u32>(HOOKS) & HookBit.Event) return 0;
+  if (vector * 8 + 7 > load<u32>(IDTR_LIMIT)) return 0;
   const place = plainSystem((load<u64>(IDTR_BASE) + <u64>(vector * 8)) & 0xffffffff, 8);
-  if (!place) return false;
+  if (!place) return 0;
   const gate = load<u64>(place);
   const attr = descriptorAttr(gate);
   const type = systemType(attr);
-  if ((type != TYPE_INT32 && type != TYPE_TRAP32) || !(attr & SA_P) || attr & SA_S) return false;
-  if (attrDpl(attr) < load<u32>(CPL) || !sameCode(gateSelector(gate))) return false;
-  const offset = gateOffset(gate);
-  if (offset > <u64>load<u32>(CS, SG_LIMIT)) return false;
+  if ((type != TYPE_INT32 && type != TYPE_TRAP32) || !(attr & SA_P) || attr & SA_S) return 0;
+  if (attrDpl(attr) < load<u32>(CPL) || !sameCode(gateSelector(gate))) return 0;
+  return gateOffset(gate) > <u64>load<u32>(CS, SG_LIMIT) ? 0 : gate;
+}
+
+/** Where INT n leads when it stays in this code segment, else all ones. */
+export function handlerHere(vector: u32): u64 {
+  const gate = gateHere(vector);
+  return gate ? gateOffset(gate) : ~(0 as u64);
+}
+
+/** INT n; RIP is that of the next instruction. False: nothing was done. */
+export function interruptHere(vector: u32): bool {
+  const gate = gateHere(vector);
+  if (!gate) return false;
   const sp = load<u64>(RSP) - 12;
   const frame = sp >> 32 ? 0 : plainWrite(SEG_SS, sp, 12);
   if (!frame) return false;
@@ -104,20 +117,26 @@ export function interruptHere(vector: u32): bool {
   store<u32>(frame, load<u32>(CS, SG_SELECTOR), 4);
   store<u32>(frame, <u32>getRflags() & ~FLAG_RF, 8);
   store<u64>(RSP, sp);
-  store<u64>(RIP, offset);
-  clearFlags(type == TYPE_INT32);
+  store<u64>(RIP, gateOffset(gate));
+  clearFlags(systemType(descriptorAttr(gate)) == TYPE_INT32);
   store<u64>(EV_DELIVERED, load<u64>(EV_DELIVERED) + 1);
   return true;
 }
 
-/** May an IRET of 32 bits to selector:rip with these flags skip the checks and the load of CS? */
-export function returnsHere(selector: u32, rip: u64, flags: u64): bool {
-  return (
-    plain() &&
-    !(<u32>flags & (FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM)) &&
-    !(load<u32>(EFLAGS_REST) & FLAG_TF) &&
-    (selector & SEL_RPL) == load<u32>(CPL) &&
-    rip <= <u64>load<u32>(CS, SG_LIMIT) &&
-    sameCode(selector)
-  );
+/** IRET of 32 bits that stays in this code segment. False: nothing was done. */
+export function returnHere(): bool {
+  if (!plain() || load<u32>(EFLAGS_REST) & FLAG_TF) return false;
+  const sp = load<u64>(RSP);
+  const frame = plainRead(SEG_SS, sp, 12);
+  if (!frame) return false;
+  const rip = load<u32>(frame);
+  const selector = load<u32>(frame, 4) & 0xffff;
+  const flags = load<u32>(frame, 8);
+  const level = load<u32>(CPL);
+  if (flags & (FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM) || (selector & SEL_RPL) != level) return false;
+  if (rip > load<u32>(CS, SG_LIMIT) || !sameCode(selector)) return false;
+  store<u64>(RSP, (sp + 12) & 0xffffffff);
+  store<u64>(RIP, <u64>rip);
+  if (replaceFlags(flags, changeableFlags(4, level, true))) recomputeTransfer();
+  return true;
 }

@@ -12,6 +12,7 @@ import { answerCpuid } from "../system/cpuid";
 import { keepCpuidAnswer } from "../system/cpuidCache";
 import { protectionEnabled } from "../system/mode";
 import { cpuidFaults, readMsr, writeMsr } from "../system/msr";
+import { msrToRead, msrToWrite } from "../system/msrPlaces";
 import { setShadow } from "../system/shadow";
 import { readTsc } from "../system/time";
 import { IF_FAULT, IF_VIRTUAL, interruptFlag, setVif } from "../system/virtualInterrupt";
@@ -57,10 +58,22 @@ export function cpuid(rec: usize): void {
   store<u64>(RDX, <u64>load<u32>(COMM_CPUID + 12));
 }
 
+/** No control and no callback looks at RDMSR, WRMSR. */
+function plainly(hook: u32): bool {
+  return !nonRoot() && !(load<u32>(HOOKS) & hook);
+}
+
 /** @sdm 2B "RDMSR-Read from Model Specific Register" */
 export function rdmsr(rec: usize): void {
   if (!requireCpl0()) return;
   const index = load<u32>(RCX);
+  if (plainly(HookBit.Rdmsr)) {
+    const place = msrToRead(index);
+    if (place) {
+      setPair(RDX, RAX, load<u64>(place));
+      return;
+    }
+  }
   if (nonRoot()) {
     if (exitRdmsr(index, rec)) return;
     if (readVirtualMsr(index)) {
@@ -88,6 +101,13 @@ export function wrmsr(rec: usize): void {
   if (!requireCpl0()) return;
   const index = load<u32>(RCX);
   const value = pair(RDX, RAX);
+  if (plainly(HookBit.Wrmsr)) {
+    const place = msrToWrite(index, value);
+    if (place) {
+      store<u64>(place, value);
+      return;
+    }
+  }
   if (nonRoot()) {
     if (exitWrmsr(index, rec)) return;
     const virtual = writeVirtualMsr(index, value);

@@ -65,6 +65,14 @@ export function setFlagsDead(dead: bool): void {
 export function beginInstruction(record: usize): void {
   rec = record;
   placed = false;
+  fills = false;
+}
+
+/** Accesses of the instruction at hand fill the TLB where they miss it. */
+export let fills: bool = false;
+
+export function setFills(on: bool): void {
+  fills = on;
 }
 
 export function setKnown(kind: u32, size: u32): void {

@@ -12,16 +12,20 @@ import {
   JIT_SITES_END,
   JIT_TARGETS,
   JIT_TARGETS_END,
+  TLB,
+  TLB_TABLE,
 } from "../abi/layout";
 import {
   COUNT,
   COUNT_LIMIT,
   CPL,
   JIT_WHY,
+  LINEAR_MASK,
   MODE,
   ModeBit,
   TAG_REAL,
   TR_MODE,
+  TR_TABLE,
   TR_TAG,
   TransBit,
   WORK,
@@ -37,7 +41,7 @@ import { dataWatched } from "./context";
 import { entryCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
-import { noteRewritten, noteStaged, oftenRewritten } from "./rewritten";
+import { noteMissed, noteRewritten, noteStaged, oftenRewritten } from "./rewritten";
 import { sitesBytes } from "./site";
 
 // region: 160 bytes
@@ -62,7 +66,8 @@ const UNLINKED: u32 = 0xffffffff;
 /** In jitCompile's answer. */
 const LATER: u32 = 0x80000000;
 
-// where to enter for a RIP: 32 bytes {u64 rip, u64 context, u32 region, u32 entry number, u32 mode, u32 regionChanges}
+// where to enter for a RIP in a context, whose mapping was checked at that flushCount:
+// 32 bytes {u64 rip, u64 context | flushCount, u32 region, u32 entry number, u32 mode, u32 regionChanges}
 const JM_CONTEXT: u32 = 8;
 const JM_REGION: u32 = 16;
 const JM_ENTRY: u32 = 20;
@@ -71,7 +76,7 @@ const JM_CHANGES: u32 = 28;
 const JUMP: u32 = 32;
 
 const QUEUE_MAX: u32 = 32;
-const queue: usize = memory.data(512); // {u64 rip, u32 block, u32 -}
+const queue: usize = memory.data(512); // {u64 rip, u32 block, u32 mode}
 let queued: u32 = 0;
 const indices: usize = memory.data(128); // u32 places of the regions of a batch
 let regionCount: u32 = 0; // places in use, dead ones among them
@@ -116,6 +121,7 @@ export function request(block: u32, rip: u64): bool {
   if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return true;
   store<u64>(queue + (queued << 4), rip);
   store<u32>(queue + (queued << 4), block, 8);
+  store<u32>(queue + (queued << 4), load<u32>(MODE), 12);
   queued++;
   return true;
 }
@@ -188,8 +194,28 @@ function evict(): void {
   }
 }
 
-/** Generates and links what was asked for. */
+/** Makes this the mode that code is generated for, as far as generation looks at it. False: it takes more than a change of CPL. */
+function generateFor(mode: u32): bool {
+  const other = load<u32>(MODE) ^ mode;
+  if (other & (ModeBit.Protected | ModeBit.LongMode)) return false;
+  const user = (mode & ModeBit.User) != 0;
+  store<u32>(MODE, mode);
+  store<u64>(LINEAR_MASK, mode & ModeBit.Code64 ? ~(0 as u64) : 0xffffffff);
+  if (other & ModeBit.User) store<u32>(CPL, user ? 3 : 0);
+  store<u32>(TR_TABLE, user ? TLB + TLB_TABLE : TLB);
+  return true;
+}
+
+/** Generates and links what was asked for, each request in the mode it was made in. */
 export function compileQueue(): void {
+  const mode = load<u32>(MODE);
+  const cpl = load<u32>(CPL);
+  generateQueue();
+  generateFor(mode);
+  store<u32>(CPL, cpl);
+}
+
+function generateQueue(): void {
   if (generation != blockGeneration) dropRegions();
   batch++;
   let at: u32 = JIT_CODE;
@@ -201,7 +227,7 @@ export function compileQueue(): void {
     const block = load<u32>(queue + (i << 4), 8);
     // the block may have been dropped, or become part of another region's entries
     if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0) continue;
-    if (!plan(rip)) continue;
+    if (!generateFor(load<u32>(queue + (i << 4), 12)) || !plan(rip)) continue;
     index = deadRegion(index);
     let table: u32 = index < <u32>JIT_REGION_MAX ? placeTargets() : 0;
     const measured = table != 0;
@@ -343,7 +369,13 @@ function call(r: u32, entry: u32, room: u32): void {
 }
 
 function jumpOf(rip: u64): u32 {
-  return JIT_JUMPS + ((u32(rip) ^ (u32(rip) >>> 13)) & ((JIT_JUMPS_END - JIT_JUMPS) / JUMP - 1)) * JUMP;
+  const context = u32(load<u64>(TR_TAG) >> 52) * 0x9d;
+  return JIT_JUMPS + ((u32(rip) ^ (u32(rip) >>> 13) ^ context) & ((JIT_JUMPS_END - JIT_JUMPS) / JUMP - 1)) * JUMP;
+}
+
+/** A context number is in the upper 12 bits. */
+function context(): u64 {
+  return load<u64>(TR_TAG) | flushCount;
 }
 
 /** Runs the region last entered at this RIP, at most `allowed` instructions. False: not entered. */
@@ -354,15 +386,13 @@ export function jump(rip: u64, allowed: u64): bool {
     generation != blockGeneration ||
     load<u32>(j, JM_CHANGES) != regionChanges ||
     load<u32>(j, JM_MODE) != load<u32>(MODE) ||
-    load<u64>(j, JM_CONTEXT) != load<u64>(TR_TAG)
+    load<u64>(j, JM_CONTEXT) != context()
   ) {
     return false;
   }
   const r = load<u32>(j, JM_REGION);
   const longest = load<u32>(r, RG_TOTAL);
-  if (allowed < u64(longest) || load<u32>(r, RG_FLUSH) != flushCount || load<u64>(r, RG_TAG) != load<u64>(TR_TAG)) {
-    return false;
-  }
+  if (allowed < u64(longest)) return false;
   call(r, load<u32>(j, JM_ENTRY), u32(min<u64>(allowed, 0x40000000)) - longest);
   return true;
 }
@@ -392,7 +422,7 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
   if (!mapped(r)) return false;
   const j = jumpOf(rip);
   store<u64>(j, rip);
-  store<u64>(j, load<u64>(TR_TAG), JM_CONTEXT);
+  store<u64>(j, context(), JM_CONTEXT);
   store<u32>(j, r, JM_REGION);
   store<u32>(j, entry, JM_ENTRY);
   store<u32>(j, load<u32>(MODE), JM_MODE);
@@ -419,8 +449,7 @@ export function dropWritten(host: u32, bytes: u32, rewritten: bool): void {
   }
 }
 
-/** The region left its last instruction, at this address, to the interpreter, which had to stage a store. */
-export function staged(host: u32): void {
-  if (!noteStaged(host)) return;
-  drop(lastRegion);
+/** The region left its last instruction, at this address, to the interpreter; staged: which had to stage a store. */
+export function leftAt(host: u32, staged: bool): void {
+  if (staged ? noteStaged(host) : translated() != 0 && noteMissed(host)) drop(lastRegion);
 }

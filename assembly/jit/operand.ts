@@ -7,11 +7,12 @@ import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { tlbMask } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
-import { blockRip, constR, direct, get32, getR, place, regionMode, set32, setR, wide } from "./context";
+import { blockRip, constR, direct, fills, get32, getR, place, regionMode, set32, setR, wide } from "./context";
 import {
   get,
   I32_ADD,
   I32_AND,
+  I32_EQZ,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
   I32_GT_U,
@@ -42,12 +43,16 @@ import {
   op,
   set,
   tee,
+  unsigned,
+  W_CALL,
 } from "./emit";
 import { groupBytes, groupOf, intoGroup, isChecked, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
-import { branchExit } from "./labels";
+import { branchExit, close, openIf } from "./labels";
 import { L_ACCESS, L_EA, L_ENTRY, L_GROUP, L_HOST, L_TAG } from "./locals";
 
+/** Function 2 of a generated module: fillSettled. */
+const CALL_FILL: u32 = 2;
 const ZERO: u32 = 128;
 const RIP_BASE: u32 = 136;
 
@@ -200,7 +205,7 @@ function pageFlagsOf(offset: u32): void {
   mem(I32_LOAD8_U, flagsAddress(lowRamHost));
 }
 
-/** Pops an address (R), leaves the region when the TLB has no entry; L_ENTRY is its place in the table. */
+/** Pops an address (R), leaves the region when the TLB can have no entry for it; L_ENTRY is its place in the table. */
 function translate(size: u32, tag: u32): void {
   place();
   tee(L_EA);
@@ -223,7 +228,20 @@ function translate(size: u32, tag: u32): void {
   get(L_TAG);
   op(I64_OR);
   op(I64_NE);
+  if (!fills) {
+    branchExit();
+    return;
+  }
+  openIf();
+  get(L_EA);
+  if (!wide) op(I64_EXTEND_U);
+  i32c(size);
+  i32c(u32(tag == TE_WRITE));
+  op(W_CALL);
+  unsigned(CALL_FILL);
+  op(I32_EQZ);
   branchExit();
+  close();
 }
 
 /** Pops an address (R), pushes its place in linear memory (i32). */

@@ -4,6 +4,7 @@ import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OP, R_SIZE, RECORD_SIZE, RecordFlag } f
 import { LINEAR_MASK, MODE } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
 import { OP_TOO_LONG } from "../decode/table.generated";
+import { handlerHere } from "../execute/sameCode";
 import { fetchSettled } from "../memory/access";
 import { lineMask } from "../memory/frames";
 import { beginBlock, beginInstruction, beginRegion, ripNext, truncate, wide } from "./context";
@@ -29,6 +30,8 @@ import {
   KIND_CALL_E,
   KIND_CALL_REL,
   KIND_END,
+  KIND_INT_N,
+  KIND_IRET,
   KIND_JCC,
   KIND_JCXZ,
   KIND_JMP_E,
@@ -145,7 +148,14 @@ function explore(n: u32): void {
   const next = ripNext();
   let taken: u32 = NONE;
   let fall: u32 = NONE;
-  if (!terminates(rec) || kind == KIND_END) fall = reach(next);
+  if (kind == KIND_INT_N) {
+    const handler = handlerHere(load<u8>(rec, R_IMM));
+    if (handler != ~(0 as u64)) taken = reach(handler);
+    if (taken != NONE) makeEntry(taken);
+    fall = reach(next);
+    if (fall != NONE) makeEntry(fall);
+  } else if (kind == KIND_IRET) fall = NONE;
+  else if (!terminates(rec) || kind == KIND_END) fall = reach(next);
   else if (kind == KIND_JCC || kind == KIND_LOOP || kind == KIND_JCXZ) {
     taken = reach(targetOf(rec, rip));
     fall = reach(next);

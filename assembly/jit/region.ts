@@ -4,7 +4,7 @@ import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
 import { R_FLAGS, R_IMM, R_OFF, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { MODE, RIP } from "../abi/state";
 import { BK_COUNT, BK_HOST } from "../blocks/cache";
-import { callInterpreter, cpuid } from "./calls";
+import { callInterpreter } from "./calls";
 import { codeStore } from "./codeStore";
 import {
   beginBlock,
@@ -14,6 +14,7 @@ import {
   getR,
   place,
   ripNext,
+  setFills,
   setFlagsDead,
   setR,
   used,
@@ -84,7 +85,6 @@ import { kindOf, memberOf, sizeOf } from "./kinds";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
-  KIND_CPUID,
   KIND_END,
   KIND_JCC,
   KIND_JCXZ,
@@ -127,9 +127,10 @@ import {
 } from "./locals";
 import { moveStack, probePush, readRm, readStackTop, storeAt } from "./operand";
 import { canonical, firstRecord, firstRip, span, targetOf, terminates } from "./plan";
-import { oftenStaged } from "./rewritten";
+import { oftenMissed, oftenStaged } from "./rewritten";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
+import { answer } from "./system";
 
 /** Label of the loop that starts at a node. */
 const LOOP_LABEL: u32 = 0x4000;
@@ -342,23 +343,23 @@ function body(n: u32): void {
   let pending: usize = 0; // first of the records that wait for a call
   for (;;) {
     const ends = (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) != 0;
-    const staged = !ends && oftenStaged(load<u32>(b, BK_HOST) + load<u16>(rec, R_OFF));
+    const host = load<u32>(b, BK_HOST) + load<u16>(rec, R_OFF);
+    const staged = !ends && oftenStaged(host);
     const generated = ends ? terminates(rec) : kindOf(rec) != KIND_NONE && (!staged || storesPlainly(rec));
     if (generated && pending) {
       callInterpreter(pending, rec - RECORD_SIZE);
       pending = 0;
     }
     beginInstruction(rec);
+    setFills(oftenMissed(host));
     beginRecord(index);
     setFlagsDead(isDead(index++));
     if (ends) {
       if (generated) terminator(n, rec);
       else {
         const first = pending ? pending : rec;
-        if (kindOf(rec) == KIND_CPUID && first == rec) {
-          cpuid(rec);
-          follow(n, fallOf(n), ripNext());
-        } else {
+        if (first == rec && answer(rec, kindOf(rec))) follow(n, fallOf(n), ripNext());
+        else {
           callInterpreter(first, rec);
           afterCall(n);
         }

@@ -1,4 +1,4 @@
-// What was learned from stores to code.
+// What was learned from leaving regions and from stores to code.
 //
 // Lines of code that were written to while a region held them. Blocks on lines that are written again and again stay in
 // the interpreter, so that self-modifying code does not compile for ever.
@@ -44,4 +44,28 @@ export function noteStaged(host: u32): bool {
 
 export function oftenStaged(host: u32): bool {
   return load<u8>(storeSlot(host)) > STORE_LIMIT;
+}
+
+// Instructions that regions left again and again, mostly for an access that missed the TLB: generated code fills it there.
+// Not everywhere, because registers do not stay in registers over a call.
+const misses: usize = memory.data(8192, 2); // u16 a hashed address
+/** More than the pages of a table that is filled for the first time. */
+const MISS_LIMIT: u32 = 2048;
+const MISSES: u32 = 64;
+
+function missSlot(host: u32): usize {
+  return misses + (((host * 0x9e3779b1) >>> 20) << 1);
+}
+
+/** A region left this instruction to the interpreter. True: it should fill the TLB from now on. */
+export function noteMissed(host: u32): bool {
+  const n = u32(load<u16>(missSlot(host)));
+  if (n > MISS_LIMIT) return false;
+  store<u16>(missSlot(host), n + 1);
+  return n == MISS_LIMIT;
+}
+
+/** Its neighbours that miss too are among them. */
+export function oftenMissed(host: u32): bool {
+  return load<u16>(missSlot(host)) > MISSES;
 }

@@ -39,7 +39,7 @@ import { aborted, raiseError } from "../state/stop";
 import { apicFetch, apicModify, apicModifyExits, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
 import { tlbMask } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
-import { orPageFlag, pageFlags } from "./frames";
+import { orPageFlag, pageFlags, pageTableCount } from "./frames";
 import { physToHost } from "./physical";
 import { deviceRead, stage, stageHooked, stageRead } from "./staging";
 import {
@@ -323,21 +323,22 @@ export function probeModify(seg: u32, ea: u64, size: u32): u32 {
   return at;
 }
 
-/** Address of `bytes` plain readable bytes of one page, 0: not cached, not plain or not allowed; changes nothing. */
-export function plainRead(seg: u32, ea: u64, bytes: u32): u32 {
-  if (ea + bytes > load<u64>(SEGS + seg + SG_READ_END)) return 0;
-  const linear = toLinear(seg, ea);
-  const e = tlbEntry(load<u32>(TR_TABLE), linear);
-  const hit = load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG)) && (u32(linear) & 0xfff) + bytes <= 4096;
+function plainAt(table: u32, tag: u64, linear: u64, bytes: u32, entry: u32): u32 {
+  const e = tlbEntry(table, linear);
+  const hit = load<u64>(e + entry) == ((linear >> 12) | tag) && (u32(linear) & 0xfff) + bytes <= 4096;
   return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
 }
 
+/** Address of `bytes` plain readable bytes of one page, 0: not cached, not plain or not allowed; changes nothing. */
+export function plainRead(seg: u32, ea: u64, bytes: u32): u32 {
+  if (ea + bytes > load<u64>(SEGS + seg + SG_READ_END)) return 0;
+  return plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), toLinear(seg, ea), bytes, u32(TE_READ));
+}
+
+/** The same of bytes to write to. */
 export function plainWrite(seg: u32, ea: u64, bytes: u32): u32 {
   if (ea + bytes > load<u64>(SEGS + seg + SG_WRITE_END)) return 0;
-  const linear = toLinear(seg, ea);
-  const e = tlbEntry(load<u32>(TR_TABLE), linear);
-  const hit = load<u64>(e, TE_WRITE) == ((linear >> 12) | load<u64>(TR_TAG)) && (u32(linear) & 0xfff) + bytes <= 4096;
-  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+  return plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), toLinear(seg, ea), bytes, u32(TE_WRITE));
 }
 
 export function readLinear<T>(linear: u64): T {
@@ -366,10 +367,7 @@ export function readSystem<T>(linear: u64): T {
 
 /** Address of plain bytes of a system structure, 0: not cached or not plain; changes nothing. */
 export function plainSystem(linear: u64, bytes: u32): u32 {
-  const e = tlbEntry(TLB, linear);
-  const hit =
-    load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG_IMPLICIT)) && (u32(linear) & 0xfff) + bytes <= 4096;
-  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+  return plainAt(TLB, load<u64>(TR_TAG_IMPLICIT), linear, bytes, u32(TE_READ));
 }
 
 export function probeSystem(linear: u64, size: u32): u32 {
@@ -387,10 +385,8 @@ export function probeAs(linear: u64, size: u32, user: bool): u32 {
 
 /** Address of plain writable bytes of one page for such a stack, 0: not cached or not plain; changes nothing. */
 export function plainPlace(linear: u64, bytes: u32, user: bool): u32 {
-  const e = tlbEntry(user ? TLB + TLB_TABLE : TLB, linear);
   const tag = user ? load<u64>(TAG_REAL) : load<u64>(TR_TAG_IMPLICIT);
-  const hit = load<u64>(e, TE_WRITE) == ((linear >> 12) | tag) && (u32(linear) & 0xfff) + bytes <= 4096;
-  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+  return plainAt(user ? TLB + TLB_TABLE : TLB, tag, linear, bytes, u32(TE_WRITE));
 }
 
 // --- instruction fetch ---
@@ -411,6 +407,23 @@ export function fetchSettled(linear: u64): u32 {
   const e = tlbEntry(load<u32>(TR_TABLE), linear);
   if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) return u32(linear) + load<u32>(e, TE_ADDEND);
   if (u64((i64(linear) << 16) >> 16) != linear) return 0;
-  if (!walkSettled(linear, load<u32>(CPL) == 3)) return 0;
+  if (!walkSettled(linear, EXECUTE, load<u32>(CPL) == 3)) return 0;
   return physToHost(walkPhys | (linear & 0xfff));
+}
+
+/**
+ * Enters the page of an access that generated code misses in the TLB, when that changes nothing else. 0: it would, or the
+ * page has no entry for this access, or `bytes` reach into the next page.
+ */
+export function fillSettled(linear: u64, bytes: u32, write: u32): u32 {
+  if ((u32(linear) & 0xfff) + bytes > 4096 || u64((i64(linear) << 16) >> 16) != linear) return 0;
+  const access = write ? WRITE : READ;
+  const tables = pageTableCount;
+  if (!walkSettled(linear, access, load<u32>(CPL) == 3) || apicPage(walkPhys)) return 0;
+  const host = physToHost(walkPhys | (linear & 0xfff));
+  if (!host) return 0;
+  fill(load<u32>(TR_TABLE), load<u64>(TAG_REAL), linear, host);
+  // the frame of a table that was not one before may be written through an address that was translated already
+  if (pageTableCount != tables) return 0;
+  return u32(plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), linear, bytes, write ? u32(TE_WRITE) : u32(TE_READ)) != 0);
 }

@@ -83,11 +83,6 @@ export function selectContext(): void {
   store<u64>(TR_TAG_IMPLICIT, mode & TransBit.Ac ? contextFor(root, eptp, (mode & ~TransBit.Ac) | vpid) : tag);
 }
 
-/** Alignment checks are on, or could go on with CPL 3. */
-export function alignmentMatters(): bool {
-  return load<u64>(TR_TAG) != load<u64>(TAG_REAL) || (load<u64>(CR0) & 0x40000) != 0;
-}
-
 function dropContexts(): void {
   contextChanges++;
   memory.fill(CONTEXTS, 0, WAYS * ENTRY);

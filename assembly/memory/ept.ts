@@ -55,7 +55,7 @@ export let eptPageShift: u32 = 12;
 /** Places in linear memory of the entries of a walk, by level. */
 const entries: usize = memory.data(16);
 
-function keepsFlags(): bool {
+export function keepsFlags(): bool {
   return (load<u64>(TR_EPTP) & ACCESSED_DIRTY) != 0;
 }
 

@@ -16,7 +16,8 @@ const codeWrites: usize = memory.data(512); // CODE_WRITE_MAX x {u32 host, u32 b
 let codeWriteCount: u32 = 0;
 const PT_MAX: u32 = 1024;
 const pageTables: usize = memory.data(4096); // frames that carry PageFlag.PageTable
-let pageTableCount: u32 = 0;
+/** Frames that served a walk since the last flush. */
+export let pageTableCount: u32 = 0;
 
 function growTo(end: u64): bool {
   const have = u64(u32(memory.size())) << 16;

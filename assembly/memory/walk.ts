@@ -4,7 +4,7 @@ import { CR3, PDPTE, TR_EPTP, TR_MODE, TransBit } from "../abi/state";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import { raisePageFault } from "../state/stop";
 import { apicPage, apicTableAccess } from "./apicPage";
-import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, EPT_USER, eptTableAccess, eptWalk } from "./ept";
+import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, EPT_USER, eptTableAccess, eptWalk, keepsFlags } from "./ept";
 import { noteDirty, notePageTable } from "./frames";
 import { physRead32, physRead64, physToHost } from "./physical";
 
@@ -36,6 +36,7 @@ let e3: u64 = 0;
 let levels: u32 = 0;
 let ignoresAc: bool = false; // an implicit supervisor access: RFLAGS.AC does not lift SMAP
 let silent: bool = false; // no side effects: no A/D bits, no fault record
+let settled: bool = false; // silent, and fails where an access would set an A/D bit
 
 function quietBit(): u32 {
   return silent ? EPT_QUIET : 0;
@@ -77,7 +78,7 @@ function fault(linear: u64, access: u32, user: bool, present: bool, reserved: bo
   return false;
 }
 
-/** Sets A on every visited entry and D on the leaf. False: EPT denied the write. */
+/** Sets A on every visited entry and D on the leaf. False: EPT denied the write, or nothing may be set. */
 function setAccessed(wide: bool, dirty: bool, linear: u64): bool {
   for (let i: u32 = 0; i < levels; i++) {
     const gpa = visited(i);
@@ -85,6 +86,7 @@ function setAccessed(wide: bool, dirty: bool, linear: u64): bool {
     const pa = structure(gpa, linear);
     const value = wide ? physRead64(pa) : u64(physRead32(pa));
     if ((value & bits) == bits) continue;
+    if (settled) return false;
     if (load<u64>(TR_EPTP) != 0 && eptWalk(gpa, READ | WRITE, EPT_LINEAR, linear) == 0) return false;
     const host = physToHost(pa);
     if (!host) continue;
@@ -124,7 +126,7 @@ function finish(
     }
   }
   if ((perm & access) != access) return fault(linear, access, user, true, false);
-  if (!silent) {
+  if (!silent || settled) {
     if (!setAccessed(wide, access == WRITE, linear)) return false;
     // a page that is not dirty yet must be walked again on the first write
     if (access != WRITE && !(leaf & D)) perm &= ~WRITE;
@@ -148,7 +150,7 @@ function translated(gpa: u64, access: u32, perm: u32, linear: u64, userPage: boo
 }
 
 function mark(pa: u64): void {
-  if (silent) return;
+  if (silent && !settled) return;
   const host = physToHost(pa);
   if (host) notePageTable(host);
 }
@@ -239,14 +241,11 @@ export function walk(linear: u64, access: u32, user: bool, implicit: bool, quiet
   return mode & TransBit.Pae ? walkWide(linear, access, user) : walk32(linear, access, user);
 }
 
-/** A walk for a fetch that would neither fault nor set an accessed bit; it notes the tables it used. False: it would. */
-export function walkSettled(linear: u64, user: bool): bool {
-  if (!walk(linear, EXECUTE, user, false, true)) return false;
-  const mode = load<u32>(TR_MODE);
-  if (mode & TransBit.Paging) {
-    for (let i: u32 = 0; i < levels; i++) {
-      if (!(physRead32(structure(visited(i), linear)) & u32(A))) return false;
-    }
-  }
-  return walk(linear, EXECUTE, user, false, false);
+/** A walk for an access that would neither fault nor set an accessed or dirty bit; it notes the tables it used. False: it would. */
+export function walkSettled(linear: u64, access: u32, user: bool): bool {
+  if (load<u64>(TR_EPTP) && keepsFlags()) return false;
+  settled = true;
+  const done = walk(linear, access, user, false, true);
+  settled = false;
+  return done;
 }

@@ -30,7 +30,7 @@ import {
 import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
 import { dispatch, STEP_FLAGS } from "../execute/dispatch";
-import { compileQueue, enter, hotThreshold, jump, request, requests, staged, stepNext } from "../jit/manage";
+import { compileQueue, enter, hotThreshold, jump, leftAt, request, requests, stepNext } from "../jit/manage";
 import { tlbMask } from "../memory/context";
 import { setAlone } from "../memory/staging";
 import { clearWatchHits, codeTraps } from "../memory/traps";
@@ -146,7 +146,7 @@ function stretch(limit: u64): void {
         skip = false;
         store<u64>(BLOCK_RIP, rip);
         const last = dispatch(b + BK_RECORDS, 0, 0);
-        if (load<u32>(STOP) & StopBit.Commit && load<u8>(last, R_INDEX) == 0) staged(host);
+        leftAt(host, load<u32>(STOP) & StopBit.Commit && load<u8>(last, R_INDEX) == 0);
         account(last);
         continue;
       } else if (load<u32>(b, BK_REGION)) {

@@ -141,7 +141,7 @@ export function writeCr3(value: u64): bool {
     if (load<u64>(CR0) & CR0_PG && cr4 & CR4_PAE && !loadPdptes(next)) return false;
   }
   store<u64>(CR3, next);
-  recomputeMode();
+  selectContext();
   return true;
 }
 

@@ -20,7 +20,7 @@ import {
   FLAG_VM,
   FLAG_ZF,
 } from "../abi/x86";
-import { getRflags, setRflags } from "../state/flags";
+import { setRflags } from "../state/flags";
 import { iopl } from "./tss";
 
 /** Bits that any program may change. */
@@ -43,10 +43,10 @@ export function changeableFlags(size: u32, level: u32, iret: bool): u64 {
   return mask;
 }
 
-/** Replaces the bits of mask. True: VM or AC changed, so that the caller has to call recomputeMode(). */
+/** Replaces the bits of mask, FLAGS_FREE among them. True: VM or AC changed, so that the caller has to call recomputeMode(). */
 export function replaceFlags(image: u64, mask: u64): bool {
   const before = load<u32>(EFLAGS_REST);
-  setRflags((getRflags() & ~mask) | (image & mask));
+  setRflags((<u64>before & ~mask) | (image & mask));
   const after = load<u32>(EFLAGS_REST);
   return ((before ^ after) & (FLAG_VM | FLAG_AC)) != 0;
 }

@@ -24,13 +24,16 @@ import {
   SG_LIMIT,
   SG_READ_END,
   SG_WRITE_END,
+  TAG_REAL,
   TR_APIC_PAGE,
   TR_EPTP,
   TR_MODE,
   TR_TABLE,
+  TR_TAG,
   TransBit,
 } from "../abi/state";
 import {
+  CR0_AM,
   CR0_PE,
   CR0_PG,
   CR0_WP,
@@ -52,7 +55,7 @@ import {
   SA_UNUSABLE,
   SA_WRITE,
 } from "../abi/x86";
-import { alignmentMatters, selectContext } from "../memory/context";
+import { selectContext } from "../memory/context";
 import { followDr7 } from "../memory/watch";
 import { forgetCpuidAnswers } from "./cpuidCache";
 
@@ -180,6 +183,15 @@ export function leaveMode64(before: u32, mode: u32): void {
   store<u64>(RIP, <u64>load<u32>(RIP));
 }
 
+/** Does RFLAGS.AC mean to accesses at this CPL what it meant before? */
+function alignmentStays(): bool {
+  if (load<u64>(TR_TAG) != load<u64>(TAG_REAL)) return false;
+  const ac = (load<u32>(EFLAGS_REST) & FLAG_AC) != 0;
+  if (ac && load<u32>(CPL) == 3 && load<u64>(CR0) & CR0_AM) return false;
+  const mode = load<u32>(TR_MODE);
+  return !(mode & TransBit.Smap) || ac == ((mode & TransBit.Ac) != 0);
+}
+
 /** Must follow a change of CPL, CS, SS or RFLAGS.AC that nothing else went with: a gate, a return, a system call. */
 export function recomputeTransfer(): void {
   const before = load<u32>(MODE);
@@ -189,18 +201,20 @@ export function recomputeTransfer(): void {
     return;
   }
   store<u32>(MODE, mode);
-  deriveSegment(SEG_CS);
-  deriveSegment(SEG_SS);
-  if (flat(mode)) store<u32>(MODE, mode | ModeBit.Flat);
-  if (!(mode & ModeBit.Code64)) store<u64>(CODE_END, <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
+  // 64-bit code has the same derived fields at every level
+  if (!(mode & ModeBit.Code64)) {
+    deriveSegment(SEG_CS);
+    deriveSegment(SEG_SS);
+    if (flat(mode)) store<u32>(MODE, mode | ModeBit.Flat);
+    store<u64>(CODE_END, <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
+  }
   store<u32>(TR_TABLE, TLB + (load<u32>(CPL) == 3 ? TLB_TABLE : 0));
-  const translation = translationMode();
-  if (translation == load<u32>(TR_MODE) && !alignmentMatters()) return;
-  store<u32>(TR_MODE, translation);
+  if (alignmentStays()) return;
+  store<u32>(TR_MODE, translationMode());
   selectContext();
 }
 
-/** Must follow every change of CR0, CR3, CR4, EFER, CPL, CS, SS, RFLAGS.VM or RFLAGS.AC. */
+/** Must follow every change of CR0, CR4, EFER, CPL, CS, SS, RFLAGS.VM or RFLAGS.AC. */
 export function recomputeMode(): void {
   forgetCpuidAnswers();
   const mode = modeWord();

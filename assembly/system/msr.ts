@@ -81,59 +81,97 @@ const MISC_ENABLE_BITS: u64 = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID
 export const DEBUGCTL_BITS: u64 = 0x3; // LBR, BTF
 const MTRR_DEF_BITS: u64 = 0xcff; // enable, fixed enable, type
 const SPEC_CTRL_BITS: u64 = 0x7;
+/** Canonical addresses without sign. */
+const LOW_HALF: u64 = 0x7fffffffffff;
 
 function give(value: u64): bool {
   store<u64>(COMM_VALUE, value);
   return true;
 }
 
-function giveIf(exists: bool, address: usize): bool {
-  return exists && give(load<u64>(address));
+function given(exists: bool, place: usize): usize {
+  return exists ? place : 0;
+}
+
+/** Storage of an MSR that is read without any other effect; 0: none, or the model does not have it. */
+export function placeOfMsr(index: u32): usize {
+  switch (index) {
+    case Msr.BiosSignId:
+      return MSR_BIOS_SIGN_ID;
+    case Msr.PlatformInfo:
+      return MSR_PLATFORM_INFO;
+    case Msr.MiscFeaturesEnables:
+      return MSR_MISC_FEATURES_ENABLES;
+    case Msr.MiscEnable:
+      return MSR_MISC_ENABLE;
+    case Msr.Debugctl:
+      return MSR_DEBUGCTL;
+    case Msr.ApicBase:
+      return given(hasApic(), MSR_APIC_BASE);
+    case Msr.FeatureControl:
+      return given(hasVmx(), MSR_FEATURE_CONTROL);
+    case Msr.TscAdjust:
+      return given(hasTscAdjust(), MSR_TSC_ADJUST);
+    case Msr.SpecCtrl:
+      return given(hasSpecCtrl(), MSR_SPEC_CTRL);
+    case Msr.SysenterCs:
+      return given(hasSep(), MSR_SYSENTER_CS);
+    case Msr.SysenterEsp:
+      return given(hasSep(), MSR_SYSENTER_ESP);
+    case Msr.SysenterEip:
+      return given(hasSep(), MSR_SYSENTER_EIP);
+    case Msr.Pat:
+      return given(hasPat(), MSR_PAT);
+    default:
+      if (index == MSR_INDEX_EFER) return EFER;
+      if (index == MSR_INDEX_TSC_AUX) return given(hasRdtscp(), MSR_TSC_AUX);
+      return given(hasLongMode(), longModeMsr(index));
+  }
+}
+
+/** The values that a write of such an MSR only stores, by the bits they may have; 0: every write does or checks more. */
+export function plainBitsOfMsr(index: u32): u64 {
+  switch (index) {
+    case Msr.BiosSignId:
+      return ~(0 as u64);
+    case Msr.MiscFeaturesEnables: {
+      // bits outside the model's mask do not exist; bit 0 needs 0xCE[31]: Intel application note 323850, and KVM's rule
+      const mask = load<u64>(MISC_FEATURES_MASK);
+      return load<u64>(MSR_PLATFORM_INFO) & PLATFORM_CPUID_FAULTING ? mask : mask & ~(<u64>MISC_CPUID_FAULTING);
+    }
+    case Msr.SpecCtrl:
+      return SPEC_CTRL_BITS;
+    case Msr.SysenterCs:
+      return 0xffffffff;
+    case Msr.SysenterEsp:
+    case Msr.SysenterEip:
+      return LOW_HALF;
+    default:
+      if (index == MSR_INDEX_STAR) return ~(0 as u64);
+      if (index == MSR_INDEX_FMASK || index == MSR_INDEX_TSC_AUX) return 0xffffffff;
+      if (index == MSR_INDEX_LSTAR || index == MSR_INDEX_CSTAR || index == MSR_INDEX_KERNEL_GS_BASE) return LOW_HALF;
+      return 0;
+  }
 }
 
 /** Value into COMM_VALUE. ahead: see readTsc. */
 export function readMsr(index: u32, ahead: u32): bool {
+  const place = placeOfMsr(index);
+  if (place) return give(load<u64>(place));
   if (index >= <u32>Msr.VmxFirst && index <= <u32>Msr.VmxLast)
     return hasVmx() && hasVmxCapability(index) && give(vmxCapability(index));
-  if (index >= MSR_INDEX_EFER) return readHighMsr(index);
   switch (index) {
     case Msr.Tsc:
       return hasTsc() && give(readTsc(ahead));
     case Msr.PlatformId:
       return give(0);
-    case Msr.ApicBase:
-      return giveIf(hasApic(), MSR_APIC_BASE);
-    case Msr.FeatureControl:
-      return giveIf(hasVmx(), MSR_FEATURE_CONTROL);
-    case Msr.TscAdjust:
-      return giveIf(hasTscAdjust(), MSR_TSC_ADJUST);
-    case Msr.SpecCtrl:
-      return giveIf(hasSpecCtrl(), MSR_SPEC_CTRL);
-    case Msr.BiosSignId:
-      return give(load<u64>(MSR_BIOS_SIGN_ID));
-    case Msr.PlatformInfo:
-      return give(load<u64>(MSR_PLATFORM_INFO));
     case Msr.MtrrCap:
       return hasMtrr() && give(MTRRCAP);
-    case Msr.MiscFeaturesEnables:
-      return give(load<u64>(MSR_MISC_FEATURES_ENABLES));
-    case Msr.SysenterCs:
-      return giveIf(hasSep(), MSR_SYSENTER_CS);
-    case Msr.SysenterEsp:
-      return giveIf(hasSep(), MSR_SYSENTER_ESP);
-    case Msr.SysenterEip:
-      return giveIf(hasSep(), MSR_SYSENTER_EIP);
     case Msr.McgCap:
     case Msr.McgStatus:
       return hasMca() && give(0);
-    case Msr.MiscEnable:
-      return give(load<u64>(MSR_MISC_ENABLE));
-    case Msr.Debugctl:
-      return give(load<u64>(MSR_DEBUGCTL));
-    case Msr.Pat:
-      return giveIf(hasPat(), MSR_PAT);
     case Msr.MtrrDefType:
-      return giveIf(hasMtrr(), MSR_MTRR_DEF_TYPE);
+      return hasMtrr() && give(load<u64>(MSR_MTRR_DEF_TYPE));
     case Msr.TscDeadline:
       return hasTscDeadline() && (apicAttached() ? readApic(index, ahead) : give(load<u64>(MSR_TSC_DEADLINE)));
     default:
@@ -144,13 +182,6 @@ export function readMsr(index: u32, ahead: u32): bool {
 /** MSRs of the local APIC exist in x2APIC mode only. @sdm 3A "x2APIC Register Address Space" */
 function x2apicOn(index: u32): bool {
   return isApicMsr(index) && apicAttached() && (load<u64>(MSR_APIC_BASE) & APIC_BASE_X2APIC) != 0;
-}
-
-function readHighMsr(index: u32): bool {
-  if (index == MSR_INDEX_EFER) return give(load<u64>(EFER));
-  if (index == MSR_INDEX_TSC_AUX) return giveIf(hasRdtscp(), MSR_TSC_AUX);
-  const at = longModeMsr(index);
-  return at != 0 && giveIf(hasLongMode(), at);
 }
 
 /** Storage of the MSRs that exist with long mode, 0 for others. */
@@ -175,6 +206,9 @@ function putBits(address: usize, value: u64, allowed: u64): bool {
 }
 
 export function writeMsr(index: u32, value: u64, ahead: u32): bool {
+  const place = placeOfMsr(index);
+  const plain = plainBitsOfMsr(index);
+  if (place && plain && !(value & ~plain)) return put(place, value);
   forgetCpuidAnswers();
   if (index >= MSR_INDEX_EFER) return writeHighMsr(index, value);
   switch (index) {
@@ -198,22 +232,18 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
       writeTscAdjust(value);
       noteApic(index, value, ahead);
       return true;
-    case Msr.SpecCtrl:
-      return hasSpecCtrl() && putBits(MSR_SPEC_CTRL, value, SPEC_CTRL_BITS);
     case Msr.PredCmd:
       return hasSpecCtrl() && value <= 1;
     case Msr.BiosUpdtTrig:
       return true;
-    case Msr.BiosSignId:
-      return put(MSR_BIOS_SIGN_ID, value);
-    case Msr.MiscFeaturesEnables:
-      return writeMiscFeaturesEnables(value);
     case Msr.SysenterCs:
       return hasSep() && put(MSR_SYSENTER_CS, value & 0xffffffff);
     case Msr.SysenterEsp:
       return hasSep() && canonical(value) && put(MSR_SYSENTER_ESP, value);
     case Msr.SysenterEip:
       return hasSep() && canonical(value) && put(MSR_SYSENTER_EIP, value);
+    case Msr.MiscFeaturesEnables:
+      return value == 0; // without a bit that it may have
     case Msr.McgStatus:
       return hasMca() && value == 0;
     case Msr.MiscEnable:
@@ -233,7 +263,6 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
 
 function writeHighMsr(index: u32, value: u64): bool {
   if (index == MSR_INDEX_EFER) return writeEfer(value);
-  if (index == MSR_INDEX_TSC_AUX) return hasRdtscp() && putBits(MSR_TSC_AUX, value, 0xffffffff);
   const at = longModeMsr(index);
   if (!at || !hasLongMode()) return false;
   if (index == MSR_INDEX_FMASK) return put(at, value & 0xffffffff);
@@ -242,16 +271,6 @@ function writeHighMsr(index: u32, value: u64): bool {
   if (index == MSR_INDEX_FS_BASE) deriveSegment(SEG_FS);
   if (index == MSR_INDEX_GS_BASE) deriveSegment(SEG_GS);
   return true;
-}
-
-/**
- * CPUID faulting and the other bits of 0x140. Bits outside the model's mask do not exist; bit 0 needs 0xCE[31].
- * Source: Intel application note 323850 for the bit, KVM's rule for the dependence on 0xCE.
- */
-function writeMiscFeaturesEnables(value: u64): bool {
-  if (value & ~load<u64>(MISC_FEATURES_MASK)) return false;
-  if (value & MISC_CPUID_FAULTING && !(load<u64>(MSR_PLATFORM_INFO) & PLATFORM_CPUID_FAULTING)) return false;
-  return put(MSR_MISC_FEATURES_ENABLES, value);
 }
 
 /** CPUID faulting: #GP(0) for CPUID at CPL > 0 outside SMM. */

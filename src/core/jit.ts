@@ -29,8 +29,8 @@ export interface JitStatistics {
   /** Time the calling thread spent in compiling and linking. */
   readonly milliseconds: number;
 }
-/** Functions 0 and 1 of a module: `jitStep` and `jitStored` of the core. */
-const IMPORTED = 2;
+/** Functions 0 to 2 of a module: `jitStep`, `jitStored` and `jitFill` of the core. */
+const IMPORTED = 3;
 
 const unsigned = (value: number): number[] => {
   const out: number[] = [];
@@ -54,12 +54,18 @@ function moduleOf(count: number, bodies: Uint8Array): Uint8Array<ArrayBuffer> {
   const counted = unsigned(count);
   const head = [
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-    ...section(1, [2, ...[0x60, 2, 0x7f, 0x7f, 1, 0x7f], ...[0x60, 3, 0x7f, 0x7e, 0x7f, 1, 0x7f]]),
-    ...section(2, [
+    ...section(1, [
       3,
+      ...[0x60, 2, 0x7f, 0x7f, 1, 0x7f],
+      ...[0x60, 3, 0x7f, 0x7e, 0x7f, 1, 0x7f],
+      ...[0x60, 3, 0x7e, 0x7f, 0x7f, 1, 0x7f],
+    ]),
+    ...section(2, [
+      4,
       ...[1, 0x6d, 1, 0x6d, 2, 0, ...unsigned(MEMORY_MIN)],
       ...[1, 0x6d, 1, 0x73, 0, 1],
       ...[1, 0x6d, 1, 0x77, 0, 0],
+      ...[1, 0x6d, 1, 0x66, 0, 2],
     ]),
     ...section(3, [...counted, ...Array<number>(count).fill(0)]),
     ...section(7, [...counted, ...names]),
@@ -114,7 +120,7 @@ export class Linker {
     const base = this.#base;
     const generated = moduleOf(count, new Uint8Array(memory.buffer, code, bytes));
     const place = new Uint32Array(memory.buffer, places, count);
-    const imports = { m: { m: memory, s: core.jitStep, w: core.jitStored } };
+    const imports = { m: { m: memory, s: core.jitStep, w: core.jitStored, f: core.jitFill } };
     for (const one of place) while (base + one >= table.length) table.grow(SLOTS);
     const done = () => {
       this.#statistics.modules++;

@@ -1,0 +1,149 @@
+// System instructions that generated code completes itself while nothing about them is special; else the interpreter does.
+import { CPL, HOOKS, HookBit, MSR_MISC_FEATURES_ENABLES, VMX_STATE, VmxBit } from "../abi/state";
+import { MISC_CPUID_FAULTING } from "../abi/x86";
+import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
+import { MSR_PLACE_MASK, msrReads, msrWrites } from "../system/msrPlaces";
+import { callInterpreter } from "./calls";
+import { get32, set32 } from "./context";
+import {
+  get,
+  I32_AND,
+  I32_EQ,
+  I32_EQZ,
+  I32_LOAD,
+  I32_MUL,
+  I32_OR,
+  I32_SHL,
+  I32_STORE,
+  I32_XOR,
+  i32c,
+  mem,
+  op,
+  tee,
+  W_ELSE,
+} from "./emit";
+import { KIND_CPUID, KIND_RDMSR, KIND_WRMSR } from "./kinds.generated";
+import { close, openIf } from "./labels";
+import { L_HOST } from "./locals";
+
+const RAX: u32 = 0;
+const RCX: u32 = 8;
+const RDX: u32 = 16;
+const RBX: u32 = 24;
+
+/** Pushes whether a word of the state has one of these bits. */
+function pushBits(address: u32, bits: u32): void {
+  i32c(0);
+  mem(I32_LOAD, address);
+  i32c(bits);
+  op(I32_AND);
+}
+
+/** CPUID from the answers the core keeps, else by the interpreter. */
+function cpuid(rec: usize): void {
+  pushBits(HOOKS, HookBit.Cpuid);
+  pushBits(MSR_MISC_FEATURES_ENABLES, MISC_CPUID_FAULTING);
+  op(I32_OR);
+  op(I32_EQZ);
+  get32(RAX);
+  i32c(CPUID_CACHE_MASK);
+  op(I32_AND);
+  i32c(CPUID_CACHE_ENTRY);
+  op(I32_MUL);
+  tee(L_HOST);
+  mem(I32_LOAD, u32(cpuidCache));
+  get32(RAX);
+  op(I32_EQ);
+  op(I32_AND);
+  get(L_HOST);
+  mem(I32_LOAD, u32(cpuidCache) + 4);
+  get32(RCX);
+  op(I32_EQ);
+  op(I32_AND);
+  openIf();
+  for (let r: u32 = 0; r < 4; r++) {
+    get(L_HOST);
+    mem(I32_LOAD, u32(cpuidCache) + 8 + (r << 2));
+    set32(r == 0 ? RAX : r == 1 ? RBX : r == 2 ? RCX : RDX);
+  }
+  op(W_ELSE);
+  callInterpreter(rec, rec);
+  close();
+}
+
+/** Pushes whether the MSR of ECX has a place in the table, at CPL 0 in root operation; L_HOST: its entry. */
+function pushPlaced(table: usize, hook: u32): void {
+  get32(RCX);
+  i32c(MSR_PLACE_MASK);
+  op(I32_AND);
+  i32c(4);
+  op(I32_SHL);
+  tee(L_HOST);
+  mem(I32_LOAD, u32(table));
+  get32(RCX);
+  op(I32_XOR);
+  i32c(0);
+  mem(I32_LOAD, CPL);
+  op(I32_OR);
+  pushBits(HOOKS, hook);
+  op(I32_OR);
+  pushBits(VMX_STATE, VmxBit.NonRoot);
+  op(I32_OR);
+}
+
+function rdmsr(rec: usize): void {
+  pushPlaced(msrReads, HookBit.Rdmsr);
+  op(I32_EQZ);
+  openIf();
+  get(L_HOST);
+  mem(I32_LOAD, u32(msrReads) + 4);
+  tee(L_HOST);
+  mem(I32_LOAD, 0);
+  set32(RAX);
+  get(L_HOST);
+  mem(I32_LOAD, 4);
+  set32(RDX);
+  op(W_ELSE);
+  callInterpreter(rec, rec);
+  close();
+}
+
+/** Pushes the bits of a half of the value that the MSR may not have. */
+function pushForbidden(register: u32, half: u32): void {
+  get32(register);
+  get(L_HOST);
+  mem(I32_LOAD, u32(msrWrites) + 8 + half);
+  i32c(-1);
+  op(I32_XOR);
+  op(I32_AND);
+}
+
+function wrmsr(rec: usize): void {
+  pushPlaced(msrWrites, HookBit.Wrmsr);
+  pushForbidden(RAX, 0);
+  op(I32_OR);
+  pushForbidden(RDX, 4);
+  op(I32_OR);
+  op(I32_EQZ);
+  openIf();
+  get(L_HOST);
+  mem(I32_LOAD, u32(msrWrites) + 4);
+  tee(L_HOST);
+  get32(RAX);
+  mem(I32_STORE, 0);
+  get(L_HOST);
+  get32(RDX);
+  mem(I32_STORE, 4);
+  op(W_ELSE);
+  callInterpreter(rec, rec);
+  close();
+}
+
+/** An instruction that ends its block and does not branch. False: nothing was emitted. */
+export function answer(rec: usize, kind: u32): bool {
+  if (kind == KIND_CPUID) cpuid(rec);
+  else if (kind == KIND_RDMSR) rdmsr(rec);
+  else if (kind == KIND_WRMSR) wrmsr(rec);
+  else return false;
+  return true;
+}
