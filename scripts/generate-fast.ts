@@ -141,6 +141,8 @@ list.push({
   name: "loop",
   body: "ea = countDown(rec); taken = ea != 0; if (taken && !Fast.reachable(Fast.relative(rec))) return rec | WHOLE; setCount(rec, ea); break;",
 });
+mark("CPUID");
+list.push({ name: "cpuid", body: "if (!Fast.cpuid()) return rec | WHOLE; taken = false; break;" });
 mark("STACK");
 for (const b of BITS) {
   list.push({
@@ -189,7 +191,13 @@ const numbers = new Map(list.map((c, i) => [c.name, i]));
 export function fastOf(comment: string, byImmediate: boolean): number {
   const [handler = "", shape = ""] = comment.split(" ");
   if (comment === "(end of block)") return first.END!;
-  if (handler === "nop" || handler === "loop" || handler === "jmpRel" || handler.startsWith("jcc:")) {
+  if (
+    handler === "nop" ||
+    handler === "loop" ||
+    handler === "jmpRel" ||
+    handler === "cpuid" ||
+    handler.startsWith("jcc:")
+  ) {
     return numbers.get(handler)!;
   }
   const name = `${handler} ${shape}${handler.startsWith("shift:") && byImmediate ? " I" : ""}`;

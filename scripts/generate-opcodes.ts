@@ -62,32 +62,39 @@ const STOPLESS = new Set([
   "fence",
 ]);
 
+/** Handlers that have a copy for each operand size; the others read the size from the record. */
+const COPIES = new Set(["movs<T>", "stos<T>", "lods<T>", "cmps<T>", "scas<T>"]);
+
 function call(row: OpcodeRow, form: string, size: number): string {
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const type = TYPE[size] ?? "u32";
-  if (member === undefined && family !== "mov") return `${family.replace("<T>", `<${type}>`)}(rec);`;
+  if (member === undefined && family !== "mov") {
+    return `${family.replace("<T>", COPIES.has(family) ? `<${type}>` : "")}(rec);`;
+  }
   const base = family.replace("<T>", "");
+  const count = row.operands.endsWith("CL") ? "load<u8>(RCX)" : "load<u8>(rec, R_IMM)";
+  const formed = `${base.replace("Imm", "")}${form[0]?.toUpperCase()}${form.slice(1)}`;
   switch (base) {
     case "alu":
-      return `Alu.${form}<${type}>(rec, AluOp.${member});`;
+      return `${formed}(rec, AluOp.${member});`;
     case "mov":
-      return `Mov.${form}<${type}>(rec);`;
+      return `${formed}(rec);`;
     case "unary":
-      return `Unary.${form}<${type}>(rec, UnaryOp.${member});`;
+      return `${formed}(rec, UnaryOp.${member});`;
     case "shift":
-      return `Shift.${form}<${type}>(rec, ShiftOp.${member}, ${row.operands.endsWith("CL") ? "load<u8>(RCX)" : "load<u8>(rec, R_IMM)"});`;
+      return `${formed}(rec, ShiftOp.${member}, ${count});`;
     case "doubleShift":
-      return `${member}<${type}>(rec, ${row.operands.endsWith("CL") ? "load<u8>(RCX)" : "load<u8>(rec, R_IMM)"});`;
+      return `${member}(rec, ${count});`;
     case "bit":
-      return `Bit.${form}<${type}>(rec, BitOp.${member});`;
+      return `${formed}(rec, BitOp.${member});`;
     case "bitImm":
-      return `Bit.${form}Imm<${type}>(rec, BitOp.${member});`;
+      return `${formed}Imm(rec, BitOp.${member});`;
     case "jcc":
-      return `if (Cond.test(${member})) jump(rec);`;
+      return `if (condition(${member})) jump(rec);`;
     case "set":
-      return `setByte${form === "reg" ? "" : "Mem"}(rec, Cond.test(${member}));`;
+      return `setByte${form === "reg" ? "" : "Mem"}(rec, condition(${member}));`;
     case "cmov":
-      return `cmov<${type}>(rec, Cond.test(${member}));`;
+      return `cmov(rec, condition(${member}));`;
     default:
       throw new Error(`opcode table: unknown family in ${row.handler}`);
   }
@@ -161,13 +168,7 @@ function entryOf(row: OpcodeRow): Entry {
   return { op, format, flags, feature };
 }
 
-const SOURCES: Record<string, string[]> = {
-  "./alu": ["Alu", "AluOp", "Unary", "UnaryOp"],
-  "./mov": ["Mov"],
-  "./shift": ["Shift", "ShiftOp"],
-  "./bits": ["Bit", "BitOp"],
-  "./condition": ["Cond"],
-};
+const MEMBERS = ["AluOp", "UnaryOp", "ShiftOp", "BitOp"];
 
 /** What the lines of both switches call that is no handler. */
 const BUILT_IN = new Set(["load", "store", "execute", "nextRip"]);
@@ -176,7 +177,7 @@ function shortForm(c: Case): number {
   return fastOf(c.comment, !c.body.includes("RCX"));
 }
 
-/** The names of SOURCES in these lines, and handlers; `exportsOf` maps a handler's name to the module that exports it. */
+/** What these lines need: members of families, and handlers; `exportsOf` maps a handler's name to the module that exports it. */
 function importsOf(lines: readonly string[], exportsOf: ReadonlyMap<string, string>): string {
   const imports = new Map<string, Set<string>>();
   const add = (module: string, name: string): void => {
@@ -185,9 +186,8 @@ function importsOf(lines: readonly string[], exportsOf: ReadonlyMap<string, stri
     imports.set(module, set);
   };
   const text = lines.join("\n");
-  for (const [module, names] of Object.entries(SOURCES)) {
-    for (const n of names) if (new RegExp(`\\b${n}\\.`).test(text)) add(module, n);
-  }
+  for (const n of MEMBERS) if (text.includes(`${n}.`)) add("./ops", n);
+  if (text.includes("condition(") && !text.includes(".condition(")) add("./condition", "condition");
   const missing: string[] = [];
   for (const line of lines) {
     for (const [, name = ""] of line.matchAll(/(?<![.\w])([a-z]\w*)(?:<\w+>)?\(rec/g)) {
@@ -202,27 +202,34 @@ function importsOf(lines: readonly string[], exportsOf: ReadonlyMap<string, stri
 
 /** execute(): the whole handlers of what has no short form, or one that can fail. */
 function executeFile(exportsOf: ReadonlyMap<string, string>): string {
-  const bodies = new Map<string, number[]>();
-  for (const [i, c] of cases.entries()) {
-    if (alwaysShort(shortForm(c))) continue;
-    const body = `${c.ends ? "store<u64>(RIP, nextRip(rec)); " : ""}${c.body}`;
-    bodies.set(body, [...(bodies.get(body) ?? []), i]);
-  }
+  // Each handler has one number, in the order of the switch: only then the compiler makes one table of it.
+  const handlers = new Map<string, number>();
   const lines: string[] = [];
-  for (const [body, numbers] of bodies) {
-    for (const n of numbers) lines.push(`    case ${n}: // ${cases[n]!.comment}`);
-    lines.push(`      ${body} return;`);
-  }
-  const bodyLines = [...bodies.keys()];
+  const handlerOf = cases.map((c) => {
+    if (alwaysShort(shortForm(c))) return 0xffff;
+    const body = `${c.ends ? "store<u64>(RIP, nextRip(rec)); " : ""}${c.body}`;
+    const known = handlers.get(body);
+    if (known !== undefined) return known;
+    lines.push(`    case ${handlers.size}: // ${c.comment}`, `      ${body} return;`);
+    handlers.set(body, handlers.size);
+    return handlers.size - 1;
+  });
+  const table: string[] = [];
+  for (let i = 0; i < handlerOf.length; i += 30) table.push(`  ${handlerOf.slice(i, i + 30).join(", ")},`);
   return `${HEADER}import { RCX, RIP } from "../abi/state";
 import { R_IMM, R_OP } from "../abi/record";
 import { raise, raiseError } from "../state/stop";
 import { nextRip } from "./operands";
-${importsOf(bodyLines, exportsOf)}
+${importsOf([...handlers.keys()], exportsOf)}
+
+/** The handler of each operation; 65535: its short form cannot fail. */
+const HANDLER_OF: usize = memory.data<u16>([
+${table.join("\n")}
+]);
 
 /** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
 export function execute(rec: usize): void {
-  switch (load<u16>(rec, R_OP)) {
+  switch (load<u16>(HANDLER_OF + (load<u16>(rec, R_OP) << 1))) {
 ${lines.join("\n")}
     default:
       unreachable();
@@ -246,7 +253,7 @@ function shortFile(exportsOf: ReadonlyMap<string, string>): string {
   return `${HEADER}import { RIP, RSP, SEG_SS } from "../abi/state";
 import { R_FAST, R_IMM, R_SEG, RECORD_SIZE } from "../abi/record";
 import { BK_RECORDS } from "../blocks/cache";
-import { FAST_CALL, FAST_END, FAST_LOOP, FAST_READ, FAST_STACK, FAST_WRITE } from "../decode/fast.generated";
+import { FAST_CALL, FAST_CPUID, FAST_END, FAST_READ, FAST_STACK, FAST_WRITE } from "../decode/fast.generated";
 import { executed } from "../imports";
 import { Fast } from "./fast";
 import { Follow } from "./follow";
@@ -290,7 +297,7 @@ ${lines.join("\n")}
         return rec | WHOLE;
     }
     // the block has ended
-    if (f >= FAST_END && f <= FAST_LOOP) target = taken ? Fast.relative(rec) : nextRip(rec);
+    if (f >= FAST_END && f <= FAST_CPUID) target = taken ? Fast.relative(rec) : nextRip(rec);
     if (!Fast.reachable(target)) return rec | WHOLE;
     store<u64>(RIP, target);
     const side: usize = taken ? 0 : SIDE;

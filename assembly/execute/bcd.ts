@@ -1,13 +1,12 @@
 // Decimal adjustment, SALC. @sdm 2A the instructions' own pages
 import { R_IMM } from "../abi/record";
-import { FLAG_CARRIES, RAX } from "../abi/state";
+import { FLAG_CARRIES, FLAG_RESULT, RAX } from "../abi/state";
 import { getAF, getCF } from "../state/flags";
 import { raise } from "../state/stop";
-import { setResult } from "./alu";
 
 /** SF ZF PF from AL, CF and AF as given, OF cleared (it is undefined). */
 function adjustFlags(cf: bool, af: bool): void {
-  setResult<u8>(load<u8>(RAX));
+  store<i64>(FLAG_RESULT, load<i8>(RAX));
   // OF = bit 31 ^ bit 30
   store<u32>(FLAG_CARRIES, (cf ? 0xc0000000 : 0) | (af ? 8 : 0));
 }

@@ -1,124 +1,113 @@
 // BT BTS BTR BTC, BSF BSR, CMPXCHG XADD.
 import { R_ADDR_SHIFT, R_IMM } from "../abi/record";
 import { FLAG_RESULT, RAX } from "../abi/state";
-import { probeModify, readMem } from "../memory/access";
+import { probeModify } from "../memory/access";
 import { setCF } from "../state/flags";
 import { aborted } from "../state/stop";
-import { flagsOfAdd, flagsOfSub } from "./alu";
+import { withFlags } from "./alu";
+import { effectiveAddress, isMem, segmentOf } from "./operands";
+import { AluOp, BitOp } from "./ops";
 import {
-  dst,
-  effectiveAddress,
-  isMem,
-  modifyMemory,
-  readRmSource,
-  segmentOf,
-  setDst,
-  setRegister,
-  setSrc,
-  src,
-} from "./operands";
-
-export enum BitOp {
-  bt,
-  bts,
-  btr,
-  btc,
-}
+  dstSized,
+  loadSized,
+  modifySized,
+  readBytes,
+  rmSource,
+  setDstSized,
+  setSlot,
+  setSrcSized,
+  signed,
+  sizeOf,
+  srcSized,
+  storeSized,
+  truncate,
+} from "./sized";
 
 /** The operand with its bit changed; CF takes the old bit. */
-function change<T>(k: BitOp, a: T, n: u32): T {
-  const mask = ((1 as u64) << n) as T;
-  setCF(u32(u64(a) >> n) & 1);
-  if (k == BitOp.bts) return (a | mask) as T;
-  if (k == BitOp.btr) return (a & ~mask) as T;
-  if (k == BitOp.btc) return (a ^ mask) as T;
+function change(k: BitOp, a: u64, n: u32): u64 {
+  const mask = (1 as u64) << n;
+  setCF(u32(a >> n) & 1);
+  if (k == BitOp.bts) return a | mask;
+  if (k == BitOp.btr) return a & ~mask;
+  if (k == BitOp.btc) return a ^ mask;
   return a;
 }
 
-export class Bit {
-  @inline static reg<T>(rec: usize, k: BitOp): void {
-    const r = change<T>(k, dst<T>(rec), u32(src<T>(rec)) & (sizeof<T>() * 8 - 1));
-    if (k != BitOp.bt) setDst<T>(rec, r);
-  }
-  @inline static regImm<T>(rec: usize, k: BitOp): void {
-    const r = change<T>(k, dst<T>(rec), u32(load<u8>(rec, R_IMM)) & (sizeof<T>() * 8 - 1));
-    if (k != BitOp.bt) setDst<T>(rec, r);
-  }
-  @inline static memImm<T>(rec: usize, k: BitOp): void {
-    bitMemory<T>(rec, k, 0, u32(load<u8>(rec, R_IMM)) & (sizeof<T>() * 8 - 1));
-  }
-  /** The register's signed value selects a bit of a string that starts at the operand. */
-  @inline static mem<T>(rec: usize, k: BitOp): void {
-    let n: i64;
-    if (sizeof<T>() == 2) n = i64(i16(src<T>(rec)));
-    else if (sizeof<T>() == 4) n = i64(i32(src<T>(rec)));
-    else n = i64(src<T>(rec));
-    const bits: i64 = sizeof<T>() * 8;
-    bitMemory<T>(rec, k, u64((n & ~(bits - 1)) >> 3), u32(n & (bits - 1)));
-  }
+function register(rec: usize, k: BitOp, bit: u32): void {
+  const r = change(k, dstSized(rec), bit & (sizeOf(rec) * 8 - 1));
+  if (k != BitOp.bt) setDstSized(rec, r);
 }
 
-function bitMemory<T>(rec: usize, k: BitOp, displacement: u64, n: u32): void {
+export function bitReg(rec: usize, k: BitOp): void {
+  register(rec, k, u32(srcSized(rec)));
+}
+
+export function bitRegImm(rec: usize, k: BitOp): void {
+  register(rec, k, load<u8>(rec, R_IMM));
+}
+
+export function bitMemImm(rec: usize, k: BitOp): void {
+  bitMemory(rec, k, 0, load<u8>(rec, R_IMM));
+}
+
+/** The register's signed value selects a bit of a string that starts at the operand. */
+export function bitMem(rec: usize, k: BitOp): void {
+  const n = signed(srcSized(rec), sizeOf(rec));
+  const bits = i64(sizeOf(rec)) * 8;
+  bitMemory(rec, k, u64((n & ~(bits - 1)) >> 3), u32(n));
+}
+
+function bitMemory(rec: usize, k: BitOp, displacement: u64, bit: u32): void {
+  const size = sizeOf(rec);
+  const n = bit & (size * 8 - 1);
   const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
   const ea = ((effectiveAddress(rec) + displacement) << shift) >> shift;
   if (k == BitOp.bt) {
-    const a = readMem<T>(segmentOf(rec), ea);
-    if (!aborted()) change<T>(k, a, n);
+    const a = readBytes(segmentOf(rec), ea, size);
+    if (!aborted()) change(k, a, n);
     return;
   }
-  const at = probeModify(segmentOf(rec), ea, sizeof<T>());
-  if (at) store<T>(at, change<T>(k, load<T>(at), n));
+  const at = probeModify(segmentOf(rec), ea, size);
+  if (at) storeSized(at, change(k, loadSized(at, size), n), size);
 }
 
 /** ZF from the source, the other arithmetic flags undefined. A zero source leaves the destination
  * alone, all 64 bits of it, as processors do. */
-export function bsf<T>(rec: usize): void {
-  const v = readRmSource<T>(rec);
+export function bsf(rec: usize): void {
+  const v = rmSource(rec);
   if (aborted()) return;
   store<u64>(FLAG_RESULT, u64(v != 0));
-  if (v) setDst<T>(rec, ctz<u64>(u64(v)) as T);
+  if (v) setDstSized(rec, ctz<u64>(v));
 }
 
-export function bsr<T>(rec: usize): void {
-  const v = readRmSource<T>(rec);
+export function bsr(rec: usize): void {
+  const v = rmSource(rec);
   if (aborted()) return;
   store<u64>(FLAG_RESULT, u64(v != 0));
-  if (v) setDst<T>(rec, (63 - clz<u64>(u64(v))) as T);
+  if (v) setDstSized(rec, 63 - clz<u64>(v));
 }
 
-export function cmpxchg<T>(rec: usize): void {
-  const acc = load<T>(RAX);
-  if (isMem(rec)) {
-    const at = modifyMemory<T>(rec);
-    if (!at) return;
-    const a = load<T>(at);
-    flagsOfSub<T>(acc, a, (acc - a) as T);
-    // the destination is written in both cases
-    store<T>(at, acc == a ? src<T>(rec) : a);
-    if (acc != a) setRegister<T>(0, a);
-    return;
-  }
-  const a = dst<T>(rec);
-  flagsOfSub<T>(acc, a, (acc - a) as T);
-  if (acc == a) setDst<T>(rec, src<T>(rec));
-  else setRegister<T>(0, a);
+export function cmpxchg(rec: usize): void {
+  const size = sizeOf(rec);
+  const accumulator = truncate(load<u64>(RAX), size);
+  const at = isMem(rec) ? modifySized(rec) : 0;
+  if (isMem(rec) && !at) return;
+  const a = at ? loadSized(at, size) : dstSized(rec);
+  withFlags(rec, AluOp.cmp, accumulator, a);
+  const equal = accumulator == a;
+  // memory is written in both cases
+  if (at) storeSized(at, equal ? srcSized(rec) : a, size);
+  else if (equal) setDstSized(rec, srcSized(rec));
+  if (!equal) setSlot(0, a, size);
 }
 
-export function xadd<T>(rec: usize): void {
-  const b = src<T>(rec);
-  if (isMem(rec)) {
-    const at = modifyMemory<T>(rec);
-    if (!at) return;
-    const a = load<T>(at);
-    const r = (a + b) as T;
-    flagsOfAdd<T>(a, b, r);
-    store<T>(at, r);
-    setSrc<T>(rec, a);
-    return;
-  }
-  const a = dst<T>(rec);
-  const r = (a + b) as T;
-  flagsOfAdd<T>(a, b, r);
-  setSrc<T>(rec, a);
-  setDst<T>(rec, r);
+export function xadd(rec: usize): void {
+  const size = sizeOf(rec);
+  const at = isMem(rec) ? modifySized(rec) : 0;
+  if (isMem(rec) && !at) return;
+  const a = at ? loadSized(at, size) : dstSized(rec);
+  const r = withFlags(rec, AluOp.add, a, srcSized(rec));
+  if (at) storeSized(at, r, size);
+  setSrcSized(rec, a);
+  if (!at) setDstSized(rec, r);
 }

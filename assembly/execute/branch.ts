@@ -1,9 +1,9 @@
 // Near branches. RIP already holds the next instruction when these run.
-import { R_ADDR_SHIFT, R_IMM, R_SIZE } from "../abi/record";
+import { R_ADDR_SHIFT, R_IMM } from "../abi/record";
 import { BLOCK_RIP, CODE_END, MODE, ModeBit, RCX, RIP } from "../abi/state";
 import { getZF } from "../state/flags";
 import { aborted, raiseError } from "../state/stop";
-import { readRm } from "./operands";
+import { rmDst, sizeOf, storeSized } from "./sized";
 import { drop, probePush, top } from "./stack";
 
 /** Can a near branch go there? Else #GP(0), on the branch itself. */
@@ -16,7 +16,7 @@ function reachable(target: u64): bool {
 /** Target of a relative branch, truncated to the operand size. */
 export function relative(rec: usize): u64 {
   const target = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM);
-  const size = load<u8>(rec, R_SIZE);
+  const size = sizeOf(rec);
   return size == 8 ? target : size == 4 ? target & 0xffffffff : target & 0xffff;
 }
 
@@ -30,40 +30,43 @@ export function jmpRel(rec: usize): void {
 }
 
 /** The stack is checked before the target, as processors do. */
-function callTo<T>(target: u64): void {
-  const at = probePush<T>();
+function callTo(rec: usize, target: u64): void {
+  const size = sizeOf(rec);
+  const at = probePush(size);
   if (!at || !reachable(target)) return;
-  store<T>(at, load<T>(RIP));
-  drop(0 - u64(sizeof<T>()));
+  storeSized(at, load<u64>(RIP), size);
+  drop(0 - u64(size));
   store<u64>(RIP, target);
 }
 
-export function callRel<T>(rec: usize): void {
-  callTo<T>(relative(rec));
+export function callRel(rec: usize): void {
+  callTo(rec, relative(rec));
 }
 
-export function jmpE<T>(rec: usize): void {
-  const target = u64(readRm<T>(rec));
+export function jmpE(rec: usize): void {
+  const target = rmDst(rec);
   if (!aborted() && reachable(target)) store<u64>(RIP, target);
 }
 
-export function callE<T>(rec: usize): void {
-  const target = u64(readRm<T>(rec));
-  if (!aborted()) callTo<T>(target);
+export function callE(rec: usize): void {
+  const target = rmDst(rec);
+  if (!aborted()) callTo(rec, target);
 }
 
-export function ret<T>(_rec: usize): void {
-  const target = u64(top<T>());
+function returnDropping(rec: usize, bytes: u64): void {
+  const size = sizeOf(rec);
+  const target = top(size);
   if (aborted() || !reachable(target)) return;
-  drop(sizeof<T>());
+  drop(size + bytes);
   store<u64>(RIP, target);
 }
 
-export function retImm<T>(rec: usize): void {
-  const target = u64(top<T>());
-  if (aborted() || !reachable(target)) return;
-  drop(sizeof<T>() + u64(load<u16>(rec, R_IMM)));
-  store<u64>(RIP, target);
+export function ret(rec: usize): void {
+  returnDropping(rec, 0);
+}
+
+export function retImm(rec: usize): void {
+  returnDropping(rec, load<u16>(rec, R_IMM));
 }
 
 /** rCX minus one by the address size, not yet written. */

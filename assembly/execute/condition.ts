@@ -1,17 +1,27 @@
 // Conditions of Jcc, SETcc, CMOVcc; k is the low nibble of the opcode.
-import { getCF, getOF, getPF, getSF, getZF } from "../state/flags";
+import { Fast } from "./fast";
 
-export class Cond {
-  @inline static test(k: u32): bool {
-    let r: u32 = 0;
-    if (k >> 1 == 0) r = getOF();
-    else if (k >> 1 == 1) r = getCF();
-    else if (k >> 1 == 2) r = getZF();
-    else if (k >> 1 == 3) r = getCF() | getZF();
-    else if (k >> 1 == 4) r = getSF();
-    else if (k >> 1 == 5) r = getPF();
-    else if (k >> 1 == 6) r = getSF() ^ getOF();
-    else r = (getSF() ^ getOF()) | getZF();
-    return (r ^ (k & 1)) != 0;
+export function condition(k: u32): bool {
+  return evenCondition(k >> 1) != ((k & 1) != 0);
+}
+
+function evenCondition(n: u32): bool {
+  switch (n) {
+    case 0:
+      return Fast.condition(0);
+    case 1:
+      return Fast.condition(2);
+    case 2:
+      return Fast.condition(4);
+    case 3:
+      return Fast.condition(6);
+    case 4:
+      return Fast.condition(8);
+    case 5:
+      return Fast.condition(10);
+    case 6:
+      return Fast.condition(12);
+    default:
+      return Fast.condition(14);
   }
 }

@@ -3,15 +3,14 @@ import { RCX, RIP } from "../abi/state";
 import { R_IMM, R_OP } from "../abi/record";
 import { raise, raiseError } from "../state/stop";
 import { nextRip } from "./operands";
-import { Alu, AluOp, Unary, UnaryOp } from "./alu";
-import { Mov, bswap, cbw, cmov, cwd, fence, lea, movLoadOffset, movStoreOffset, movsx16, movsx8, movsxd, movzx16, movzx8, nop90, setByte, setByteMem, xchg, xchgAccumulator, xlat } from "./mov";
-import { Shift, ShiftOp, shld, shrd } from "./shift";
-import { Bit, BitOp, bsf, bsr, cmpxchg, xadd } from "./bits";
-import { Cond } from "./condition";
+import { AluOp, BitOp, ShiftOp, UnaryOp } from "./ops";
+import { condition } from "./condition";
 import { nextRip } from "./operands";
+import { aluMi, aluMr, aluRm, unaryMem, unaryReg } from "./alu";
 import { movFromSeg, movToSeg, popSeg, pushSeg } from "./segment";
 import { aaa, aad, aam, aas, daa, das, salc } from "./bcd";
 import { enter, leave, popE, popReg, popa, pushE, pushImm, pushReg, pusha } from "./stack";
+import { bswap, cbw, cmov, cwd, fence, lea, movLoadOffset, movMi, movMr, movRm, movStoreOffset, movsx16, movsx8, movsxd, movzx16, movzx8, nop90, setByte, setByteMem, xchg, xchgAccumulator, xlat } from "./mov";
 import { adcx, adox, bound, cmpxchg8b, crc32Eb, crc32Ev, movbeLoad, movbeStore, movnti } from "./extended";
 import { arpl, lar, lds, les, lfs, lgs, lsl, lss, verr, verw } from "./selectors";
 import { div, idiv, imul, imulGE, imulImm, mul } from "./muldiv";
@@ -21,1392 +20,757 @@ import { callFarMem, callFarPtr, jmpFarMem, jmpFarPtr } from "./far";
 import { clc, cld, cmc, lahf, sahf, stc, std, wait } from "./flagOps";
 import { popf, pushf } from "./flagsStack";
 import { cmps, lods, movs, scas, stos } from "./strings";
+import { shiftMem, shiftReg, shld, shrd } from "./shift";
 import { iret, retFar, retFarImm } from "./farReturn";
 import { int1, int3, intN, into, ud2 } from "./interrupt";
 import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdrand, rdseed, rdtscp, stac, wrfsbase, wrgsbase, x87, xgetbv, xsetbv } from "./machine";
 import { cli, cpuid, hlt, invd, rdmsr, rdpmc, rdtsc, sti, wbinvd, wrmsr } from "./system";
+import { bitMem, bitMemImm, bitReg, bitRegImm, bsf, bsr, cmpxchg, xadd } from "./bits";
 import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
 import { invept, invvpid, vmcall, vmclear, vmfunc, vmlaunch, vmptrld, vmptrst, vmread, vmresume, vmwrite, vmxoff, vmxon } from "./vmx";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
 import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt, rorx, sarx, shlx, shrx, tzcnt } from "./bmi";
 
+/** The handler of each operation; 65535: its short form cannot fail. */
+const HANDLER_OF: usize = memory.data<u16>([
+  0, 1, 2, 65535, 3, 65535, 65535, 65535, 3, 3, 3, 65535, 4, 65535, 65535, 65535, 4, 4, 4, 65535, 65535, 65535, 65535, 65535, 5, 65535, 65535, 65535, 5, 5,
+  5, 65535, 6, 65535, 65535, 65535, 6, 6, 6, 65535, 7, 65535, 65535, 65535, 7, 7, 7, 65535, 65535, 65535, 65535, 65535, 8, 65535, 65535, 65535, 8, 8, 8, 65535,
+  9, 65535, 65535, 65535, 9, 9, 9, 65535, 10, 65535, 65535, 65535, 10, 10, 10, 65535, 65535, 65535, 65535, 65535, 11, 65535, 65535, 65535, 11, 11, 11, 65535, 12, 65535,
+  65535, 65535, 12, 12, 12, 65535, 13, 65535, 65535, 65535, 13, 13, 13, 65535, 65535, 65535, 65535, 65535, 14, 65535, 65535, 65535, 14, 14, 14, 65535, 15, 65535, 65535, 65535,
+  15, 15, 15, 65535, 16, 65535, 65535, 65535, 16, 16, 16, 65535, 65535, 65535, 65535, 65535, 17, 65535, 65535, 65535, 17, 17, 17, 65535, 18, 65535, 65535, 65535, 18, 18,
+  18, 65535, 19, 65535, 65535, 65535, 19, 19, 19, 65535, 65535, 65535, 65535, 65535, 20, 65535, 65535, 65535, 20, 20, 20, 65535, 21, 65535, 65535, 65535, 21, 21, 21, 65535,
+  22, 65535, 65535, 65535, 22, 22, 22, 65535, 65535, 65535, 65535, 65535, 23, 65535, 65535, 65535, 23, 23, 23, 65535, 24, 65535, 65535, 65535, 24, 24, 24, 65535, 25, 65535,
+  65535, 65535, 25, 25, 25, 65535, 65535, 65535, 65535, 65535, 26, 65535, 65535, 65535, 26, 26, 26, 27, 28, 29, 30, 31, 32, 33, 65535, 65535, 34, 65535, 65535, 35,
+  35, 35, 36, 36, 36, 37, 37, 37, 65535, 65535, 65535, 65535, 38, 38, 38, 39, 39, 39, 40, 40, 40, 41, 41, 41, 42, 43, 44, 44, 44, 45,
+  45, 45, 46, 46, 46, 47, 48, 49, 50, 50, 50, 51, 52, 53, 54, 54, 54, 55, 56, 57, 58, 58, 58, 59, 60, 61, 62, 62, 62, 63,
+  64, 65, 66, 66, 66, 67, 68, 69, 70, 70, 70, 71, 72, 73, 74, 74, 74, 75, 76, 77, 78, 78, 78, 79, 80, 81, 82, 82, 82, 83,
+  84, 85, 86, 86, 86, 87, 88, 89, 90, 90, 90, 91, 92, 93, 94, 94, 94, 95, 96, 97, 98, 98, 98, 99, 100, 101, 102, 102, 102, 103,
+  104, 105, 106, 106, 106, 107, 108, 109, 110, 110, 110, 111, 112, 65535, 113, 65535, 65535, 65535, 113, 113, 113, 65535, 65535, 65535, 65535, 114, 114, 114, 114, 65535,
+  115, 65535, 65535, 65535, 115, 115, 115, 65535, 116, 65535, 65535, 65535, 116, 116, 116, 117, 118, 65535, 65535, 119, 120, 120, 120, 121, 121, 121, 122, 122, 122, 123,
+  124, 125, 126, 127, 128, 129, 129, 129, 129, 130, 130, 130, 130, 131, 132, 133, 134, 135, 136, 137, 138, 139, 140, 141, 142, 143, 144, 145, 146, 147,
+  148, 149, 150, 151, 152, 151, 65535, 65535, 152, 152, 152, 153, 154, 153, 153, 153, 154, 154, 154, 155, 156, 155, 65535, 65535, 156, 156, 156, 157, 158, 157,
+  157, 157, 158, 158, 158, 159, 160, 159, 159, 159, 160, 160, 160, 161, 162, 161, 161, 161, 162, 162, 162, 163, 164, 163, 163, 163, 164, 164, 164, 165,
+  166, 165, 165, 165, 166, 166, 166, 167, 168, 167, 65535, 65535, 168, 168, 168, 169, 170, 169, 169, 169, 170, 170, 170, 171, 172, 171, 65535, 65535, 172, 172,
+  172, 173, 174, 173, 173, 173, 174, 174, 174, 175, 176, 175, 65535, 65535, 176, 176, 176, 177, 178, 177, 177, 177, 178, 178, 178, 179, 179, 179, 180, 180,
+  180, 181, 182, 65535, 183, 65535, 65535, 65535, 183, 183, 183, 184, 184, 184, 185, 185, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198,
+  199, 200, 201, 202, 203, 204, 205, 205, 205, 206, 207, 208, 209, 210, 211, 212, 213, 214, 215, 216, 65535, 217, 218, 219, 220, 221, 222, 223, 224, 225,
+  65535, 65535, 65535, 217, 217, 217, 218, 65535, 218, 219, 219, 219, 220, 65535, 220, 221, 221, 221, 222, 222, 222, 223, 223, 223, 224, 224, 224, 225, 225, 225,
+  33, 226, 34, 227, 33, 65535, 65535, 226, 226, 226, 34, 65535, 65535, 227, 227, 227, 228, 228, 228, 229, 230, 230, 230, 231, 232, 232, 232, 233, 234, 234,
+  234, 235, 235, 235, 236, 236, 236, 237, 237, 237, 238, 238, 238, 239, 239, 239, 240, 240, 240, 241, 241, 241, 242, 242, 242, 243, 243, 243, 244, 244,
+  244, 245, 245, 245, 246, 246, 246, 247, 247, 247, 248, 248, 248, 249, 249, 249, 250, 250, 250, 251, 251, 251, 252, 252, 252, 253, 253, 253, 254, 254,
+  254, 255, 255, 255, 255, 256, 257, 258, 259, 259, 259, 260, 260, 260, 261, 261, 261, 262, 262, 262, 263, 263, 263, 264, 264, 264, 265, 265, 265, 265,
+  266, 267, 268, 269, 270, 271, 272, 273, 274, 275, 276, 277, 278, 279, 280, 281, 282, 283, 284, 285, 286, 287, 288, 289, 290, 291, 292, 293, 294, 295,
+  296, 297, 298, 299, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319, 320, 321, 322, 323, 324, 325,
+  326, 65535, 327, 328, 329, 330, 331, 332, 333, 334, 335, 336, 337, 338, 339, 340, 341, 342, 343, 344, 345, 346, 347, 348, 349, 350, 351,
+]);
+
 /** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
 export function execute(rec: usize): void {
-  switch (load<u16>(rec, R_OP)) {
+  switch (load<u16>(HANDLER_OF + (load<u16>(rec, R_OP) << 1))) {
     case 0: // (undefined)
       store<u64>(RIP, nextRip(rec)); raise(6); return;
     case 1: // (end of block)
       store<u64>(RIP, nextRip(rec));  return;
     case 2: // (over 15 bytes)
       store<u64>(RIP, nextRip(rec)); raiseError(13, 0); return;
-    case 4: // alu:add mr8
-      Alu.mr<u8>(rec, AluOp.add); return;
-    case 8: // alu:add mr16
-      Alu.mr<u16>(rec, AluOp.add); return;
-    case 9: // alu:add mr32
-      Alu.mr<u32>(rec, AluOp.add); return;
-    case 10: // alu:add mr64
-      Alu.mr<u64>(rec, AluOp.add); return;
-    case 12: // alu:add rm8
-      Alu.rm<u8>(rec, AluOp.add); return;
-    case 16: // alu:add rm16
-      Alu.rm<u16>(rec, AluOp.add); return;
-    case 17: // alu:add rm32
-      Alu.rm<u32>(rec, AluOp.add); return;
-    case 18: // alu:add rm64
-      Alu.rm<u64>(rec, AluOp.add); return;
-    case 24: // alu:add mi8
-      Alu.mi<u8>(rec, AluOp.add); return;
-    case 28: // alu:add mi16
-      Alu.mi<u16>(rec, AluOp.add); return;
-    case 29: // alu:add mi32
-      Alu.mi<u32>(rec, AluOp.add); return;
-    case 30: // alu:add mi64
-      Alu.mi<u64>(rec, AluOp.add); return;
-    case 32: // alu:or mr8
-      Alu.mr<u8>(rec, AluOp.or); return;
-    case 36: // alu:or mr16
-      Alu.mr<u16>(rec, AluOp.or); return;
-    case 37: // alu:or mr32
-      Alu.mr<u32>(rec, AluOp.or); return;
-    case 38: // alu:or mr64
-      Alu.mr<u64>(rec, AluOp.or); return;
-    case 40: // alu:or rm8
-      Alu.rm<u8>(rec, AluOp.or); return;
-    case 44: // alu:or rm16
-      Alu.rm<u16>(rec, AluOp.or); return;
-    case 45: // alu:or rm32
-      Alu.rm<u32>(rec, AluOp.or); return;
-    case 46: // alu:or rm64
-      Alu.rm<u64>(rec, AluOp.or); return;
-    case 52: // alu:or mi8
-      Alu.mi<u8>(rec, AluOp.or); return;
-    case 56: // alu:or mi16
-      Alu.mi<u16>(rec, AluOp.or); return;
-    case 57: // alu:or mi32
-      Alu.mi<u32>(rec, AluOp.or); return;
-    case 58: // alu:or mi64
-      Alu.mi<u64>(rec, AluOp.or); return;
-    case 60: // alu:adc mr8
-      Alu.mr<u8>(rec, AluOp.adc); return;
-    case 64: // alu:adc mr16
-      Alu.mr<u16>(rec, AluOp.adc); return;
-    case 65: // alu:adc mr32
-      Alu.mr<u32>(rec, AluOp.adc); return;
-    case 66: // alu:adc mr64
-      Alu.mr<u64>(rec, AluOp.adc); return;
-    case 68: // alu:adc rm8
-      Alu.rm<u8>(rec, AluOp.adc); return;
-    case 72: // alu:adc rm16
-      Alu.rm<u16>(rec, AluOp.adc); return;
-    case 73: // alu:adc rm32
-      Alu.rm<u32>(rec, AluOp.adc); return;
-    case 74: // alu:adc rm64
-      Alu.rm<u64>(rec, AluOp.adc); return;
-    case 80: // alu:adc mi8
-      Alu.mi<u8>(rec, AluOp.adc); return;
-    case 84: // alu:adc mi16
-      Alu.mi<u16>(rec, AluOp.adc); return;
-    case 85: // alu:adc mi32
-      Alu.mi<u32>(rec, AluOp.adc); return;
-    case 86: // alu:adc mi64
-      Alu.mi<u64>(rec, AluOp.adc); return;
-    case 88: // alu:sbb mr8
-      Alu.mr<u8>(rec, AluOp.sbb); return;
-    case 92: // alu:sbb mr16
-      Alu.mr<u16>(rec, AluOp.sbb); return;
-    case 93: // alu:sbb mr32
-      Alu.mr<u32>(rec, AluOp.sbb); return;
-    case 94: // alu:sbb mr64
-      Alu.mr<u64>(rec, AluOp.sbb); return;
-    case 96: // alu:sbb rm8
-      Alu.rm<u8>(rec, AluOp.sbb); return;
-    case 100: // alu:sbb rm16
-      Alu.rm<u16>(rec, AluOp.sbb); return;
-    case 101: // alu:sbb rm32
-      Alu.rm<u32>(rec, AluOp.sbb); return;
-    case 102: // alu:sbb rm64
-      Alu.rm<u64>(rec, AluOp.sbb); return;
-    case 108: // alu:sbb mi8
-      Alu.mi<u8>(rec, AluOp.sbb); return;
-    case 112: // alu:sbb mi16
-      Alu.mi<u16>(rec, AluOp.sbb); return;
-    case 113: // alu:sbb mi32
-      Alu.mi<u32>(rec, AluOp.sbb); return;
-    case 114: // alu:sbb mi64
-      Alu.mi<u64>(rec, AluOp.sbb); return;
-    case 116: // alu:and mr8
-      Alu.mr<u8>(rec, AluOp.and); return;
-    case 120: // alu:and mr16
-      Alu.mr<u16>(rec, AluOp.and); return;
-    case 121: // alu:and mr32
-      Alu.mr<u32>(rec, AluOp.and); return;
-    case 122: // alu:and mr64
-      Alu.mr<u64>(rec, AluOp.and); return;
-    case 124: // alu:and rm8
-      Alu.rm<u8>(rec, AluOp.and); return;
-    case 128: // alu:and rm16
-      Alu.rm<u16>(rec, AluOp.and); return;
-    case 129: // alu:and rm32
-      Alu.rm<u32>(rec, AluOp.and); return;
-    case 130: // alu:and rm64
-      Alu.rm<u64>(rec, AluOp.and); return;
-    case 136: // alu:and mi8
-      Alu.mi<u8>(rec, AluOp.and); return;
-    case 140: // alu:and mi16
-      Alu.mi<u16>(rec, AluOp.and); return;
-    case 141: // alu:and mi32
-      Alu.mi<u32>(rec, AluOp.and); return;
-    case 142: // alu:and mi64
-      Alu.mi<u64>(rec, AluOp.and); return;
-    case 144: // alu:sub mr8
-      Alu.mr<u8>(rec, AluOp.sub); return;
-    case 148: // alu:sub mr16
-      Alu.mr<u16>(rec, AluOp.sub); return;
-    case 149: // alu:sub mr32
-      Alu.mr<u32>(rec, AluOp.sub); return;
-    case 150: // alu:sub mr64
-      Alu.mr<u64>(rec, AluOp.sub); return;
-    case 152: // alu:sub rm8
-      Alu.rm<u8>(rec, AluOp.sub); return;
-    case 156: // alu:sub rm16
-      Alu.rm<u16>(rec, AluOp.sub); return;
-    case 157: // alu:sub rm32
-      Alu.rm<u32>(rec, AluOp.sub); return;
-    case 158: // alu:sub rm64
-      Alu.rm<u64>(rec, AluOp.sub); return;
-    case 164: // alu:sub mi8
-      Alu.mi<u8>(rec, AluOp.sub); return;
-    case 168: // alu:sub mi16
-      Alu.mi<u16>(rec, AluOp.sub); return;
-    case 169: // alu:sub mi32
-      Alu.mi<u32>(rec, AluOp.sub); return;
-    case 170: // alu:sub mi64
-      Alu.mi<u64>(rec, AluOp.sub); return;
-    case 172: // alu:xor mr8
-      Alu.mr<u8>(rec, AluOp.xor); return;
-    case 176: // alu:xor mr16
-      Alu.mr<u16>(rec, AluOp.xor); return;
-    case 177: // alu:xor mr32
-      Alu.mr<u32>(rec, AluOp.xor); return;
-    case 178: // alu:xor mr64
-      Alu.mr<u64>(rec, AluOp.xor); return;
-    case 180: // alu:xor rm8
-      Alu.rm<u8>(rec, AluOp.xor); return;
-    case 184: // alu:xor rm16
-      Alu.rm<u16>(rec, AluOp.xor); return;
-    case 185: // alu:xor rm32
-      Alu.rm<u32>(rec, AluOp.xor); return;
-    case 186: // alu:xor rm64
-      Alu.rm<u64>(rec, AluOp.xor); return;
-    case 192: // alu:xor mi8
-      Alu.mi<u8>(rec, AluOp.xor); return;
-    case 196: // alu:xor mi16
-      Alu.mi<u16>(rec, AluOp.xor); return;
-    case 197: // alu:xor mi32
-      Alu.mi<u32>(rec, AluOp.xor); return;
-    case 198: // alu:xor mi64
-      Alu.mi<u64>(rec, AluOp.xor); return;
-    case 200: // alu:cmp mr8
-      Alu.mr<u8>(rec, AluOp.cmp); return;
-    case 204: // alu:cmp mr16
-      Alu.mr<u16>(rec, AluOp.cmp); return;
-    case 205: // alu:cmp mr32
-      Alu.mr<u32>(rec, AluOp.cmp); return;
-    case 206: // alu:cmp mr64
-      Alu.mr<u64>(rec, AluOp.cmp); return;
-    case 208: // alu:cmp rm8
-      Alu.rm<u8>(rec, AluOp.cmp); return;
-    case 212: // alu:cmp rm16
-      Alu.rm<u16>(rec, AluOp.cmp); return;
-    case 213: // alu:cmp rm32
-      Alu.rm<u32>(rec, AluOp.cmp); return;
-    case 214: // alu:cmp rm64
-      Alu.rm<u64>(rec, AluOp.cmp); return;
-    case 220: // alu:cmp mi8
-      Alu.mi<u8>(rec, AluOp.cmp); return;
-    case 224: // alu:cmp mi16
-      Alu.mi<u16>(rec, AluOp.cmp); return;
-    case 225: // alu:cmp mi32
-      Alu.mi<u32>(rec, AluOp.cmp); return;
-    case 226: // alu:cmp mi64
-      Alu.mi<u64>(rec, AluOp.cmp); return;
-    case 227: // pushSeg
+    case 3: // alu:add mr8
+      aluMr(rec, AluOp.add); return;
+    case 4: // alu:add rm8
+      aluRm(rec, AluOp.add); return;
+    case 5: // alu:add mi8
+      aluMi(rec, AluOp.add); return;
+    case 6: // alu:or mr8
+      aluMr(rec, AluOp.or); return;
+    case 7: // alu:or rm8
+      aluRm(rec, AluOp.or); return;
+    case 8: // alu:or mi8
+      aluMi(rec, AluOp.or); return;
+    case 9: // alu:adc mr8
+      aluMr(rec, AluOp.adc); return;
+    case 10: // alu:adc rm8
+      aluRm(rec, AluOp.adc); return;
+    case 11: // alu:adc mi8
+      aluMi(rec, AluOp.adc); return;
+    case 12: // alu:sbb mr8
+      aluMr(rec, AluOp.sbb); return;
+    case 13: // alu:sbb rm8
+      aluRm(rec, AluOp.sbb); return;
+    case 14: // alu:sbb mi8
+      aluMi(rec, AluOp.sbb); return;
+    case 15: // alu:and mr8
+      aluMr(rec, AluOp.and); return;
+    case 16: // alu:and rm8
+      aluRm(rec, AluOp.and); return;
+    case 17: // alu:and mi8
+      aluMi(rec, AluOp.and); return;
+    case 18: // alu:sub mr8
+      aluMr(rec, AluOp.sub); return;
+    case 19: // alu:sub rm8
+      aluRm(rec, AluOp.sub); return;
+    case 20: // alu:sub mi8
+      aluMi(rec, AluOp.sub); return;
+    case 21: // alu:xor mr8
+      aluMr(rec, AluOp.xor); return;
+    case 22: // alu:xor rm8
+      aluRm(rec, AluOp.xor); return;
+    case 23: // alu:xor mi8
+      aluMi(rec, AluOp.xor); return;
+    case 24: // alu:cmp mr8
+      aluMr(rec, AluOp.cmp); return;
+    case 25: // alu:cmp rm8
+      aluRm(rec, AluOp.cmp); return;
+    case 26: // alu:cmp mi8
+      aluMi(rec, AluOp.cmp); return;
+    case 27: // pushSeg
       store<u64>(RIP, nextRip(rec)); pushSeg(rec); return;
-    case 228: // popSeg
+    case 28: // popSeg
       store<u64>(RIP, nextRip(rec)); popSeg(rec); return;
-    case 229: // daa
+    case 29: // daa
       daa(rec); return;
-    case 230: // das
+    case 30: // das
       das(rec); return;
-    case 231: // aaa
+    case 31: // aaa
       aaa(rec); return;
-    case 232: // aas
+    case 32: // aas
       aas(rec); return;
-    case 233: // unary:inc reg16
-    case 664: // unary:inc reg16
-      Unary.reg<u16>(rec, UnaryOp.inc); return;
-    case 236: // unary:dec reg16
-    case 670: // unary:dec reg16
-      Unary.reg<u16>(rec, UnaryOp.dec); return;
-    case 239: // pushReg<T> 16
-      pushReg<u16>(rec); return;
-    case 240: // pushReg<T> 32
-      pushReg<u32>(rec); return;
-    case 241: // pushReg<T> 64
-      pushReg<u64>(rec); return;
-    case 242: // popReg<T> 16
-      popReg<u16>(rec); return;
-    case 243: // popReg<T> 32
-      popReg<u32>(rec); return;
-    case 244: // popReg<T> 64
-      popReg<u64>(rec); return;
-    case 245: // nop90<T> 16
-      nop90<u16>(rec); return;
-    case 246: // nop90<T> 32
-      nop90<u32>(rec); return;
-    case 247: // nop90<T> 64
-      nop90<u64>(rec); return;
-    case 252: // bswap<T> 16
-      bswap<u16>(rec); return;
-    case 253: // bswap<T> 32
-      bswap<u32>(rec); return;
-    case 254: // bswap<T> 64
-      bswap<u64>(rec); return;
-    case 255: // xchgAccumulator<T> 16
-      xchgAccumulator<u16>(rec); return;
-    case 256: // xchgAccumulator<T> 32
-      xchgAccumulator<u32>(rec); return;
-    case 257: // xchgAccumulator<T> 64
-      xchgAccumulator<u64>(rec); return;
-    case 258: // pusha<T> 16
-      pusha<u16>(rec); return;
-    case 259: // pusha<T> 32
-      pusha<u32>(rec); return;
-    case 260: // pusha<T> 64
-      pusha<u64>(rec); return;
-    case 261: // popa<T> 16
-      popa<u16>(rec); return;
-    case 262: // popa<T> 32
-      popa<u32>(rec); return;
-    case 263: // popa<T> 64
-      popa<u64>(rec); return;
-    case 264: // bound
+    case 33: // unary:inc reg16
+      unaryReg(rec, UnaryOp.inc); return;
+    case 34: // unary:dec reg16
+      unaryReg(rec, UnaryOp.dec); return;
+    case 35: // pushReg<T> 16
+      pushReg(rec); return;
+    case 36: // popReg<T> 16
+      popReg(rec); return;
+    case 37: // nop90<T> 16
+      nop90(rec); return;
+    case 38: // bswap<T> 16
+      bswap(rec); return;
+    case 39: // xchgAccumulator<T> 16
+      xchgAccumulator(rec); return;
+    case 40: // pusha<T> 16
+      pusha(rec); return;
+    case 41: // popa<T> 16
+      popa(rec); return;
+    case 42: // bound
       store<u64>(RIP, nextRip(rec)); bound(rec); return;
-    case 265: // arpl
+    case 43: // arpl
       arpl(rec); return;
-    case 266: // movsxd<T> 16
-      movsxd<u16>(rec); return;
-    case 267: // movsxd<T> 32
-      movsxd<u32>(rec); return;
-    case 268: // movsxd<T> 64
-      movsxd<u64>(rec); return;
-    case 269: // pushImm<T> 16
-      pushImm<u16>(rec); return;
-    case 270: // pushImm<T> 32
-      pushImm<u32>(rec); return;
-    case 271: // pushImm<T> 64
-      pushImm<u64>(rec); return;
-    case 272: // imulImm<T> 16
-      imulImm<u16>(rec); return;
-    case 273: // imulImm<T> 32
-      imulImm<u32>(rec); return;
-    case 274: // imulImm<T> 64
-      imulImm<u64>(rec); return;
-    case 275: // ins
+    case 44: // movsxd<T> 16
+      movsxd(rec); return;
+    case 45: // pushImm<T> 16
+      pushImm(rec); return;
+    case 46: // imulImm<T> 16
+      imulImm(rec); return;
+    case 47: // ins
       store<u64>(RIP, nextRip(rec)); ins(rec); return;
-    case 276: // outs
+    case 48: // outs
       store<u64>(RIP, nextRip(rec)); outs(rec); return;
-    case 277: // jcc:0
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(0)) jump(rec); return;
-    case 278: // cmov<T>:0 16
-      cmov<u16>(rec, Cond.test(0)); return;
-    case 279: // cmov<T>:0 32
-      cmov<u32>(rec, Cond.test(0)); return;
-    case 280: // cmov<T>:0 64
-      cmov<u64>(rec, Cond.test(0)); return;
-    case 281: // set:0 reg8
-      setByte(rec, Cond.test(0)); return;
-    case 282: // set:0 mem8
-      setByteMem(rec, Cond.test(0)); return;
-    case 283: // jcc:1
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(1)) jump(rec); return;
-    case 284: // cmov<T>:1 16
-      cmov<u16>(rec, Cond.test(1)); return;
-    case 285: // cmov<T>:1 32
-      cmov<u32>(rec, Cond.test(1)); return;
-    case 286: // cmov<T>:1 64
-      cmov<u64>(rec, Cond.test(1)); return;
-    case 287: // set:1 reg8
-      setByte(rec, Cond.test(1)); return;
-    case 288: // set:1 mem8
-      setByteMem(rec, Cond.test(1)); return;
-    case 289: // jcc:2
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(2)) jump(rec); return;
-    case 290: // cmov<T>:2 16
-      cmov<u16>(rec, Cond.test(2)); return;
-    case 291: // cmov<T>:2 32
-      cmov<u32>(rec, Cond.test(2)); return;
-    case 292: // cmov<T>:2 64
-      cmov<u64>(rec, Cond.test(2)); return;
-    case 293: // set:2 reg8
-      setByte(rec, Cond.test(2)); return;
-    case 294: // set:2 mem8
-      setByteMem(rec, Cond.test(2)); return;
-    case 295: // jcc:3
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(3)) jump(rec); return;
-    case 296: // cmov<T>:3 16
-      cmov<u16>(rec, Cond.test(3)); return;
-    case 297: // cmov<T>:3 32
-      cmov<u32>(rec, Cond.test(3)); return;
-    case 298: // cmov<T>:3 64
-      cmov<u64>(rec, Cond.test(3)); return;
-    case 299: // set:3 reg8
-      setByte(rec, Cond.test(3)); return;
-    case 300: // set:3 mem8
-      setByteMem(rec, Cond.test(3)); return;
-    case 301: // jcc:4
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(4)) jump(rec); return;
-    case 302: // cmov<T>:4 16
-      cmov<u16>(rec, Cond.test(4)); return;
-    case 303: // cmov<T>:4 32
-      cmov<u32>(rec, Cond.test(4)); return;
-    case 304: // cmov<T>:4 64
-      cmov<u64>(rec, Cond.test(4)); return;
-    case 305: // set:4 reg8
-      setByte(rec, Cond.test(4)); return;
-    case 306: // set:4 mem8
-      setByteMem(rec, Cond.test(4)); return;
-    case 307: // jcc:5
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(5)) jump(rec); return;
-    case 308: // cmov<T>:5 16
-      cmov<u16>(rec, Cond.test(5)); return;
-    case 309: // cmov<T>:5 32
-      cmov<u32>(rec, Cond.test(5)); return;
-    case 310: // cmov<T>:5 64
-      cmov<u64>(rec, Cond.test(5)); return;
-    case 311: // set:5 reg8
-      setByte(rec, Cond.test(5)); return;
-    case 312: // set:5 mem8
-      setByteMem(rec, Cond.test(5)); return;
-    case 313: // jcc:6
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(6)) jump(rec); return;
-    case 314: // cmov<T>:6 16
-      cmov<u16>(rec, Cond.test(6)); return;
-    case 315: // cmov<T>:6 32
-      cmov<u32>(rec, Cond.test(6)); return;
-    case 316: // cmov<T>:6 64
-      cmov<u64>(rec, Cond.test(6)); return;
-    case 317: // set:6 reg8
-      setByte(rec, Cond.test(6)); return;
-    case 318: // set:6 mem8
-      setByteMem(rec, Cond.test(6)); return;
-    case 319: // jcc:7
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(7)) jump(rec); return;
-    case 320: // cmov<T>:7 16
-      cmov<u16>(rec, Cond.test(7)); return;
-    case 321: // cmov<T>:7 32
-      cmov<u32>(rec, Cond.test(7)); return;
-    case 322: // cmov<T>:7 64
-      cmov<u64>(rec, Cond.test(7)); return;
-    case 323: // set:7 reg8
-      setByte(rec, Cond.test(7)); return;
-    case 324: // set:7 mem8
-      setByteMem(rec, Cond.test(7)); return;
-    case 325: // jcc:8
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(8)) jump(rec); return;
-    case 326: // cmov<T>:8 16
-      cmov<u16>(rec, Cond.test(8)); return;
-    case 327: // cmov<T>:8 32
-      cmov<u32>(rec, Cond.test(8)); return;
-    case 328: // cmov<T>:8 64
-      cmov<u64>(rec, Cond.test(8)); return;
-    case 329: // set:8 reg8
-      setByte(rec, Cond.test(8)); return;
-    case 330: // set:8 mem8
-      setByteMem(rec, Cond.test(8)); return;
-    case 331: // jcc:9
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(9)) jump(rec); return;
-    case 332: // cmov<T>:9 16
-      cmov<u16>(rec, Cond.test(9)); return;
-    case 333: // cmov<T>:9 32
-      cmov<u32>(rec, Cond.test(9)); return;
-    case 334: // cmov<T>:9 64
-      cmov<u64>(rec, Cond.test(9)); return;
-    case 335: // set:9 reg8
-      setByte(rec, Cond.test(9)); return;
-    case 336: // set:9 mem8
-      setByteMem(rec, Cond.test(9)); return;
-    case 337: // jcc:10
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(10)) jump(rec); return;
-    case 338: // cmov<T>:10 16
-      cmov<u16>(rec, Cond.test(10)); return;
-    case 339: // cmov<T>:10 32
-      cmov<u32>(rec, Cond.test(10)); return;
-    case 340: // cmov<T>:10 64
-      cmov<u64>(rec, Cond.test(10)); return;
-    case 341: // set:10 reg8
-      setByte(rec, Cond.test(10)); return;
-    case 342: // set:10 mem8
-      setByteMem(rec, Cond.test(10)); return;
-    case 343: // jcc:11
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(11)) jump(rec); return;
-    case 344: // cmov<T>:11 16
-      cmov<u16>(rec, Cond.test(11)); return;
-    case 345: // cmov<T>:11 32
-      cmov<u32>(rec, Cond.test(11)); return;
-    case 346: // cmov<T>:11 64
-      cmov<u64>(rec, Cond.test(11)); return;
-    case 347: // set:11 reg8
-      setByte(rec, Cond.test(11)); return;
-    case 348: // set:11 mem8
-      setByteMem(rec, Cond.test(11)); return;
-    case 349: // jcc:12
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(12)) jump(rec); return;
-    case 350: // cmov<T>:12 16
-      cmov<u16>(rec, Cond.test(12)); return;
-    case 351: // cmov<T>:12 32
-      cmov<u32>(rec, Cond.test(12)); return;
-    case 352: // cmov<T>:12 64
-      cmov<u64>(rec, Cond.test(12)); return;
-    case 353: // set:12 reg8
-      setByte(rec, Cond.test(12)); return;
-    case 354: // set:12 mem8
-      setByteMem(rec, Cond.test(12)); return;
-    case 355: // jcc:13
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(13)) jump(rec); return;
-    case 356: // cmov<T>:13 16
-      cmov<u16>(rec, Cond.test(13)); return;
-    case 357: // cmov<T>:13 32
-      cmov<u32>(rec, Cond.test(13)); return;
-    case 358: // cmov<T>:13 64
-      cmov<u64>(rec, Cond.test(13)); return;
-    case 359: // set:13 reg8
-      setByte(rec, Cond.test(13)); return;
-    case 360: // set:13 mem8
-      setByteMem(rec, Cond.test(13)); return;
-    case 361: // jcc:14
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(14)) jump(rec); return;
-    case 362: // cmov<T>:14 16
-      cmov<u16>(rec, Cond.test(14)); return;
-    case 363: // cmov<T>:14 32
-      cmov<u32>(rec, Cond.test(14)); return;
-    case 364: // cmov<T>:14 64
-      cmov<u64>(rec, Cond.test(14)); return;
-    case 365: // set:14 reg8
-      setByte(rec, Cond.test(14)); return;
-    case 366: // set:14 mem8
-      setByteMem(rec, Cond.test(14)); return;
-    case 367: // jcc:15
-      store<u64>(RIP, nextRip(rec)); if (Cond.test(15)) jump(rec); return;
-    case 368: // cmov<T>:15 16
-      cmov<u16>(rec, Cond.test(15)); return;
-    case 369: // cmov<T>:15 32
-      cmov<u32>(rec, Cond.test(15)); return;
-    case 370: // cmov<T>:15 64
-      cmov<u64>(rec, Cond.test(15)); return;
-    case 371: // set:15 reg8
-      setByte(rec, Cond.test(15)); return;
-    case 372: // set:15 mem8
-      setByteMem(rec, Cond.test(15)); return;
-    case 374: // alu:test mr8
-      Alu.mr<u8>(rec, AluOp.test); return;
-    case 378: // alu:test mr16
-      Alu.mr<u16>(rec, AluOp.test); return;
-    case 379: // alu:test mr32
-      Alu.mr<u32>(rec, AluOp.test); return;
-    case 380: // alu:test mr64
-      Alu.mr<u64>(rec, AluOp.test); return;
-    case 385: // xchg<T> 8
-      xchg<u8>(rec); return;
-    case 386: // xchg<T> 16
-      xchg<u16>(rec); return;
-    case 387: // xchg<T> 32
-      xchg<u32>(rec); return;
-    case 388: // xchg<T> 64
-      xchg<u64>(rec); return;
-    case 390: // mov mr8
-      Mov.mr<u8>(rec); return;
-    case 394: // mov mr16
-      Mov.mr<u16>(rec); return;
-    case 395: // mov mr32
-      Mov.mr<u32>(rec); return;
-    case 396: // mov mr64
-      Mov.mr<u64>(rec); return;
-    case 398: // mov rm8
-      Mov.rm<u8>(rec); return;
-    case 402: // mov rm16
-      Mov.rm<u16>(rec); return;
-    case 403: // mov rm32
-      Mov.rm<u32>(rec); return;
-    case 404: // mov rm64
-      Mov.rm<u64>(rec); return;
-    case 405: // movFromSeg
+    case 49: // jcc:0
+      store<u64>(RIP, nextRip(rec)); if (condition(0)) jump(rec); return;
+    case 50: // cmov<T>:0 16
+      cmov(rec, condition(0)); return;
+    case 51: // set:0 reg8
+      setByte(rec, condition(0)); return;
+    case 52: // set:0 mem8
+      setByteMem(rec, condition(0)); return;
+    case 53: // jcc:1
+      store<u64>(RIP, nextRip(rec)); if (condition(1)) jump(rec); return;
+    case 54: // cmov<T>:1 16
+      cmov(rec, condition(1)); return;
+    case 55: // set:1 reg8
+      setByte(rec, condition(1)); return;
+    case 56: // set:1 mem8
+      setByteMem(rec, condition(1)); return;
+    case 57: // jcc:2
+      store<u64>(RIP, nextRip(rec)); if (condition(2)) jump(rec); return;
+    case 58: // cmov<T>:2 16
+      cmov(rec, condition(2)); return;
+    case 59: // set:2 reg8
+      setByte(rec, condition(2)); return;
+    case 60: // set:2 mem8
+      setByteMem(rec, condition(2)); return;
+    case 61: // jcc:3
+      store<u64>(RIP, nextRip(rec)); if (condition(3)) jump(rec); return;
+    case 62: // cmov<T>:3 16
+      cmov(rec, condition(3)); return;
+    case 63: // set:3 reg8
+      setByte(rec, condition(3)); return;
+    case 64: // set:3 mem8
+      setByteMem(rec, condition(3)); return;
+    case 65: // jcc:4
+      store<u64>(RIP, nextRip(rec)); if (condition(4)) jump(rec); return;
+    case 66: // cmov<T>:4 16
+      cmov(rec, condition(4)); return;
+    case 67: // set:4 reg8
+      setByte(rec, condition(4)); return;
+    case 68: // set:4 mem8
+      setByteMem(rec, condition(4)); return;
+    case 69: // jcc:5
+      store<u64>(RIP, nextRip(rec)); if (condition(5)) jump(rec); return;
+    case 70: // cmov<T>:5 16
+      cmov(rec, condition(5)); return;
+    case 71: // set:5 reg8
+      setByte(rec, condition(5)); return;
+    case 72: // set:5 mem8
+      setByteMem(rec, condition(5)); return;
+    case 73: // jcc:6
+      store<u64>(RIP, nextRip(rec)); if (condition(6)) jump(rec); return;
+    case 74: // cmov<T>:6 16
+      cmov(rec, condition(6)); return;
+    case 75: // set:6 reg8
+      setByte(rec, condition(6)); return;
+    case 76: // set:6 mem8
+      setByteMem(rec, condition(6)); return;
+    case 77: // jcc:7
+      store<u64>(RIP, nextRip(rec)); if (condition(7)) jump(rec); return;
+    case 78: // cmov<T>:7 16
+      cmov(rec, condition(7)); return;
+    case 79: // set:7 reg8
+      setByte(rec, condition(7)); return;
+    case 80: // set:7 mem8
+      setByteMem(rec, condition(7)); return;
+    case 81: // jcc:8
+      store<u64>(RIP, nextRip(rec)); if (condition(8)) jump(rec); return;
+    case 82: // cmov<T>:8 16
+      cmov(rec, condition(8)); return;
+    case 83: // set:8 reg8
+      setByte(rec, condition(8)); return;
+    case 84: // set:8 mem8
+      setByteMem(rec, condition(8)); return;
+    case 85: // jcc:9
+      store<u64>(RIP, nextRip(rec)); if (condition(9)) jump(rec); return;
+    case 86: // cmov<T>:9 16
+      cmov(rec, condition(9)); return;
+    case 87: // set:9 reg8
+      setByte(rec, condition(9)); return;
+    case 88: // set:9 mem8
+      setByteMem(rec, condition(9)); return;
+    case 89: // jcc:10
+      store<u64>(RIP, nextRip(rec)); if (condition(10)) jump(rec); return;
+    case 90: // cmov<T>:10 16
+      cmov(rec, condition(10)); return;
+    case 91: // set:10 reg8
+      setByte(rec, condition(10)); return;
+    case 92: // set:10 mem8
+      setByteMem(rec, condition(10)); return;
+    case 93: // jcc:11
+      store<u64>(RIP, nextRip(rec)); if (condition(11)) jump(rec); return;
+    case 94: // cmov<T>:11 16
+      cmov(rec, condition(11)); return;
+    case 95: // set:11 reg8
+      setByte(rec, condition(11)); return;
+    case 96: // set:11 mem8
+      setByteMem(rec, condition(11)); return;
+    case 97: // jcc:12
+      store<u64>(RIP, nextRip(rec)); if (condition(12)) jump(rec); return;
+    case 98: // cmov<T>:12 16
+      cmov(rec, condition(12)); return;
+    case 99: // set:12 reg8
+      setByte(rec, condition(12)); return;
+    case 100: // set:12 mem8
+      setByteMem(rec, condition(12)); return;
+    case 101: // jcc:13
+      store<u64>(RIP, nextRip(rec)); if (condition(13)) jump(rec); return;
+    case 102: // cmov<T>:13 16
+      cmov(rec, condition(13)); return;
+    case 103: // set:13 reg8
+      setByte(rec, condition(13)); return;
+    case 104: // set:13 mem8
+      setByteMem(rec, condition(13)); return;
+    case 105: // jcc:14
+      store<u64>(RIP, nextRip(rec)); if (condition(14)) jump(rec); return;
+    case 106: // cmov<T>:14 16
+      cmov(rec, condition(14)); return;
+    case 107: // set:14 reg8
+      setByte(rec, condition(14)); return;
+    case 108: // set:14 mem8
+      setByteMem(rec, condition(14)); return;
+    case 109: // jcc:15
+      store<u64>(RIP, nextRip(rec)); if (condition(15)) jump(rec); return;
+    case 110: // cmov<T>:15 16
+      cmov(rec, condition(15)); return;
+    case 111: // set:15 reg8
+      setByte(rec, condition(15)); return;
+    case 112: // set:15 mem8
+      setByteMem(rec, condition(15)); return;
+    case 113: // alu:test mr8
+      aluMr(rec, AluOp.test); return;
+    case 114: // xchg<T> 8
+      xchg(rec); return;
+    case 115: // mov mr8
+      movMr(rec); return;
+    case 116: // mov rm8
+      movRm(rec); return;
+    case 117: // movFromSeg
       store<u64>(RIP, nextRip(rec)); movFromSeg(rec); return;
-    case 406: // lea<T> 16
-      lea<u16>(rec); return;
-    case 409: // movToSeg
+    case 118: // lea<T> 16
+      lea(rec); return;
+    case 119: // movToSeg
       store<u64>(RIP, nextRip(rec)); movToSeg(rec); return;
-    case 410: // popE<T> 16
-      popE<u16>(rec); return;
-    case 411: // popE<T> 32
-      popE<u32>(rec); return;
-    case 412: // popE<T> 64
-      popE<u64>(rec); return;
-    case 413: // cbw<T> 16
-      cbw<u16>(rec); return;
-    case 414: // cbw<T> 32
-      cbw<u32>(rec); return;
-    case 415: // cbw<T> 64
-      cbw<u64>(rec); return;
-    case 416: // cwd<T> 16
-      cwd<u16>(rec); return;
-    case 417: // cwd<T> 32
-      cwd<u32>(rec); return;
-    case 418: // cwd<T> 64
-      cwd<u64>(rec); return;
-    case 419: // callFarPtr
+    case 120: // popE<T> 16
+      popE(rec); return;
+    case 121: // cbw<T> 16
+      cbw(rec); return;
+    case 122: // cwd<T> 16
+      cwd(rec); return;
+    case 123: // callFarPtr
       store<u64>(RIP, nextRip(rec)); callFarPtr(rec); return;
-    case 420: // wait
+    case 124: // wait
       wait(rec); return;
-    case 421: // pushf
+    case 125: // pushf
       store<u64>(RIP, nextRip(rec)); pushf(rec); return;
-    case 422: // popf
+    case 126: // popf
       store<u64>(RIP, nextRip(rec)); popf(rec); return;
-    case 423: // sahf
+    case 127: // sahf
       sahf(rec); return;
-    case 424: // lahf
+    case 128: // lahf
       lahf(rec); return;
-    case 425: // movLoadOffset<T> 8
-      movLoadOffset<u8>(rec); return;
-    case 426: // movLoadOffset<T> 16
-      movLoadOffset<u16>(rec); return;
-    case 427: // movLoadOffset<T> 32
-      movLoadOffset<u32>(rec); return;
-    case 428: // movLoadOffset<T> 64
-      movLoadOffset<u64>(rec); return;
-    case 429: // movStoreOffset<T> 8
-      movStoreOffset<u8>(rec); return;
-    case 430: // movStoreOffset<T> 16
-      movStoreOffset<u16>(rec); return;
-    case 431: // movStoreOffset<T> 32
-      movStoreOffset<u32>(rec); return;
-    case 432: // movStoreOffset<T> 64
-      movStoreOffset<u64>(rec); return;
-    case 433: // movs<T> 8
+    case 129: // movLoadOffset<T> 8
+      movLoadOffset(rec); return;
+    case 130: // movStoreOffset<T> 8
+      movStoreOffset(rec); return;
+    case 131: // movs<T> 8
       movs<u8>(rec); return;
-    case 434: // movs<T> 16
+    case 132: // movs<T> 16
       movs<u16>(rec); return;
-    case 435: // movs<T> 32
+    case 133: // movs<T> 32
       movs<u32>(rec); return;
-    case 436: // movs<T> 64
+    case 134: // movs<T> 64
       movs<u64>(rec); return;
-    case 437: // cmps<T> 8
+    case 135: // cmps<T> 8
       cmps<u8>(rec); return;
-    case 438: // cmps<T> 16
+    case 136: // cmps<T> 16
       cmps<u16>(rec); return;
-    case 439: // cmps<T> 32
+    case 137: // cmps<T> 32
       cmps<u32>(rec); return;
-    case 440: // cmps<T> 64
+    case 138: // cmps<T> 64
       cmps<u64>(rec); return;
-    case 441: // stos<T> 8
+    case 139: // stos<T> 8
       stos<u8>(rec); return;
-    case 442: // stos<T> 16
+    case 140: // stos<T> 16
       stos<u16>(rec); return;
-    case 443: // stos<T> 32
+    case 141: // stos<T> 32
       stos<u32>(rec); return;
-    case 444: // stos<T> 64
+    case 142: // stos<T> 64
       stos<u64>(rec); return;
-    case 445: // lods<T> 8
+    case 143: // lods<T> 8
       lods<u8>(rec); return;
-    case 446: // lods<T> 16
+    case 144: // lods<T> 16
       lods<u16>(rec); return;
-    case 447: // lods<T> 32
+    case 145: // lods<T> 32
       lods<u32>(rec); return;
-    case 448: // lods<T> 64
+    case 146: // lods<T> 64
       lods<u64>(rec); return;
-    case 449: // scas<T> 8
+    case 147: // scas<T> 8
       scas<u8>(rec); return;
-    case 450: // scas<T> 16
+    case 148: // scas<T> 16
       scas<u16>(rec); return;
-    case 451: // scas<T> 32
+    case 149: // scas<T> 32
       scas<u32>(rec); return;
-    case 452: // scas<T> 64
+    case 150: // scas<T> 64
       scas<u64>(rec); return;
-    case 453: // shift:rol reg8
-      Shift.reg<u8>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 454: // shift:rol mem8
-      Shift.mem<u8>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 455: // shift:rol reg16
-      Shift.reg<u16>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 458: // shift:rol mem16
-      Shift.mem<u16>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 459: // shift:rol mem32
-      Shift.mem<u32>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 460: // shift:rol mem64
-      Shift.mem<u64>(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 461: // shift:rol reg8
-      Shift.reg<u8>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 462: // shift:rol mem8
-      Shift.mem<u8>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 463: // shift:rol reg16
-      Shift.reg<u16>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 464: // shift:rol reg32
-      Shift.reg<u32>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 465: // shift:rol reg64
-      Shift.reg<u64>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 466: // shift:rol mem16
-      Shift.mem<u16>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 467: // shift:rol mem32
-      Shift.mem<u32>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 468: // shift:rol mem64
-      Shift.mem<u64>(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 469: // shift:ror reg8
-      Shift.reg<u8>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 470: // shift:ror mem8
-      Shift.mem<u8>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 471: // shift:ror reg16
-      Shift.reg<u16>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 474: // shift:ror mem16
-      Shift.mem<u16>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 475: // shift:ror mem32
-      Shift.mem<u32>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 476: // shift:ror mem64
-      Shift.mem<u64>(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 477: // shift:ror reg8
-      Shift.reg<u8>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 478: // shift:ror mem8
-      Shift.mem<u8>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 479: // shift:ror reg16
-      Shift.reg<u16>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 480: // shift:ror reg32
-      Shift.reg<u32>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 481: // shift:ror reg64
-      Shift.reg<u64>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 482: // shift:ror mem16
-      Shift.mem<u16>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 483: // shift:ror mem32
-      Shift.mem<u32>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 484: // shift:ror mem64
-      Shift.mem<u64>(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 485: // shift:rcl reg8
-      Shift.reg<u8>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 486: // shift:rcl mem8
-      Shift.mem<u8>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 487: // shift:rcl reg16
-      Shift.reg<u16>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 488: // shift:rcl reg32
-      Shift.reg<u32>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 489: // shift:rcl reg64
-      Shift.reg<u64>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 490: // shift:rcl mem16
-      Shift.mem<u16>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 491: // shift:rcl mem32
-      Shift.mem<u32>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 492: // shift:rcl mem64
-      Shift.mem<u64>(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 493: // shift:rcl reg8
-      Shift.reg<u8>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 494: // shift:rcl mem8
-      Shift.mem<u8>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 495: // shift:rcl reg16
-      Shift.reg<u16>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 496: // shift:rcl reg32
-      Shift.reg<u32>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 497: // shift:rcl reg64
-      Shift.reg<u64>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 498: // shift:rcl mem16
-      Shift.mem<u16>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 499: // shift:rcl mem32
-      Shift.mem<u32>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 500: // shift:rcl mem64
-      Shift.mem<u64>(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 501: // shift:rcr reg8
-      Shift.reg<u8>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 502: // shift:rcr mem8
-      Shift.mem<u8>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 503: // shift:rcr reg16
-      Shift.reg<u16>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 504: // shift:rcr reg32
-      Shift.reg<u32>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 505: // shift:rcr reg64
-      Shift.reg<u64>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 506: // shift:rcr mem16
-      Shift.mem<u16>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 507: // shift:rcr mem32
-      Shift.mem<u32>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 508: // shift:rcr mem64
-      Shift.mem<u64>(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 509: // shift:rcr reg8
-      Shift.reg<u8>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 510: // shift:rcr mem8
-      Shift.mem<u8>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 511: // shift:rcr reg16
-      Shift.reg<u16>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 512: // shift:rcr reg32
-      Shift.reg<u32>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 513: // shift:rcr reg64
-      Shift.reg<u64>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 514: // shift:rcr mem16
-      Shift.mem<u16>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 515: // shift:rcr mem32
-      Shift.mem<u32>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 516: // shift:rcr mem64
-      Shift.mem<u64>(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 517: // shift:shl reg8
-      Shift.reg<u8>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 518: // shift:shl mem8
-      Shift.mem<u8>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 519: // shift:shl reg16
-      Shift.reg<u16>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 522: // shift:shl mem16
-      Shift.mem<u16>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 523: // shift:shl mem32
-      Shift.mem<u32>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 524: // shift:shl mem64
-      Shift.mem<u64>(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 525: // shift:shl reg8
-      Shift.reg<u8>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 526: // shift:shl mem8
-      Shift.mem<u8>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 527: // shift:shl reg16
-      Shift.reg<u16>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 528: // shift:shl reg32
-      Shift.reg<u32>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 529: // shift:shl reg64
-      Shift.reg<u64>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 530: // shift:shl mem16
-      Shift.mem<u16>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 531: // shift:shl mem32
-      Shift.mem<u32>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 532: // shift:shl mem64
-      Shift.mem<u64>(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 533: // shift:shr reg8
-      Shift.reg<u8>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 534: // shift:shr mem8
-      Shift.mem<u8>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 535: // shift:shr reg16
-      Shift.reg<u16>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 538: // shift:shr mem16
-      Shift.mem<u16>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 539: // shift:shr mem32
-      Shift.mem<u32>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 540: // shift:shr mem64
-      Shift.mem<u64>(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 541: // shift:shr reg8
-      Shift.reg<u8>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 542: // shift:shr mem8
-      Shift.mem<u8>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 543: // shift:shr reg16
-      Shift.reg<u16>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 544: // shift:shr reg32
-      Shift.reg<u32>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 545: // shift:shr reg64
-      Shift.reg<u64>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 546: // shift:shr mem16
-      Shift.mem<u16>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 547: // shift:shr mem32
-      Shift.mem<u32>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 548: // shift:shr mem64
-      Shift.mem<u64>(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 549: // shift:sar reg8
-      Shift.reg<u8>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 550: // shift:sar mem8
-      Shift.mem<u8>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 551: // shift:sar reg16
-      Shift.reg<u16>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 554: // shift:sar mem16
-      Shift.mem<u16>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 555: // shift:sar mem32
-      Shift.mem<u32>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 556: // shift:sar mem64
-      Shift.mem<u64>(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 557: // shift:sar reg8
-      Shift.reg<u8>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 558: // shift:sar mem8
-      Shift.mem<u8>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 559: // shift:sar reg16
-      Shift.reg<u16>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 560: // shift:sar reg32
-      Shift.reg<u32>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 561: // shift:sar reg64
-      Shift.reg<u64>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 562: // shift:sar mem16
-      Shift.mem<u16>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 563: // shift:sar mem32
-      Shift.mem<u32>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 564: // shift:sar mem64
-      Shift.mem<u64>(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 565: // retImm<T> 16
-      store<u64>(RIP, nextRip(rec)); retImm<u16>(rec); return;
-    case 566: // retImm<T> 32
-      store<u64>(RIP, nextRip(rec)); retImm<u32>(rec); return;
-    case 567: // retImm<T> 64
-      store<u64>(RIP, nextRip(rec)); retImm<u64>(rec); return;
-    case 568: // ret<T> 16
-      store<u64>(RIP, nextRip(rec)); ret<u16>(rec); return;
-    case 569: // ret<T> 32
-      store<u64>(RIP, nextRip(rec)); ret<u32>(rec); return;
-    case 570: // ret<T> 64
-      store<u64>(RIP, nextRip(rec)); ret<u64>(rec); return;
-    case 571: // les
+    case 151: // shift:rol reg8
+      shiftReg(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
+    case 152: // shift:rol mem8
+      shiftMem(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
+    case 153: // shift:rol reg8
+      shiftReg(rec, ShiftOp.rol, load<u8>(RCX)); return;
+    case 154: // shift:rol mem8
+      shiftMem(rec, ShiftOp.rol, load<u8>(RCX)); return;
+    case 155: // shift:ror reg8
+      shiftReg(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
+    case 156: // shift:ror mem8
+      shiftMem(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
+    case 157: // shift:ror reg8
+      shiftReg(rec, ShiftOp.ror, load<u8>(RCX)); return;
+    case 158: // shift:ror mem8
+      shiftMem(rec, ShiftOp.ror, load<u8>(RCX)); return;
+    case 159: // shift:rcl reg8
+      shiftReg(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
+    case 160: // shift:rcl mem8
+      shiftMem(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
+    case 161: // shift:rcl reg8
+      shiftReg(rec, ShiftOp.rcl, load<u8>(RCX)); return;
+    case 162: // shift:rcl mem8
+      shiftMem(rec, ShiftOp.rcl, load<u8>(RCX)); return;
+    case 163: // shift:rcr reg8
+      shiftReg(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
+    case 164: // shift:rcr mem8
+      shiftMem(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
+    case 165: // shift:rcr reg8
+      shiftReg(rec, ShiftOp.rcr, load<u8>(RCX)); return;
+    case 166: // shift:rcr mem8
+      shiftMem(rec, ShiftOp.rcr, load<u8>(RCX)); return;
+    case 167: // shift:shl reg8
+      shiftReg(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
+    case 168: // shift:shl mem8
+      shiftMem(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
+    case 169: // shift:shl reg8
+      shiftReg(rec, ShiftOp.shl, load<u8>(RCX)); return;
+    case 170: // shift:shl mem8
+      shiftMem(rec, ShiftOp.shl, load<u8>(RCX)); return;
+    case 171: // shift:shr reg8
+      shiftReg(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
+    case 172: // shift:shr mem8
+      shiftMem(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
+    case 173: // shift:shr reg8
+      shiftReg(rec, ShiftOp.shr, load<u8>(RCX)); return;
+    case 174: // shift:shr mem8
+      shiftMem(rec, ShiftOp.shr, load<u8>(RCX)); return;
+    case 175: // shift:sar reg8
+      shiftReg(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
+    case 176: // shift:sar mem8
+      shiftMem(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
+    case 177: // shift:sar reg8
+      shiftReg(rec, ShiftOp.sar, load<u8>(RCX)); return;
+    case 178: // shift:sar mem8
+      shiftMem(rec, ShiftOp.sar, load<u8>(RCX)); return;
+    case 179: // retImm<T> 16
+      store<u64>(RIP, nextRip(rec)); retImm(rec); return;
+    case 180: // ret<T> 16
+      store<u64>(RIP, nextRip(rec)); ret(rec); return;
+    case 181: // les
       store<u64>(RIP, nextRip(rec)); les(rec); return;
-    case 572: // lds
+    case 182: // lds
       store<u64>(RIP, nextRip(rec)); lds(rec); return;
-    case 574: // mov mi8
-      Mov.mi<u8>(rec); return;
-    case 578: // mov mi16
-      Mov.mi<u16>(rec); return;
-    case 579: // mov mi32
-      Mov.mi<u32>(rec); return;
-    case 580: // mov mi64
-      Mov.mi<u64>(rec); return;
-    case 581: // enter<T> 16
-      enter<u16>(rec); return;
-    case 582: // enter<T> 32
-      enter<u32>(rec); return;
-    case 583: // enter<T> 64
-      enter<u64>(rec); return;
-    case 584: // leave<T> 16
-      leave<u16>(rec); return;
-    case 585: // leave<T> 32
-      leave<u32>(rec); return;
-    case 586: // leave<T> 64
-      leave<u64>(rec); return;
-    case 587: // retFarImm
+    case 183: // mov mi8
+      movMi(rec); return;
+    case 184: // enter<T> 16
+      enter(rec); return;
+    case 185: // leave<T> 16
+      leave(rec); return;
+    case 186: // retFarImm
       store<u64>(RIP, nextRip(rec)); retFarImm(rec); return;
-    case 588: // retFar
+    case 187: // retFar
       store<u64>(RIP, nextRip(rec)); retFar(rec); return;
-    case 589: // int3
+    case 188: // int3
       store<u64>(RIP, nextRip(rec)); int3(rec); return;
-    case 590: // intN
+    case 189: // intN
       store<u64>(RIP, nextRip(rec)); intN(rec); return;
-    case 591: // into
+    case 190: // into
       store<u64>(RIP, nextRip(rec)); into(rec); return;
-    case 592: // iret
+    case 191: // iret
       store<u64>(RIP, nextRip(rec)); iret(rec); return;
-    case 593: // aam
+    case 192: // aam
       aam(rec); return;
-    case 594: // aad
+    case 193: // aad
       aad(rec); return;
-    case 595: // salc
+    case 194: // salc
       salc(rec); return;
-    case 596: // xlat
+    case 195: // xlat
       xlat(rec); return;
-    case 597: // x87
+    case 196: // x87
       store<u64>(RIP, nextRip(rec)); x87(rec); return;
-    case 598: // loopne
+    case 197: // loopne
       store<u64>(RIP, nextRip(rec)); loopne(rec); return;
-    case 599: // loope
+    case 198: // loope
       store<u64>(RIP, nextRip(rec)); loope(rec); return;
-    case 600: // loop
+    case 199: // loop
       store<u64>(RIP, nextRip(rec)); loop(rec); return;
-    case 601: // jcxz
+    case 200: // jcxz
       store<u64>(RIP, nextRip(rec)); jcxz(rec); return;
-    case 602: // inImm
+    case 201: // inImm
       store<u64>(RIP, nextRip(rec)); inImm(rec); return;
-    case 603: // outImm
+    case 202: // outImm
       store<u64>(RIP, nextRip(rec)); outImm(rec); return;
-    case 604: // inDx
+    case 203: // inDx
       store<u64>(RIP, nextRip(rec)); inDx(rec); return;
-    case 605: // outDx
+    case 204: // outDx
       store<u64>(RIP, nextRip(rec)); outDx(rec); return;
-    case 606: // callRel<T> 16
-      store<u64>(RIP, nextRip(rec)); callRel<u16>(rec); return;
-    case 607: // callRel<T> 32
-      store<u64>(RIP, nextRip(rec)); callRel<u32>(rec); return;
-    case 608: // callRel<T> 64
-      store<u64>(RIP, nextRip(rec)); callRel<u64>(rec); return;
-    case 609: // jmpRel
+    case 205: // callRel<T> 16
+      store<u64>(RIP, nextRip(rec)); callRel(rec); return;
+    case 206: // jmpRel
       store<u64>(RIP, nextRip(rec)); jmpRel(rec); return;
-    case 610: // jmpFarPtr
+    case 207: // jmpFarPtr
       store<u64>(RIP, nextRip(rec)); jmpFarPtr(rec); return;
-    case 611: // int1
+    case 208: // int1
       store<u64>(RIP, nextRip(rec)); int1(rec); return;
-    case 612: // hlt
+    case 209: // hlt
       store<u64>(RIP, nextRip(rec)); hlt(rec); return;
-    case 613: // cmc
+    case 210: // cmc
       cmc(rec); return;
-    case 614: // clc
+    case 211: // clc
       clc(rec); return;
-    case 615: // stc
+    case 212: // stc
       stc(rec); return;
-    case 616: // cli
+    case 213: // cli
       store<u64>(RIP, nextRip(rec)); cli(rec); return;
-    case 617: // sti
+    case 214: // sti
       store<u64>(RIP, nextRip(rec)); sti(rec); return;
-    case 618: // cld
+    case 215: // cld
       cld(rec); return;
-    case 619: // std
+    case 216: // std
       std(rec); return;
-    case 621: // alu:test mi8
-      Alu.mi<u8>(rec, AluOp.test); return;
-    case 622: // unary:not reg8
-      Unary.reg<u8>(rec, UnaryOp.not); return;
-    case 623: // unary:not mem8
-      Unary.mem<u8>(rec, UnaryOp.not); return;
-    case 624: // unary:neg reg8
-      Unary.reg<u8>(rec, UnaryOp.neg); return;
-    case 625: // unary:neg mem8
-      Unary.mem<u8>(rec, UnaryOp.neg); return;
-    case 626: // mul<T> 8
-      mul<u8>(rec); return;
-    case 627: // imul<T> 8
-      imul<u8>(rec); return;
-    case 628: // div<T> 8
-      div<u8>(rec); return;
-    case 629: // idiv<T> 8
-      idiv<u8>(rec); return;
-    case 633: // alu:test mi16
-      Alu.mi<u16>(rec, AluOp.test); return;
-    case 634: // alu:test mi32
-      Alu.mi<u32>(rec, AluOp.test); return;
-    case 635: // alu:test mi64
-      Alu.mi<u64>(rec, AluOp.test); return;
-    case 636: // unary:not reg16
-      Unary.reg<u16>(rec, UnaryOp.not); return;
-    case 638: // unary:not reg64
-      Unary.reg<u64>(rec, UnaryOp.not); return;
-    case 639: // unary:not mem16
-      Unary.mem<u16>(rec, UnaryOp.not); return;
-    case 640: // unary:not mem32
-      Unary.mem<u32>(rec, UnaryOp.not); return;
-    case 641: // unary:not mem64
-      Unary.mem<u64>(rec, UnaryOp.not); return;
-    case 642: // unary:neg reg16
-      Unary.reg<u16>(rec, UnaryOp.neg); return;
-    case 644: // unary:neg reg64
-      Unary.reg<u64>(rec, UnaryOp.neg); return;
-    case 645: // unary:neg mem16
-      Unary.mem<u16>(rec, UnaryOp.neg); return;
-    case 646: // unary:neg mem32
-      Unary.mem<u32>(rec, UnaryOp.neg); return;
-    case 647: // unary:neg mem64
-      Unary.mem<u64>(rec, UnaryOp.neg); return;
-    case 648: // mul<T> 16
-      mul<u16>(rec); return;
-    case 649: // mul<T> 32
-      mul<u32>(rec); return;
-    case 650: // mul<T> 64
-      mul<u64>(rec); return;
-    case 651: // imul<T> 16
-      imul<u16>(rec); return;
-    case 652: // imul<T> 32
-      imul<u32>(rec); return;
-    case 653: // imul<T> 64
-      imul<u64>(rec); return;
-    case 654: // div<T> 16
-      div<u16>(rec); return;
-    case 655: // div<T> 32
-      div<u32>(rec); return;
-    case 656: // div<T> 64
-      div<u64>(rec); return;
-    case 657: // idiv<T> 16
-      idiv<u16>(rec); return;
-    case 658: // idiv<T> 32
-      idiv<u32>(rec); return;
-    case 659: // idiv<T> 64
-      idiv<u64>(rec); return;
-    case 660: // unary:inc reg8
-      Unary.reg<u8>(rec, UnaryOp.inc); return;
-    case 661: // unary:inc mem8
-      Unary.mem<u8>(rec, UnaryOp.inc); return;
-    case 662: // unary:dec reg8
-      Unary.reg<u8>(rec, UnaryOp.dec); return;
-    case 663: // unary:dec mem8
-      Unary.mem<u8>(rec, UnaryOp.dec); return;
-    case 667: // unary:inc mem16
-      Unary.mem<u16>(rec, UnaryOp.inc); return;
-    case 668: // unary:inc mem32
-      Unary.mem<u32>(rec, UnaryOp.inc); return;
-    case 669: // unary:inc mem64
-      Unary.mem<u64>(rec, UnaryOp.inc); return;
-    case 673: // unary:dec mem16
-      Unary.mem<u16>(rec, UnaryOp.dec); return;
-    case 674: // unary:dec mem32
-      Unary.mem<u32>(rec, UnaryOp.dec); return;
-    case 675: // unary:dec mem64
-      Unary.mem<u64>(rec, UnaryOp.dec); return;
-    case 676: // callE<T> 16
-      store<u64>(RIP, nextRip(rec)); callE<u16>(rec); return;
-    case 677: // callE<T> 32
-      store<u64>(RIP, nextRip(rec)); callE<u32>(rec); return;
-    case 678: // callE<T> 64
-      store<u64>(RIP, nextRip(rec)); callE<u64>(rec); return;
-    case 679: // callFarMem
+    case 217: // alu:test mi8
+      aluMi(rec, AluOp.test); return;
+    case 218: // unary:not reg8
+      unaryReg(rec, UnaryOp.not); return;
+    case 219: // unary:not mem8
+      unaryMem(rec, UnaryOp.not); return;
+    case 220: // unary:neg reg8
+      unaryReg(rec, UnaryOp.neg); return;
+    case 221: // unary:neg mem8
+      unaryMem(rec, UnaryOp.neg); return;
+    case 222: // mul<T> 8
+      mul(rec); return;
+    case 223: // imul<T> 8
+      imul(rec); return;
+    case 224: // div<T> 8
+      div(rec); return;
+    case 225: // idiv<T> 8
+      idiv(rec); return;
+    case 226: // unary:inc mem8
+      unaryMem(rec, UnaryOp.inc); return;
+    case 227: // unary:dec mem8
+      unaryMem(rec, UnaryOp.dec); return;
+    case 228: // callE<T> 16
+      store<u64>(RIP, nextRip(rec)); callE(rec); return;
+    case 229: // callFarMem
       store<u64>(RIP, nextRip(rec)); callFarMem(rec); return;
-    case 680: // jmpE<T> 16
-      store<u64>(RIP, nextRip(rec)); jmpE<u16>(rec); return;
-    case 681: // jmpE<T> 32
-      store<u64>(RIP, nextRip(rec)); jmpE<u32>(rec); return;
-    case 682: // jmpE<T> 64
-      store<u64>(RIP, nextRip(rec)); jmpE<u64>(rec); return;
-    case 683: // jmpFarMem
+    case 230: // jmpE<T> 16
+      store<u64>(RIP, nextRip(rec)); jmpE(rec); return;
+    case 231: // jmpFarMem
       store<u64>(RIP, nextRip(rec)); jmpFarMem(rec); return;
-    case 684: // pushE<T> 16
-      pushE<u16>(rec); return;
-    case 685: // pushE<T> 32
-      pushE<u32>(rec); return;
-    case 686: // pushE<T> 64
-      pushE<u64>(rec); return;
-    case 687: // ud2
+    case 232: // pushE<T> 16
+      pushE(rec); return;
+    case 233: // ud2
       store<u64>(RIP, nextRip(rec)); ud2(rec); return;
-    case 688: // bit:bt reg16
-      Bit.reg<u16>(rec, BitOp.bt); return;
-    case 689: // bit:bt reg32
-      Bit.reg<u32>(rec, BitOp.bt); return;
-    case 690: // bit:bt reg64
-      Bit.reg<u64>(rec, BitOp.bt); return;
-    case 691: // bit:bt mem16
-      Bit.mem<u16>(rec, BitOp.bt); return;
-    case 692: // bit:bt mem32
-      Bit.mem<u32>(rec, BitOp.bt); return;
-    case 693: // bit:bt mem64
-      Bit.mem<u64>(rec, BitOp.bt); return;
-    case 694: // bitImm:bt reg16
-      Bit.regImm<u16>(rec, BitOp.bt); return;
-    case 695: // bitImm:bt reg32
-      Bit.regImm<u32>(rec, BitOp.bt); return;
-    case 696: // bitImm:bt reg64
-      Bit.regImm<u64>(rec, BitOp.bt); return;
-    case 697: // bitImm:bt mem16
-      Bit.memImm<u16>(rec, BitOp.bt); return;
-    case 698: // bitImm:bt mem32
-      Bit.memImm<u32>(rec, BitOp.bt); return;
-    case 699: // bitImm:bt mem64
-      Bit.memImm<u64>(rec, BitOp.bt); return;
-    case 700: // bit:bts reg16
-      Bit.reg<u16>(rec, BitOp.bts); return;
-    case 701: // bit:bts reg32
-      Bit.reg<u32>(rec, BitOp.bts); return;
-    case 702: // bit:bts reg64
-      Bit.reg<u64>(rec, BitOp.bts); return;
-    case 703: // bit:bts mem16
-      Bit.mem<u16>(rec, BitOp.bts); return;
-    case 704: // bit:bts mem32
-      Bit.mem<u32>(rec, BitOp.bts); return;
-    case 705: // bit:bts mem64
-      Bit.mem<u64>(rec, BitOp.bts); return;
-    case 706: // bitImm:bts reg16
-      Bit.regImm<u16>(rec, BitOp.bts); return;
-    case 707: // bitImm:bts reg32
-      Bit.regImm<u32>(rec, BitOp.bts); return;
-    case 708: // bitImm:bts reg64
-      Bit.regImm<u64>(rec, BitOp.bts); return;
-    case 709: // bitImm:bts mem16
-      Bit.memImm<u16>(rec, BitOp.bts); return;
-    case 710: // bitImm:bts mem32
-      Bit.memImm<u32>(rec, BitOp.bts); return;
-    case 711: // bitImm:bts mem64
-      Bit.memImm<u64>(rec, BitOp.bts); return;
-    case 712: // bit:btr reg16
-      Bit.reg<u16>(rec, BitOp.btr); return;
-    case 713: // bit:btr reg32
-      Bit.reg<u32>(rec, BitOp.btr); return;
-    case 714: // bit:btr reg64
-      Bit.reg<u64>(rec, BitOp.btr); return;
-    case 715: // bit:btr mem16
-      Bit.mem<u16>(rec, BitOp.btr); return;
-    case 716: // bit:btr mem32
-      Bit.mem<u32>(rec, BitOp.btr); return;
-    case 717: // bit:btr mem64
-      Bit.mem<u64>(rec, BitOp.btr); return;
-    case 718: // bitImm:btr reg16
-      Bit.regImm<u16>(rec, BitOp.btr); return;
-    case 719: // bitImm:btr reg32
-      Bit.regImm<u32>(rec, BitOp.btr); return;
-    case 720: // bitImm:btr reg64
-      Bit.regImm<u64>(rec, BitOp.btr); return;
-    case 721: // bitImm:btr mem16
-      Bit.memImm<u16>(rec, BitOp.btr); return;
-    case 722: // bitImm:btr mem32
-      Bit.memImm<u32>(rec, BitOp.btr); return;
-    case 723: // bitImm:btr mem64
-      Bit.memImm<u64>(rec, BitOp.btr); return;
-    case 724: // bit:btc reg16
-      Bit.reg<u16>(rec, BitOp.btc); return;
-    case 725: // bit:btc reg32
-      Bit.reg<u32>(rec, BitOp.btc); return;
-    case 726: // bit:btc reg64
-      Bit.reg<u64>(rec, BitOp.btc); return;
-    case 727: // bit:btc mem16
-      Bit.mem<u16>(rec, BitOp.btc); return;
-    case 728: // bit:btc mem32
-      Bit.mem<u32>(rec, BitOp.btc); return;
-    case 729: // bit:btc mem64
-      Bit.mem<u64>(rec, BitOp.btc); return;
-    case 730: // bitImm:btc reg16
-      Bit.regImm<u16>(rec, BitOp.btc); return;
-    case 731: // bitImm:btc reg32
-      Bit.regImm<u32>(rec, BitOp.btc); return;
-    case 732: // bitImm:btc reg64
-      Bit.regImm<u64>(rec, BitOp.btc); return;
-    case 733: // bitImm:btc mem16
-      Bit.memImm<u16>(rec, BitOp.btc); return;
-    case 734: // bitImm:btc mem32
-      Bit.memImm<u32>(rec, BitOp.btc); return;
-    case 735: // bitImm:btc mem64
-      Bit.memImm<u64>(rec, BitOp.btc); return;
-    case 736: // doubleShift:shld 16
-      shld<u16>(rec, load<u8>(rec, R_IMM)); return;
-    case 737: // doubleShift:shld 32
-      shld<u32>(rec, load<u8>(rec, R_IMM)); return;
-    case 738: // doubleShift:shld 64
-      shld<u64>(rec, load<u8>(rec, R_IMM)); return;
-    case 739: // doubleShift:shld 16
-      shld<u16>(rec, load<u8>(RCX)); return;
-    case 740: // doubleShift:shld 32
-      shld<u32>(rec, load<u8>(RCX)); return;
-    case 741: // doubleShift:shld 64
-      shld<u64>(rec, load<u8>(RCX)); return;
-    case 742: // doubleShift:shrd 16
-      shrd<u16>(rec, load<u8>(rec, R_IMM)); return;
-    case 743: // doubleShift:shrd 32
-      shrd<u32>(rec, load<u8>(rec, R_IMM)); return;
-    case 744: // doubleShift:shrd 64
-      shrd<u64>(rec, load<u8>(rec, R_IMM)); return;
-    case 745: // doubleShift:shrd 16
-      shrd<u16>(rec, load<u8>(RCX)); return;
-    case 746: // doubleShift:shrd 32
-      shrd<u32>(rec, load<u8>(RCX)); return;
-    case 747: // doubleShift:shrd 64
-      shrd<u64>(rec, load<u8>(RCX)); return;
-    case 748: // imulGE<T> 16
-      imulGE<u16>(rec); return;
-    case 749: // imulGE<T> 32
-      imulGE<u32>(rec); return;
-    case 750: // imulGE<T> 64
-      imulGE<u64>(rec); return;
-    case 751: // cmpxchg<T> 8
-      cmpxchg<u8>(rec); return;
-    case 752: // cmpxchg<T> 16
-      cmpxchg<u16>(rec); return;
-    case 753: // cmpxchg<T> 32
-      cmpxchg<u32>(rec); return;
-    case 754: // cmpxchg<T> 64
-      cmpxchg<u64>(rec); return;
-    case 755: // lss
+    case 234: // bit:bt reg16
+      bitReg(rec, BitOp.bt); return;
+    case 235: // bit:bt mem16
+      bitMem(rec, BitOp.bt); return;
+    case 236: // bitImm:bt reg16
+      bitRegImm(rec, BitOp.bt); return;
+    case 237: // bitImm:bt mem16
+      bitMemImm(rec, BitOp.bt); return;
+    case 238: // bit:bts reg16
+      bitReg(rec, BitOp.bts); return;
+    case 239: // bit:bts mem16
+      bitMem(rec, BitOp.bts); return;
+    case 240: // bitImm:bts reg16
+      bitRegImm(rec, BitOp.bts); return;
+    case 241: // bitImm:bts mem16
+      bitMemImm(rec, BitOp.bts); return;
+    case 242: // bit:btr reg16
+      bitReg(rec, BitOp.btr); return;
+    case 243: // bit:btr mem16
+      bitMem(rec, BitOp.btr); return;
+    case 244: // bitImm:btr reg16
+      bitRegImm(rec, BitOp.btr); return;
+    case 245: // bitImm:btr mem16
+      bitMemImm(rec, BitOp.btr); return;
+    case 246: // bit:btc reg16
+      bitReg(rec, BitOp.btc); return;
+    case 247: // bit:btc mem16
+      bitMem(rec, BitOp.btc); return;
+    case 248: // bitImm:btc reg16
+      bitRegImm(rec, BitOp.btc); return;
+    case 249: // bitImm:btc mem16
+      bitMemImm(rec, BitOp.btc); return;
+    case 250: // doubleShift:shld 16
+      shld(rec, load<u8>(rec, R_IMM)); return;
+    case 251: // doubleShift:shld 16
+      shld(rec, load<u8>(RCX)); return;
+    case 252: // doubleShift:shrd 16
+      shrd(rec, load<u8>(rec, R_IMM)); return;
+    case 253: // doubleShift:shrd 16
+      shrd(rec, load<u8>(RCX)); return;
+    case 254: // imulGE<T> 16
+      imulGE(rec); return;
+    case 255: // cmpxchg<T> 8
+      cmpxchg(rec); return;
+    case 256: // lss
       store<u64>(RIP, nextRip(rec)); lss(rec); return;
-    case 756: // lfs
+    case 257: // lfs
       store<u64>(RIP, nextRip(rec)); lfs(rec); return;
-    case 757: // lgs
+    case 258: // lgs
       store<u64>(RIP, nextRip(rec)); lgs(rec); return;
-    case 758: // movzx8<T> 16
-      movzx8<u16>(rec); return;
-    case 759: // movzx8<T> 32
-      movzx8<u32>(rec); return;
-    case 760: // movzx8<T> 64
-      movzx8<u64>(rec); return;
-    case 761: // movzx16<T> 16
-      movzx16<u16>(rec); return;
-    case 762: // movzx16<T> 32
-      movzx16<u32>(rec); return;
-    case 763: // movzx16<T> 64
-      movzx16<u64>(rec); return;
-    case 764: // movsx8<T> 16
-      movsx8<u16>(rec); return;
-    case 765: // movsx8<T> 32
-      movsx8<u32>(rec); return;
-    case 766: // movsx8<T> 64
-      movsx8<u64>(rec); return;
-    case 767: // movsx16<T> 16
-      movsx16<u16>(rec); return;
-    case 768: // movsx16<T> 32
-      movsx16<u32>(rec); return;
-    case 769: // movsx16<T> 64
-      movsx16<u64>(rec); return;
-    case 770: // bsf<T> 16
-      bsf<u16>(rec); return;
-    case 771: // bsf<T> 32
-      bsf<u32>(rec); return;
-    case 772: // bsf<T> 64
-      bsf<u64>(rec); return;
-    case 773: // bsr<T> 16
-      bsr<u16>(rec); return;
-    case 774: // bsr<T> 32
-      bsr<u32>(rec); return;
-    case 775: // bsr<T> 64
-      bsr<u64>(rec); return;
-    case 776: // xadd<T> 8
-      xadd<u8>(rec); return;
-    case 777: // xadd<T> 16
-      xadd<u16>(rec); return;
-    case 778: // xadd<T> 32
-      xadd<u32>(rec); return;
-    case 779: // xadd<T> 64
-      xadd<u64>(rec); return;
-    case 780: // movnti
+    case 259: // movzx8<T> 16
+      movzx8(rec); return;
+    case 260: // movzx16<T> 16
+      movzx16(rec); return;
+    case 261: // movsx8<T> 16
+      movsx8(rec); return;
+    case 262: // movsx16<T> 16
+      movsx16(rec); return;
+    case 263: // bsf<T> 16
+      bsf(rec); return;
+    case 264: // bsr<T> 16
+      bsr(rec); return;
+    case 265: // xadd<T> 8
+      xadd(rec); return;
+    case 266: // movnti
       movnti(rec); return;
-    case 781: // sldt
+    case 267: // sldt
       store<u64>(RIP, nextRip(rec)); sldt(rec); return;
-    case 782: // str
+    case 268: // str
       store<u64>(RIP, nextRip(rec)); str(rec); return;
-    case 783: // lldt
+    case 269: // lldt
       store<u64>(RIP, nextRip(rec)); lldt(rec); return;
-    case 784: // ltr
+    case 270: // ltr
       store<u64>(RIP, nextRip(rec)); ltr(rec); return;
-    case 785: // verr
+    case 271: // verr
       verr(rec); return;
-    case 786: // verw
+    case 272: // verw
       verw(rec); return;
-    case 787: // sgdt
+    case 273: // sgdt
       store<u64>(RIP, nextRip(rec)); sgdt(rec); return;
-    case 788: // sidt
+    case 274: // sidt
       store<u64>(RIP, nextRip(rec)); sidt(rec); return;
-    case 789: // lgdt
+    case 275: // lgdt
       store<u64>(RIP, nextRip(rec)); lgdt(rec); return;
-    case 790: // lidt
+    case 276: // lidt
       store<u64>(RIP, nextRip(rec)); lidt(rec); return;
-    case 791: // smsw
+    case 277: // smsw
       store<u64>(RIP, nextRip(rec)); smsw(rec); return;
-    case 792: // lmsw
+    case 278: // lmsw
       store<u64>(RIP, nextRip(rec)); lmsw(rec); return;
-    case 793: // invlpg
+    case 279: // invlpg
       store<u64>(RIP, nextRip(rec)); invlpg(rec); return;
-    case 794: // vmcall
+    case 280: // vmcall
       store<u64>(RIP, nextRip(rec)); vmcall(rec); return;
-    case 795: // vmlaunch
+    case 281: // vmlaunch
       store<u64>(RIP, nextRip(rec)); vmlaunch(rec); return;
-    case 796: // vmresume
+    case 282: // vmresume
       store<u64>(RIP, nextRip(rec)); vmresume(rec); return;
-    case 797: // vmxoff
+    case 283: // vmxoff
       store<u64>(RIP, nextRip(rec)); vmxoff(rec); return;
-    case 798: // monitor
+    case 284: // monitor
       store<u64>(RIP, nextRip(rec)); monitor(rec); return;
-    case 799: // mwait
+    case 285: // mwait
       store<u64>(RIP, nextRip(rec)); mwait(rec); return;
-    case 800: // clac
+    case 286: // clac
       store<u64>(RIP, nextRip(rec)); clac(rec); return;
-    case 801: // stac
+    case 287: // stac
       store<u64>(RIP, nextRip(rec)); stac(rec); return;
-    case 802: // xgetbv
+    case 288: // xgetbv
       store<u64>(RIP, nextRip(rec)); xgetbv(rec); return;
-    case 803: // xsetbv
+    case 289: // xsetbv
       store<u64>(RIP, nextRip(rec)); xsetbv(rec); return;
-    case 804: // vmfunc
+    case 290: // vmfunc
       store<u64>(RIP, nextRip(rec)); vmfunc(rec); return;
-    case 805: // swapgs
+    case 291: // swapgs
       store<u64>(RIP, nextRip(rec)); swapgs(rec); return;
-    case 806: // rdtscp
+    case 292: // rdtscp
       store<u64>(RIP, nextRip(rec)); rdtscp(rec); return;
-    case 807: // lar
+    case 293: // lar
       lar(rec); return;
-    case 808: // lsl
+    case 294: // lsl
       lsl(rec); return;
-    case 809: // syscall
+    case 295: // syscall
       store<u64>(RIP, nextRip(rec)); syscall(rec); return;
-    case 810: // clts
+    case 296: // clts
       store<u64>(RIP, nextRip(rec)); clts(rec); return;
-    case 811: // sysret
+    case 297: // sysret
       store<u64>(RIP, nextRip(rec)); sysret(rec); return;
-    case 812: // invd
+    case 298: // invd
       store<u64>(RIP, nextRip(rec)); invd(rec); return;
-    case 813: // wbinvd
+    case 299: // wbinvd
       store<u64>(RIP, nextRip(rec)); wbinvd(rec); return;
-    case 814: // movFromCr
+    case 300: // movFromCr
       store<u64>(RIP, nextRip(rec)); movFromCr(rec); return;
-    case 815: // movToCr
+    case 301: // movToCr
       store<u64>(RIP, nextRip(rec)); movToCr(rec); return;
-    case 816: // movFromDr
+    case 302: // movFromDr
       store<u64>(RIP, nextRip(rec)); movFromDr(rec); return;
-    case 817: // movToDr
+    case 303: // movToDr
       store<u64>(RIP, nextRip(rec)); movToDr(rec); return;
-    case 818: // wrmsr
+    case 304: // wrmsr
       store<u64>(RIP, nextRip(rec)); wrmsr(rec); return;
-    case 819: // rdtsc
+    case 305: // rdtsc
       store<u64>(RIP, nextRip(rec)); rdtsc(rec); return;
-    case 820: // rdmsr
+    case 306: // rdmsr
       store<u64>(RIP, nextRip(rec)); rdmsr(rec); return;
-    case 821: // rdpmc
+    case 307: // rdpmc
       store<u64>(RIP, nextRip(rec)); rdpmc(rec); return;
-    case 822: // sysenter
+    case 308: // sysenter
       store<u64>(RIP, nextRip(rec)); sysenter(rec); return;
-    case 823: // sysexit
+    case 309: // sysexit
       store<u64>(RIP, nextRip(rec)); sysexit(rec); return;
-    case 824: // vmread
+    case 310: // vmread
       store<u64>(RIP, nextRip(rec)); vmread(rec); return;
-    case 825: // vmwrite
+    case 311: // vmwrite
       store<u64>(RIP, nextRip(rec)); vmwrite(rec); return;
-    case 826: // cpuid
+    case 312: // cpuid
       store<u64>(RIP, nextRip(rec)); cpuid(rec); return;
-    case 827: // clflush
+    case 313: // clflush
       clflush(rec); return;
-    case 828: // rdfsbase
+    case 314: // rdfsbase
       rdfsbase(rec); return;
-    case 829: // rdgsbase
+    case 315: // rdgsbase
       rdgsbase(rec); return;
-    case 830: // wrfsbase
+    case 316: // wrfsbase
       store<u64>(RIP, nextRip(rec)); wrfsbase(rec); return;
-    case 831: // wrgsbase
+    case 317: // wrgsbase
       store<u64>(RIP, nextRip(rec)); wrgsbase(rec); return;
-    case 832: // fence
+    case 318: // fence
       fence(rec); return;
-    case 833: // cmpxchg8b
+    case 319: // cmpxchg8b
       cmpxchg8b(rec); return;
-    case 834: // vmptrld
+    case 320: // vmptrld
       store<u64>(RIP, nextRip(rec)); vmptrld(rec); return;
-    case 835: // vmclear
+    case 321: // vmclear
       store<u64>(RIP, nextRip(rec)); vmclear(rec); return;
-    case 836: // vmxon
+    case 322: // vmxon
       store<u64>(RIP, nextRip(rec)); vmxon(rec); return;
-    case 837: // vmptrst
+    case 323: // vmptrst
       store<u64>(RIP, nextRip(rec)); vmptrst(rec); return;
-    case 838: // rdrand
+    case 324: // rdrand
       store<u64>(RIP, nextRip(rec)); rdrand(rec); return;
-    case 839: // rdseed
+    case 325: // rdseed
       store<u64>(RIP, nextRip(rec)); rdseed(rec); return;
-    case 840: // rdpid
+    case 326: // rdpid
       rdpid(rec); return;
-    case 842: // popcnt
+    case 327: // popcnt
       popcnt(rec); return;
-    case 843: // tzcnt
+    case 328: // tzcnt
       tzcnt(rec); return;
-    case 844: // lzcnt
+    case 329: // lzcnt
       lzcnt(rec); return;
-    case 845: // movbeLoad
+    case 330: // movbeLoad
       movbeLoad(rec); return;
-    case 846: // movbeStore
+    case 331: // movbeStore
       movbeStore(rec); return;
-    case 847: // crc32Eb
+    case 332: // crc32Eb
       crc32Eb(rec); return;
-    case 848: // crc32Ev
+    case 333: // crc32Ev
       crc32Ev(rec); return;
-    case 849: // adcx
+    case 334: // adcx
       adcx(rec); return;
-    case 850: // adox
+    case 335: // adox
       adox(rec); return;
-    case 851: // invept
+    case 336: // invept
       store<u64>(RIP, nextRip(rec)); invept(rec); return;
-    case 852: // invvpid
+    case 337: // invvpid
       store<u64>(RIP, nextRip(rec)); invvpid(rec); return;
-    case 853: // invpcid
+    case 338: // invpcid
       store<u64>(RIP, nextRip(rec)); invpcid(rec); return;
-    case 854: // andn
+    case 339: // andn
       andn(rec); return;
-    case 855: // blsr
+    case 340: // blsr
       blsr(rec); return;
-    case 856: // blsmsk
+    case 341: // blsmsk
       blsmsk(rec); return;
-    case 857: // blsi
+    case 342: // blsi
       blsi(rec); return;
-    case 858: // bzhi
+    case 343: // bzhi
       bzhi(rec); return;
-    case 859: // pext
+    case 344: // pext
       pext(rec); return;
-    case 860: // pdep
+    case 345: // pdep
       pdep(rec); return;
-    case 861: // mulx
+    case 346: // mulx
       mulx(rec); return;
-    case 862: // bextr
+    case 347: // bextr
       bextr(rec); return;
-    case 863: // shlx
+    case 348: // shlx
       shlx(rec); return;
-    case 864: // sarx
+    case 349: // sarx
       sarx(rec); return;
-    case 865: // shrx
+    case 350: // shrx
       shrx(rec); return;
-    case 866: // rorx
+    case 351: // rorx
       rorx(rec); return;
     default:
       unreachable();

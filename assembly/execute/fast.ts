@@ -8,9 +8,16 @@ import {
   FLAG_CARRIES,
   FLAG_RESULT,
   GPR,
+  HOOKS,
+  HookBit,
   LINEAR_MASK,
   MODE,
   ModeBit,
+  MSR_MISC_FEATURES_ENABLES,
+  RAX,
+  RBX,
+  RCX,
+  RDX,
   RSP,
   SEGS,
   SG_EFFECTIVE,
@@ -18,10 +25,11 @@ import {
   TR_TABLE,
   TR_TAG,
 } from "../abi/state";
+import { MISC_CPUID_FAULTING } from "../abi/x86";
 import { tlbMask } from "../memory/context";
 import { getCF } from "../state/flags";
-import { AluOp, UnaryOp } from "./alu";
-import { ShiftOp } from "./shift";
+import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
+import { AluOp, ShiftOp, UnaryOp } from "./ops";
 
 /** Bits that a value of R_SIZE bytes leaves free. */
 function room(rec: usize): u64 {
@@ -80,6 +88,24 @@ export class Fast {
   /** Can a near branch go there? */
   @inline static reachable(target: u64): bool {
     return target < load<u64>(CODE_END) && u64((i64(target) << 16) >> 16) == target;
+  }
+
+  /** CPUID by an answer that is kept; false: none may be given, or none is. */
+  @inline static cpuid(): bool {
+    const e: usize = cpuidCache + (load<u32>(RAX) & CPUID_CACHE_MASK) * CPUID_CACHE_ENTRY;
+    if (
+      load<u32>(HOOKS) & HookBit.Cpuid ||
+      load<u32>(MSR_MISC_FEATURES_ENABLES) & MISC_CPUID_FAULTING ||
+      load<u32>(e) != load<u32>(RAX) ||
+      load<u32>(e, 4) != load<u32>(RCX)
+    ) {
+      return false;
+    }
+    store<u64>(RAX, <u64>load<u32>(e, 8));
+    store<u64>(RBX, <u64>load<u32>(e, 12));
+    store<u64>(RCX, <u64>load<u32>(e, 16));
+    store<u64>(RDX, <u64>load<u32>(e, 20));
+    return true;
   }
 
   /** Target of a relative branch, truncated to the operand size. */

@@ -4,122 +4,118 @@ import { RAX, RBX, RDX } from "../abi/state";
 import { probeWrite, readMem } from "../memory/access";
 import { aborted } from "../state/stop";
 import { exitPause, nonRoot } from "../vmx/intercept";
+import { effectiveAddress, isMem, probeMemory, readRmSource, segmentOf, setDst } from "./operands";
 import {
-  dst,
-  effectiveAddress,
-  isMem,
-  modifyMemory,
-  probeMemory,
-  readMemory,
-  readRmSource,
-  segmentOf,
-  setDst,
-  setRegister,
-  setSrc,
-  src,
-} from "./operands";
+  dstSized,
+  loadSized,
+  modifySized,
+  probeSized,
+  readBytes,
+  readSized,
+  rmSource,
+  setDstSized,
+  setSlot,
+  setSrcSized,
+  signed,
+  sizeOf,
+  srcSized,
+  storeSized,
+} from "./sized";
 
-export class Mov {
-  @inline static rr<T>(rec: usize): void {
-    setDst<T>(rec, src<T>(rec));
-  }
-  @inline static ri<T>(rec: usize): void {
-    setDst<T>(rec, load<T>(rec, R_IMM));
-  }
-  @inline static rm<T>(rec: usize): void {
-    const v = readMemory<T>(rec);
-    if (!aborted()) setDst<T>(rec, v);
-  }
-  @inline static mr<T>(rec: usize): void {
-    const at = probeMemory<T>(rec);
-    if (at) store<T>(at, src<T>(rec));
-  }
-  @inline static mi<T>(rec: usize): void {
-    const at = probeMemory<T>(rec);
-    if (at) store<T>(at, load<T>(rec, R_IMM));
-  }
+const SLOT_A: u32 = 0;
+const SLOT_D: u32 = RDX - RAX;
+
+export function movRm(rec: usize): void {
+  const v = readSized(rec);
+  if (!aborted()) setDstSized(rec, v);
 }
 
-export function movLoadOffset<T>(rec: usize): void {
-  const v = readMem<T>(segmentOf(rec), load<u64>(rec, R_IMM));
-  if (!aborted()) setRegister<T>(0, v);
+export function movMr(rec: usize): void {
+  const at = probeSized(rec);
+  if (at) storeSized(at, srcSized(rec), sizeOf(rec));
 }
 
-export function movStoreOffset<T>(rec: usize): void {
-  const at = probeWrite(segmentOf(rec), load<u64>(rec, R_IMM), sizeof<T>());
-  if (at) store<T>(at, load<T>(RAX));
+export function movMi(rec: usize): void {
+  const at = probeSized(rec);
+  if (at) storeSized(at, load<u64>(rec, R_IMM), sizeOf(rec));
 }
 
-export function movzx8<T>(rec: usize): void {
+export function movLoadOffset(rec: usize): void {
+  const v = readBytes(segmentOf(rec), load<u64>(rec, R_IMM), sizeOf(rec));
+  if (!aborted()) setSlot(SLOT_A, v, sizeOf(rec));
+}
+
+export function movStoreOffset(rec: usize): void {
+  const at = probeWrite(segmentOf(rec), load<u64>(rec, R_IMM), sizeOf(rec));
+  if (at) storeSized(at, load<u64>(RAX), sizeOf(rec));
+}
+
+export function movzx8(rec: usize): void {
   const v = readRmSource<u8>(rec);
-  if (!aborted()) setDst<T>(rec, v as T);
+  if (!aborted()) setDstSized(rec, v);
 }
 
-export function movzx16<T>(rec: usize): void {
+export function movzx16(rec: usize): void {
   const v = readRmSource<u16>(rec);
-  if (!aborted()) setDst<T>(rec, v as T);
+  if (!aborted()) setDstSized(rec, v);
 }
 
-export function movsx8<T>(rec: usize): void {
+export function movsx8(rec: usize): void {
   const v = readRmSource<i8>(rec);
-  if (!aborted()) setDst<T>(rec, i64(v) as T);
+  if (!aborted()) setDstSized(rec, u64(i64(v)));
 }
 
-export function movsx16<T>(rec: usize): void {
+export function movsx16(rec: usize): void {
   const v = readRmSource<i16>(rec);
-  if (!aborted()) setDst<T>(rec, i64(v) as T);
+  if (!aborted()) setDstSized(rec, u64(i64(v)));
 }
 
 /** 63: MOVSXD in 64-bit mode; the 16-bit form moves 16 bits, the 32-bit form 32. */
-export function movsxd<T>(rec: usize): void {
-  if (sizeof<T>() == 2) {
-    const w = readRmSource<u16>(rec);
-    if (!aborted()) setDst<T>(rec, w as T);
-    return;
-  }
+export function movsxd(rec: usize): void {
+  if (sizeOf(rec) == 2) return movzx16(rec);
   const v = readRmSource<i32>(rec);
-  if (!aborted()) setDst<T>(rec, i64(v) as T);
+  if (!aborted()) setDstSized(rec, u64(i64(v)));
 }
 
-export function lea<T>(rec: usize): void {
-  setDst<T>(rec, effectiveAddress(rec) as T);
+export function lea(rec: usize): void {
+  setDstSized(rec, effectiveAddress(rec));
 }
 
-export function xchg<T>(rec: usize): void {
+export function xchg(rec: usize): void {
   if (!isMem(rec)) {
-    const a = dst<T>(rec);
-    setDst<T>(rec, src<T>(rec));
-    setSrc<T>(rec, a);
+    const a = dstSized(rec);
+    setDstSized(rec, srcSized(rec));
+    setSrcSized(rec, a);
     return;
   }
-  const at = modifyMemory<T>(rec);
+  const at = modifySized(rec);
   if (!at) return;
-  const a = load<T>(at);
-  store<T>(at, src<T>(rec));
-  setSrc<T>(rec, a);
+  const a = loadSized(at, sizeOf(rec));
+  storeSized(at, srcSized(rec), sizeOf(rec));
+  setSrcSized(rec, a);
 }
 
-export function xchgAccumulator<T>(rec: usize): void {
-  const a = load<T>(RAX);
-  setRegister<T>(0, dst<T>(rec));
-  setDst<T>(rec, a);
+export function xchgAccumulator(rec: usize): void {
+  const a = load<u64>(RAX);
+  setSlot(SLOT_A, dstSized(rec), sizeOf(rec));
+  setDstSized(rec, a);
 }
 
 /** 90: NOP, PAUSE with F3 whatever REX.B says (as processors do), XCHG R8,rAX with REX.B. */
-export function nop90<T>(rec: usize): void {
+export function nop90(rec: usize): void {
   if (load<u8>(rec, R_FLAGS) & RecordFlag.Rep) {
     if (nonRoot()) exitPause(rec);
-  } else if (load<u8>(rec, R_DST)) xchgAccumulator<T>(rec);
+  } else if (load<u8>(rec, R_DST)) xchgAccumulator(rec);
 }
 
 export function nop(_rec: usize): void {}
 
 export function fence(_rec: usize): void {}
 
-export function cmov<T>(rec: usize, taken: bool): void {
+export function cmov(rec: usize, taken: bool): void {
   // the source is read, and a 32-bit destination cleared above, whether or not the condition holds
-  const v = readRmSource<T>(rec);
-  if (!aborted()) setDst<T>(rec, taken ? v : dst<T>(rec));
+  const v = rmSource(rec);
+  if (!aborted()) setDstSized(rec, taken ? v : dstSized(rec));
 }
 
 export function setByte(rec: usize, value: bool): void {
@@ -131,11 +127,11 @@ export function setByteMem(rec: usize, value: bool): void {
   if (at) store<u8>(at, u8(value));
 }
 
-export function bswap<T>(rec: usize): void {
+export function bswap(rec: usize): void {
+  const v = dstSized(rec);
   // the 16-bit form is undefined; processors clear the register
-  if (sizeof<T>() == 2) setDst<u16>(rec, 0);
-  else if (sizeof<T>() == 4) setDst<u32>(rec, bswap32(dst<u32>(rec)));
-  else setDst<u64>(rec, (u64(bswap32(dst<u32>(rec))) << 32) | bswap32(u32(dst<u64>(rec) >> 32)));
+  const low = sizeOf(rec) == 2 ? 0 : u64(bswap32(u32(v)));
+  setDstSized(rec, sizeOf(rec) == 8 ? (low << 32) | bswap32(u32(v >> 32)) : low);
 }
 
 function bswap32(v: u32): u32 {
@@ -143,18 +139,15 @@ function bswap32(v: u32): u32 {
 }
 
 /** CBW, CWDE, CDQE. */
-export function cbw<T>(_rec: usize): void {
-  if (sizeof<T>() == 2) setRegister<u16>(0, i16(load<i8>(RAX)) as u16);
-  else if (sizeof<T>() == 4) setRegister<u32>(0, i32(load<i16>(RAX)) as u32);
-  else setRegister<u64>(0, i64(load<i32>(RAX)) as u64);
+export function cbw(rec: usize): void {
+  const size = sizeOf(rec);
+  setSlot(SLOT_A, u64(signed(load<u64>(RAX), size >> 1)), size);
 }
 
 /** CWD, CDQ, CQO. */
-export function cwd<T>(_rec: usize): void {
-  const slot: u32 = RDX - RAX;
-  if (sizeof<T>() == 2) setRegister<u16>(slot, (load<i16>(RAX) >> 15) as u16);
-  else if (sizeof<T>() == 4) setRegister<u32>(slot, (load<i32>(RAX) >> 31) as u32);
-  else setRegister<u64>(slot, (load<i64>(RAX) >> 63) as u64);
+export function cwd(rec: usize): void {
+  const size = sizeOf(rec);
+  setSlot(SLOT_D, u64(signed(load<u64>(RAX), size) >> 63), size);
 }
 
 export function xlat(rec: usize): void {

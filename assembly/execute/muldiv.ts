@@ -1,9 +1,8 @@
 // MUL IMUL DIV IDIV. SF ZF AF PF after a multiplication and all flags after a division are undefined.
 import { R_IMM } from "../abi/record";
-import { FLAG_CARRIES, RAX, RDX } from "../abi/state";
+import { FLAG_CARRIES, FLAG_RESULT, RAX, RDX } from "../abi/state";
 import { aborted, raise } from "../state/stop";
-import { setResult } from "./alu";
-import { dst, readRm, readRmSource, setDst, setRegister } from "./operands";
+import { dstSized, rmDst, rmSource, setDstSized, setSlot, signed, sizeOf, truncate } from "./sized";
 
 const SLOT_A: u32 = 0;
 const SLOT_D: u32 = RDX - RAX;
@@ -23,80 +22,64 @@ function mulHighSigned(a: u64, b: u64): u64 {
   return mulHigh(a, b) - (a & u64(i64(b) >> 63)) - (b & u64(i64(a) >> 63));
 }
 
-function flagsOfMul<T>(low: T, overflow: bool): void {
-  setResult<T>(low);
+function flagsOfMul(low: u64, size: u32, overflow: bool): void {
+  store<i64>(FLAG_RESULT, signed(low, size));
   store<u32>(FLAG_CARRIES, overflow ? 0x80000000 : 0); // CF = OF = overflow
 }
 
-function signed<T>(v: T): i64 {
-  if (sizeof<T>() == 1) return i64(i8(v));
-  if (sizeof<T>() == 2) return i64(i16(v));
-  if (sizeof<T>() == 4) return i64(i32(v));
-  return i64(v);
+/** Writes both halves of a product or, as the low and the high half, quotient and remainder. */
+function setPair(low: u64, high: u64, size: u32): void {
+  if (size == 1) store<u16>(RAX, u16((low & 0xff) | (high << 8)));
+  else {
+    setSlot(SLOT_A, low, size);
+    setSlot(SLOT_D, high, size);
+  }
 }
 
-export function mul<T>(rec: usize): void {
-  const b = readRm<T>(rec);
+export function mul(rec: usize): void {
+  const size = sizeOf(rec);
+  const b = rmDst(rec);
   if (aborted()) return;
-  const a = load<T>(RAX);
-  if (sizeof<T>() == 8) {
-    const high = mulHigh(u64(a), u64(b));
-    const low = u64(a) * u64(b);
-    store<u64>(RAX, low);
-    store<u64>(RDX, high);
-    flagsOfMul<u64>(low, high != 0);
-    return;
-  }
-  const p = u64(a) * u64(b);
-  if (sizeof<T>() == 1) store<u16>(RAX, u16(p));
-  else {
-    setRegister<T>(SLOT_A, p as T);
-    setRegister<T>(SLOT_D, (p >> (sizeof<T>() * 8)) as T);
-  }
-  flagsOfMul<T>(p as T, p >> (sizeof<T>() * 8) != 0);
+  const a = truncate(load<u64>(RAX), size);
+  const low = a * b;
+  const high = size == 8 ? mulHigh(a, b) : low >> u64(size << 3);
+  setPair(low, high, size);
+  flagsOfMul(low, size, high != 0);
 }
 
-export function imul<T>(rec: usize): void {
-  const b = readRm<T>(rec);
+/** Does the product of two signed operands not fit? */
+function overflows(a: i64, b: i64, low: u64, size: u32): bool {
+  if (size == 8) return mulHighSigned(u64(a), u64(b)) != u64(i64(low) >> 63);
+  return signed(low, size) != i64(low);
+}
+
+export function imul(rec: usize): void {
+  const size = sizeOf(rec);
+  const b = signed(rmDst(rec), size);
   if (aborted()) return;
-  const a = load<T>(RAX);
-  if (sizeof<T>() == 8) {
-    const high = mulHighSigned(u64(a), u64(b));
-    const low = u64(a) * u64(b);
-    store<u64>(RAX, low);
-    store<u64>(RDX, high);
-    flagsOfMul<u64>(low, high != u64(i64(low) >> 63));
-    return;
-  }
-  const p = signed<T>(a) * signed<T>(b);
-  if (sizeof<T>() == 1) store<u16>(RAX, u16(p));
-  else {
-    setRegister<T>(SLOT_A, p as T);
-    setRegister<T>(SLOT_D, (p >> (sizeof<T>() * 8)) as T);
-  }
-  flagsOfMul<T>(p as T, signed<T>(p as T) != p);
+  const a = signed(load<u64>(RAX), size);
+  const low = u64(a * b);
+  const over = overflows(a, b, low, size);
+  setPair(low, size == 8 ? mulHighSigned(u64(a), u64(b)) : low >> u64(size << 3), size);
+  flagsOfMul(low, size, over);
 }
 
 /** Truncated product with CF = OF = the full product does not fit. */
-function product<T>(a: T, b: T): T {
-  if (sizeof<T>() == 8) {
-    const low = u64(a) * u64(b);
-    flagsOfMul<u64>(low, mulHighSigned(u64(a), u64(b)) != u64(i64(low) >> 63));
-    return low as T;
-  }
-  const p = signed<T>(a) * signed<T>(b);
-  flagsOfMul<T>(p as T, signed<T>(p as T) != p);
-  return p as T;
+function setProduct(rec: usize, a: u64, b: u64): void {
+  const size = sizeOf(rec);
+  const p = u64(signed(a, size) * signed(b, size));
+  flagsOfMul(p, size, overflows(signed(a, size), signed(b, size), p, size));
+  setDstSized(rec, p);
 }
 
-export function imulGE<T>(rec: usize): void {
-  const b = readRmSource<T>(rec);
-  if (!aborted()) setDst<T>(rec, product<T>(dst<T>(rec), b));
+export function imulGE(rec: usize): void {
+  const b = rmSource(rec);
+  if (!aborted()) setProduct(rec, dstSized(rec), b);
 }
 
-export function imulImm<T>(rec: usize): void {
-  const b = readRmSource<T>(rec);
-  if (!aborted()) setDst<T>(rec, product<T>(b, load<T>(rec, R_IMM)));
+export function imulImm(rec: usize): void {
+  const b = rmSource(rec);
+  if (!aborted()) setProduct(rec, b, load<u64>(rec, R_IMM));
 }
 
 let remainder: u64 = 0;
@@ -122,34 +105,37 @@ function divide128(high: u64, low: u64, d: u64): u64 {
   return q;
 }
 
+/** The dividend of 8, 16 or 32-bit operands. */
+function dividend(size: u32): u64 {
+  if (size == 1) return u64(load<u16>(RAX));
+  return (truncate(load<u64>(RDX), size) << u64(size << 3)) | truncate(load<u64>(RAX), size);
+}
+
 /** #DE: division by zero or a quotient that does not fit. */
-export function div<T>(rec: usize): void {
-  const d = u64(readRm<T>(rec));
+export function div(rec: usize): void {
+  const size = sizeOf(rec);
+  const d = rmDst(rec);
   if (aborted()) return;
   if (d == 0) return raise(0);
-  if (sizeof<T>() == 8) {
+  if (size == 8) {
     const high = load<u64>(RDX);
     if (high >= d) return raise(0);
     const q = divide128(high, load<u64>(RAX), d);
-    store<u64>(RAX, q);
-    store<u64>(RDX, remainder);
+    setPair(q, remainder, size);
     return;
   }
-  const n = sizeof<T>() == 1 ? u64(load<u16>(RAX)) : (u64(load<T>(RDX)) << (sizeof<T>() * 8)) | u64(load<T>(RAX));
+  const n = dividend(size);
   const q = n / d;
-  if (q >> (sizeof<T>() * 8)) return raise(0);
-  if (sizeof<T>() == 1) store<u16>(RAX, u16(q | ((n % d) << 8)));
-  else {
-    setRegister<T>(SLOT_A, q as T);
-    setRegister<T>(SLOT_D, (n % d) as T);
-  }
+  if (q >> u64(size << 3)) return raise(0);
+  setPair(q, n % d, size);
 }
 
-export function idiv<T>(rec: usize): void {
-  const d = signed<T>(readRm<T>(rec));
+export function idiv(rec: usize): void {
+  const size = sizeOf(rec);
+  const d = signed(rmDst(rec), size);
   if (aborted()) return;
   if (d == 0) return raise(0);
-  if (sizeof<T>() == 8) {
+  if (size == 8) {
     let high = load<u64>(RDX);
     let low = load<u64>(RAX);
     const negative = i64(high) < 0;
@@ -162,21 +148,12 @@ export function idiv<T>(rec: usize): void {
     const q = divide128(high, low, magnitude);
     const negativeQuotient = negative != d < 0;
     if (q > (negativeQuotient ? 0x8000000000000000 : 0x7fffffffffffffff)) return raise(0);
-    store<u64>(RAX, negativeQuotient ? 0 - q : q);
-    store<u64>(RDX, negative ? 0 - remainder : remainder);
+    setPair(negativeQuotient ? 0 - q : q, negative ? 0 - remainder : remainder, size);
     return;
   }
-  let n: i64;
-  if (sizeof<T>() == 1) n = i64(load<i16>(RAX));
-  else if (sizeof<T>() == 2) n = i64(i32((u32(load<u16>(RDX)) << 16) | load<u16>(RAX)));
-  else n = i64((u64(load<u32>(RDX)) << 32) | load<u32>(RAX));
+  const n = signed(dividend(size), size << 1);
   if (n == i64.MIN_VALUE && d == -1) return raise(0);
   const q = n / d;
-  if (signed<T>(q as T) != q) return raise(0);
-  const r = n % d;
-  if (sizeof<T>() == 1) store<u16>(RAX, u16((q & 0xff) | (r << 8)));
-  else {
-    setRegister<T>(SLOT_A, q as T);
-    setRegister<T>(SLOT_D, r as T);
-  }
+  if (signed(u64(q), size) != q) return raise(0);
+  setPair(u64(q), u64(n % d), size);
 }

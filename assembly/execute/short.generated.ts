@@ -2,13 +2,12 @@
 import { RIP, RSP, SEG_SS } from "../abi/state";
 import { R_FAST, R_IMM, R_SEG, RECORD_SIZE } from "../abi/record";
 import { BK_RECORDS } from "../blocks/cache";
-import { FAST_CALL, FAST_END, FAST_LOOP, FAST_READ, FAST_STACK, FAST_WRITE } from "../decode/fast.generated";
+import { FAST_CALL, FAST_CPUID, FAST_END, FAST_READ, FAST_STACK, FAST_WRITE } from "../decode/fast.generated";
 import { executed } from "../imports";
 import { Fast } from "./fast";
 import { Follow } from "./follow";
 import { nextRip } from "./operands";
-import { AluOp, UnaryOp } from "./alu";
-import { ShiftOp } from "./shift";
+import { AluOp, ShiftOp, UnaryOp } from "./ops";
 import { countDown, setCount } from "./branch";
 import { nextRip } from "./operands";
 
@@ -322,229 +321,231 @@ export function short(before: usize, limit: u64, hot: u32): usize {
         break;
       case 139: // loop
         ea = countDown(rec); taken = ea != 0; if (taken && !Fast.reachable(Fast.relative(rec))) return rec | WHOLE; setCount(rec, ea); break;
-      case 140: // popReg<T> 32
+      case 140: // cpuid
+        if (!Fast.cpuid()) return rec | WHOLE; taken = false; break;
+      case 141: // popReg<T> 32
         store<u64>(RSP, u64((ea + 4) as u32)); Fast.setDst<u32>(rec, load<u32>(at)); rec += RECORD_SIZE; continue;
-      case 141: // popReg<T> 64
+      case 142: // popReg<T> 64
         store<u64>(RSP, u64((ea + 8) as u64)); Fast.setDst<u64>(rec, load<u64>(at)); rec += RECORD_SIZE; continue;
-      case 142: // ret<T> 32
+      case 143: // ret<T> 32
         target = u64(load<u32>(at)); if (!Fast.reachable(target)) return rec | WHOLE; store<u64>(RSP, u64((ea + 4) as u32)); break;
-      case 143: // ret<T> 64
+      case 144: // ret<T> 64
         target = u64(load<u64>(at)); if (!Fast.reachable(target)) return rec | WHOLE; store<u64>(RSP, u64((ea + 8) as u64)); break;
-      case 144: // callRel<T> 32
+      case 145: // callRel<T> 32
         target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u32>(at, nextRip(rec) as u32); store<u64>(RSP, ea); break;
-      case 145: // callRel<T> 64
+      case 146: // callRel<T> 64
         target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u64>(at, nextRip(rec) as u64); store<u64>(RSP, ea); break;
-      case 146: // pushReg<T> 32
+      case 147: // pushReg<T> 32
         store<u32>(at, Fast.dst<u32>(rec)); store<u64>(RSP, ea); rec += RECORD_SIZE; continue;
-      case 147: // pushImm<T> 32
+      case 148: // pushImm<T> 32
         store<u32>(at, load<u32>(rec, R_IMM)); store<u64>(RSP, ea); rec += RECORD_SIZE; continue;
-      case 148: // pushReg<T> 64
+      case 149: // pushReg<T> 64
         store<u64>(at, Fast.dst<u64>(rec)); store<u64>(RSP, ea); rec += RECORD_SIZE; continue;
-      case 149: // pushImm<T> 64
+      case 150: // pushImm<T> 64
         store<u64>(at, load<u64>(rec, R_IMM)); store<u64>(RSP, ea); rec += RECORD_SIZE; continue;
-      case 150: // mov rm8
+      case 151: // mov rm8
         Fast.movRm<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 151: // mov rm16
+      case 152: // mov rm16
         Fast.movRm<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 152: // mov rm32
+      case 153: // mov rm32
         Fast.movRm<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 153: // mov rm64
+      case 154: // mov rm64
         Fast.movRm<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 154: // alu:add rm32
+      case 155: // alu:add rm32
         Fast.rm<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 155: // alu:or rm32
+      case 156: // alu:or rm32
         Fast.rm<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 156: // alu:adc rm32
+      case 157: // alu:adc rm32
         Fast.rm<u32>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 157: // alu:sbb rm32
+      case 158: // alu:sbb rm32
         Fast.rm<u32>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 158: // alu:and rm32
+      case 159: // alu:and rm32
         Fast.rm<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 159: // alu:sub rm32
+      case 160: // alu:sub rm32
         Fast.rm<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 160: // alu:xor rm32
+      case 161: // alu:xor rm32
         Fast.rm<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 161: // alu:cmp rm32
+      case 162: // alu:cmp rm32
         Fast.rm<u32>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 162: // alu:cmp mr32
+      case 163: // alu:cmp mr32
         Fast.mr<u32>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 163: // alu:test mr32
+      case 164: // alu:test mr32
         Fast.mr<u32>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 164: // alu:cmp mi32
+      case 165: // alu:cmp mi32
         Fast.mi<u32>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 165: // alu:test mi32
+      case 166: // alu:test mi32
         Fast.mi<u32>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 166: // alu:add rm64
+      case 167: // alu:add rm64
         Fast.rm<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 167: // alu:or rm64
+      case 168: // alu:or rm64
         Fast.rm<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 168: // alu:adc rm64
+      case 169: // alu:adc rm64
         Fast.rm<u64>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 169: // alu:sbb rm64
+      case 170: // alu:sbb rm64
         Fast.rm<u64>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 170: // alu:and rm64
+      case 171: // alu:and rm64
         Fast.rm<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 171: // alu:sub rm64
+      case 172: // alu:sub rm64
         Fast.rm<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 172: // alu:xor rm64
+      case 173: // alu:xor rm64
         Fast.rm<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 173: // alu:cmp rm64
+      case 174: // alu:cmp rm64
         Fast.rm<u64>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 174: // alu:cmp mr64
+      case 175: // alu:cmp mr64
         Fast.mr<u64>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 175: // alu:test mr64
+      case 176: // alu:test mr64
         Fast.mr<u64>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 176: // alu:cmp mi64
+      case 177: // alu:cmp mi64
         Fast.mi<u64>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 177: // alu:test mi64
+      case 178: // alu:test mi64
         Fast.mi<u64>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 178: // alu:add rmN
+      case 179: // alu:add rmN
         Fast.narrowRm(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 179: // alu:or rmN
+      case 180: // alu:or rmN
         Fast.narrowRm(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 180: // alu:adc rmN
+      case 181: // alu:adc rmN
         Fast.narrowRm(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 181: // alu:sbb rmN
+      case 182: // alu:sbb rmN
         Fast.narrowRm(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 182: // alu:and rmN
+      case 183: // alu:and rmN
         Fast.narrowRm(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 183: // alu:sub rmN
+      case 184: // alu:sub rmN
         Fast.narrowRm(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 184: // alu:xor rmN
+      case 185: // alu:xor rmN
         Fast.narrowRm(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 185: // alu:cmp rmN
+      case 186: // alu:cmp rmN
         Fast.narrowRm(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 186: // alu:cmp mrN
+      case 187: // alu:cmp mrN
         Fast.narrowMr(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 187: // alu:test mrN
+      case 188: // alu:test mrN
         Fast.narrowMr(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 188: // alu:cmp miN
+      case 189: // alu:cmp miN
         Fast.narrowMi(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 189: // alu:test miN
+      case 190: // alu:test miN
         Fast.narrowMi(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 190: // movzx8<T> 32 memory
+      case 191: // movzx8<T> 32 memory
         Fast.extendMem<u32, u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 191: // movzx16<T> 32 memory
+      case 192: // movzx16<T> 32 memory
         Fast.extendMem<u32, u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 192: // movsx8<T> 32 memory
+      case 193: // movsx8<T> 32 memory
         Fast.extendMem<u32, i8>(rec, at); rec += RECORD_SIZE; continue;
-      case 193: // movsx16<T> 32 memory
+      case 194: // movsx16<T> 32 memory
         Fast.extendMem<u32, i16>(rec, at); rec += RECORD_SIZE; continue;
-      case 194: // movzx8<T> 64 memory
+      case 195: // movzx8<T> 64 memory
         Fast.extendMem<u64, u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 195: // movzx16<T> 64 memory
+      case 196: // movzx16<T> 64 memory
         Fast.extendMem<u64, u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 196: // movsx8<T> 64 memory
+      case 197: // movsx8<T> 64 memory
         Fast.extendMem<u64, i8>(rec, at); rec += RECORD_SIZE; continue;
-      case 197: // movsx16<T> 64 memory
+      case 198: // movsx16<T> 64 memory
         Fast.extendMem<u64, i16>(rec, at); rec += RECORD_SIZE; continue;
-      case 198: // movsxd<T> 64 memory
+      case 199: // movsxd<T> 64 memory
         Fast.extendMem<u64, i32>(rec, at); rec += RECORD_SIZE; continue;
-      case 199: // mov mr8
+      case 200: // mov mr8
         Fast.movMr<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 200: // mov mi8
+      case 201: // mov mi8
         Fast.movMi<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 201: // mov mr16
+      case 202: // mov mr16
         Fast.movMr<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 202: // mov mi16
+      case 203: // mov mi16
         Fast.movMi<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 203: // mov mr32
+      case 204: // mov mr32
         Fast.movMr<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 204: // mov mi32
+      case 205: // mov mi32
         Fast.movMi<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 205: // mov mr64
+      case 206: // mov mr64
         Fast.movMr<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 206: // mov mi64
+      case 207: // mov mi64
         Fast.movMi<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 207: // alu:add mr32
+      case 208: // alu:add mr32
         Fast.mr<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 208: // alu:or mr32
+      case 209: // alu:or mr32
         Fast.mr<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 209: // alu:adc mr32
+      case 210: // alu:adc mr32
         Fast.mr<u32>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 210: // alu:sbb mr32
+      case 211: // alu:sbb mr32
         Fast.mr<u32>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 211: // alu:and mr32
+      case 212: // alu:and mr32
         Fast.mr<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 212: // alu:sub mr32
+      case 213: // alu:sub mr32
         Fast.mr<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 213: // alu:xor mr32
+      case 214: // alu:xor mr32
         Fast.mr<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 214: // alu:add mi32
+      case 215: // alu:add mi32
         Fast.mi<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 215: // alu:or mi32
+      case 216: // alu:or mi32
         Fast.mi<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 216: // alu:adc mi32
+      case 217: // alu:adc mi32
         Fast.mi<u32>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 217: // alu:sbb mi32
+      case 218: // alu:sbb mi32
         Fast.mi<u32>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 218: // alu:and mi32
+      case 219: // alu:and mi32
         Fast.mi<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 219: // alu:sub mi32
+      case 220: // alu:sub mi32
         Fast.mi<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 220: // alu:xor mi32
+      case 221: // alu:xor mi32
         Fast.mi<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 221: // unary:inc mem32
+      case 222: // unary:inc mem32
         Fast.unaryMem<u32>(UnaryOp.inc, at); rec += RECORD_SIZE; continue;
-      case 222: // unary:dec mem32
+      case 223: // unary:dec mem32
         Fast.unaryMem<u32>(UnaryOp.dec, at); rec += RECORD_SIZE; continue;
-      case 223: // alu:add mr64
+      case 224: // alu:add mr64
         Fast.mr<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 224: // alu:or mr64
+      case 225: // alu:or mr64
         Fast.mr<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 225: // alu:adc mr64
+      case 226: // alu:adc mr64
         Fast.mr<u64>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 226: // alu:sbb mr64
+      case 227: // alu:sbb mr64
         Fast.mr<u64>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 227: // alu:and mr64
+      case 228: // alu:and mr64
         Fast.mr<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 228: // alu:sub mr64
+      case 229: // alu:sub mr64
         Fast.mr<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 229: // alu:xor mr64
+      case 230: // alu:xor mr64
         Fast.mr<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 230: // alu:add mi64
+      case 231: // alu:add mi64
         Fast.mi<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 231: // alu:or mi64
+      case 232: // alu:or mi64
         Fast.mi<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 232: // alu:adc mi64
+      case 233: // alu:adc mi64
         Fast.mi<u64>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 233: // alu:sbb mi64
+      case 234: // alu:sbb mi64
         Fast.mi<u64>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 234: // alu:and mi64
+      case 235: // alu:and mi64
         Fast.mi<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 235: // alu:sub mi64
+      case 236: // alu:sub mi64
         Fast.mi<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 236: // alu:xor mi64
+      case 237: // alu:xor mi64
         Fast.mi<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 237: // unary:inc mem64
+      case 238: // unary:inc mem64
         Fast.unaryMem<u64>(UnaryOp.inc, at); rec += RECORD_SIZE; continue;
-      case 238: // unary:dec mem64
+      case 239: // unary:dec mem64
         Fast.unaryMem<u64>(UnaryOp.dec, at); rec += RECORD_SIZE; continue;
-      case 239: // alu:add mrN
+      case 240: // alu:add mrN
         Fast.narrowMr(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 240: // alu:or mrN
+      case 241: // alu:or mrN
         Fast.narrowMr(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 241: // alu:and mrN
+      case 242: // alu:and mrN
         Fast.narrowMr(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 242: // alu:sub mrN
+      case 243: // alu:sub mrN
         Fast.narrowMr(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 243: // alu:xor mrN
+      case 244: // alu:xor mrN
         Fast.narrowMr(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 244: // alu:add miN
+      case 245: // alu:add miN
         Fast.narrowMi(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 245: // alu:or miN
+      case 246: // alu:or miN
         Fast.narrowMi(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 246: // alu:and miN
+      case 247: // alu:and miN
         Fast.narrowMi(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 247: // alu:sub miN
+      case 248: // alu:sub miN
         Fast.narrowMi(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 248: // alu:xor miN
+      case 249: // alu:xor miN
         Fast.narrowMi(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
       default:
         return rec | WHOLE;
     }
     // the block has ended
-    if (f >= FAST_END && f <= FAST_LOOP) target = taken ? Fast.relative(rec) : nextRip(rec);
+    if (f >= FAST_END && f <= FAST_CPUID) target = taken ? Fast.relative(rec) : nextRip(rec);
     if (!Fast.reachable(target)) return rec | WHOLE;
     store<u64>(RIP, target);
     const side: usize = taken ? 0 : SIDE;

@@ -2,7 +2,7 @@
 import { R_ADDR_SHIFT, R_DST, R_SIZE, R_SRC, R_VVVV } from "../abi/record";
 import { FLAG_CARRIES, FLAG_RESULT, GPR } from "../abi/state";
 import { FLAG_ZF } from "../abi/x86";
-import { readMem } from "../memory/access";
+import { probeModify, probeWrite, readMem } from "../memory/access";
 import { arithmeticFlags, setArithmetic } from "../state/flags";
 import { effectiveAddress, isMem, segmentOf } from "./operands";
 
@@ -17,14 +17,15 @@ export function truncate(value: u64, size: u32): u64 {
 }
 
 function slotValue(slot: u32, size: u32): u64 {
-  return truncate(load<u64>(GPR + slot), size);
+  return truncate(load<u64>(slot, GPR), size);
 }
 
-/** A register slot; 32-bit values clear the upper half, 16-bit values leave it. */
+/** A register slot; 32-bit values clear the upper half, 8- and 16-bit values leave the rest. */
 export function setSlot(slot: u32, value: u64, size: u32): void {
-  if (size == 8) store<u64>(GPR + slot, value);
-  else if (size == 4) store<u64>(GPR + slot, <u64>(<u32>value));
-  else store<u16>(GPR + slot, <u16>value);
+  if (size == 8) store<u64>(slot, value, GPR);
+  else if (size == 4) store<u64>(slot, <u64>(<u32>value), GPR);
+  else if (size == 2) store<u16>(slot, <u16>value, GPR);
+  else store<u8>(slot, <u8>value, GPR);
 }
 
 export function dstSized(rec: usize): u64 {
@@ -33,6 +34,20 @@ export function dstSized(rec: usize): u64 {
 
 export function setDstSized(rec: usize, value: u64): void {
   setSlot(load<u8>(rec, R_DST), value, sizeOf(rec));
+}
+
+export function srcSized(rec: usize): u64 {
+  return slotValue(load<u8>(rec, R_SRC), sizeOf(rec));
+}
+
+export function setSrcSized(rec: usize, value: u64): void {
+  setSlot(load<u8>(rec, R_SRC), value, sizeOf(rec));
+}
+
+/** The low `size` bytes as a signed number. */
+export function signed(value: u64, size: u32): i64 {
+  const shift = <i64>(64 - size * 8);
+  return ((<i64>value) << shift) >> shift;
 }
 
 /** The register of VEX.vvvv. */
@@ -44,10 +59,44 @@ export function setVvvv(rec: usize, value: u64): void {
   setSlot(load<u8>(rec, R_VVVV), value, sizeOf(rec));
 }
 
-/** `size` bytes (2, 4, 8) of memory. Test aborted() after it. */
+/** `size` bytes of memory. Test aborted() after it. */
 export function readBytes(seg: u32, ea: u64, size: u32): u64 {
   if (size == 8) return readMem<u64>(seg, ea);
-  return size == 4 ? <u64>readMem<u32>(seg, ea) : <u64>readMem<u16>(seg, ea);
+  if (size == 4) return <u64>readMem<u32>(seg, ea);
+  return size == 2 ? <u64>readMem<u16>(seg, ea) : <u64>readMem<u8>(seg, ea);
+}
+
+/** The memory operand. Test aborted() after it. */
+export function readSized(rec: usize): u64 {
+  return readBytes(segmentOf(rec), effectiveAddress(rec), sizeOf(rec));
+}
+
+/** Address to store the memory operand at, 0: faulted. */
+export function probeSized(rec: usize): u32 {
+  return probeWrite(segmentOf(rec), effectiveAddress(rec), sizeOf(rec));
+}
+
+/** The same for an operand that is read first. */
+export function modifySized(rec: usize): u32 {
+  return probeModify(segmentOf(rec), effectiveAddress(rec), sizeOf(rec));
+}
+
+/** What stands at an address that a probe has given. */
+export function loadSized(at: usize, size: u32): u64 {
+  return size == 8
+    ? load<u64>(at)
+    : size == 4
+      ? <u64>load<u32>(at)
+      : size == 2
+        ? <u64>load<u16>(at)
+        : <u64>load<u8>(at);
+}
+
+export function storeSized(at: usize, value: u64, size: u32): void {
+  if (size == 8) store<u64>(at, value);
+  else if (size == 4) store<u32>(at, <u32>value);
+  else if (size == 2) store<u16>(at, <u16>value);
+  else store<u8>(at, <u8>value);
 }
 
 /** The rm operand of a form that keeps its register in R_SRC (G,E). */

@@ -1,10 +1,11 @@
 // PUSH POP PUSHA POPA ENTER LEAVE of data; the stack pointer's width follows SS.B and 64-bit mode.
 import { R_IMM, R_IMM2 } from "../abi/record";
 import { GPR, MODE, ModeBit, RBP, RSP, SEG_SS, STOP, StopBit } from "../abi/state";
-import { probeWrite, readMem } from "../memory/access";
+import { probeWrite } from "../memory/access";
 import { commit, discard } from "../memory/staging";
 import { aborted } from "../state/stop";
-import { dst, effectiveAddress, isMem, readMemory, segmentOf, setDst, setRegister } from "./operands";
+import { isMem } from "./operands";
+import { dstSized, probeSized, readBytes, rmDst, setDstSized, setSlot, sizeOf, storeSized } from "./sized";
 
 const places: usize = memory.data(132); // u32 each
 
@@ -20,72 +21,67 @@ export function setStackPointer(value: u64): void {
   else store<u64>(RSP, value & mask);
 }
 
-/** Pushes a value. False: faulted, nothing changed. */
-export function push<T>(value: T): bool {
-  const sp = (load<u64>(RSP) - sizeof<T>()) & stackMask();
-  const at = probeWrite(SEG_SS, sp, sizeof<T>());
-  if (!at) return false;
-  store<T>(at, value);
-  setStackPointer(sp);
-  return true;
+/** Pushes a value; nothing has changed when that faults. */
+function push(value: u64, size: u32): void {
+  const at = probePush(size);
+  if (!at) return;
+  storeSized(at, value, size);
+  drop(0 - u64(size));
 }
 
 /** Address to store a pushed value at, 0: faulted. */
-export function probePush<T>(): u32 {
-  return probeWrite(SEG_SS, (load<u64>(RSP) - sizeof<T>()) & stackMask(), sizeof<T>());
+export function probePush(size: u32): u32 {
+  return probeWrite(SEG_SS, (load<u64>(RSP) - u64(size)) & stackMask(), size);
 }
 
 /** The value on top; test aborted(). The caller moves the pointer with drop(). */
-export function top<T>(): T {
-  return readMem<T>(SEG_SS, load<u64>(RSP) & stackMask());
+export function top(size: u32): u64 {
+  return readBytes(SEG_SS, load<u64>(RSP) & stackMask(), size);
 }
 
 export function drop(bytes: u64): void {
   setStackPointer(load<u64>(RSP) + bytes);
 }
 
-export function pushReg<T>(rec: usize): void {
-  push<T>(dst<T>(rec));
+export function pushReg(rec: usize): void {
+  push(dstSized(rec), sizeOf(rec));
 }
 
-export function pushImm<T>(rec: usize): void {
-  push<T>(load<T>(rec, R_IMM));
+export function pushImm(rec: usize): void {
+  push(load<u64>(rec, R_IMM), sizeOf(rec));
 }
 
-export function pushE<T>(rec: usize): void {
-  if (!isMem(rec)) {
-    push<T>(dst<T>(rec));
-    return;
-  }
-  const v = readMemory<T>(rec);
-  if (!aborted()) push<T>(v);
+export function pushE(rec: usize): void {
+  const v = rmDst(rec);
+  if (!aborted()) push(v, sizeOf(rec));
 }
 
-export function popReg<T>(rec: usize): void {
-  const v = top<T>();
+export function popReg(rec: usize): void {
+  const v = top(sizeOf(rec));
   if (aborted()) return;
-  drop(sizeof<T>());
-  setDst<T>(rec, v); // after the increment: POP SP takes the popped value
+  drop(sizeOf(rec));
+  setDstSized(rec, v); // after the increment: POP SP takes the popped value
 }
 
 /** An address that uses RSP sees it after the increment; RSP is put back when the store faults. */
-export function popE<T>(rec: usize): void {
-  const v = top<T>();
+export function popE(rec: usize): void {
+  const size = sizeOf(rec);
+  const v = top(size);
   if (aborted()) return;
   const old = load<u64>(RSP);
-  drop(sizeof<T>());
+  drop(size);
   if (!isMem(rec)) {
-    setDst<T>(rec, v);
+    setDstSized(rec, v);
     return;
   }
-  const at = probeWrite(segmentOf(rec), effectiveAddress(rec), sizeof<T>());
-  if (at) store<T>(at, v);
+  const at = probeSized(rec);
+  if (at) storeSized(at, v, size);
   else store<u64>(RSP, old);
 }
 
 /** Eight probes in the order of the pushes, then eight stores. */
-export function pusha<T>(_rec: usize): void {
-  const size: u32 = sizeof<T>();
+export function pusha(rec: usize): void {
+  const size = sizeOf(rec);
   const mask = stackMask();
   const sp = load<u64>(RSP);
   for (let i: u32 = 0; i < 8; i++) {
@@ -93,45 +89,45 @@ export function pusha<T>(_rec: usize): void {
     if (!at) return;
     store<u32>(places + (i << 2), at);
   }
-  for (let i: u32 = 0; i < 8; i++) store<T>(load<u32>(places + (i << 2)), load<T>(GPR + (i << 3)));
+  for (let i: u32 = 0; i < 8; i++) storeSized(load<u32>(places + (i << 2)), load<u64>(GPR + (i << 3)), size);
   setStackPointer((sp - 8 * size) & mask);
 }
 
-export function popa<T>(_rec: usize): void {
-  const size: u32 = sizeof<T>();
+export function popa(rec: usize): void {
+  const size = sizeOf(rec);
   const mask = stackMask();
   const sp = load<u64>(RSP);
   for (let i: u32 = 0; i < 8; i++) {
-    store<u64>(popped + (i << 3), u64(readMem<T>(SEG_SS, (sp + i * size) & mask)));
+    store<u64>(popped + (i << 3), readBytes(SEG_SS, (sp + i * size) & mask, size));
     if (aborted()) return;
   }
   setStackPointer(sp + size * 8);
   for (let i: u32 = 0; i < 8; i++) {
-    if (i != 3) setRegister<T>((7 - i) << 3, load<T>(popped + (i << 3)));
+    if (i != 3) setSlot((7 - i) << 3, load<u64>(popped + (i << 3)), size);
   }
 }
 const popped: usize = memory.data(64); // u64 a register
 
-export function leave<T>(_rec: usize): void {
-  const mask = stackMask();
-  const sp = load<u64>(RBP) & mask;
-  const v = readMem<T>(SEG_SS, sp);
+export function leave(rec: usize): void {
+  const size = sizeOf(rec);
+  const sp = load<u64>(RBP) & stackMask();
+  const v = readBytes(SEG_SS, sp, size);
   if (aborted()) return;
-  setStackPointer(sp + sizeof<T>());
-  setRegister<T>(RBP - GPR, v);
+  setStackPointer(sp + size);
+  setSlot(RBP - GPR, v, size);
 }
 
 /** A store that was probed before, visible to the next read. */
-function put<T>(sp: u64, value: T): void {
-  const at = probeWrite(SEG_SS, sp, sizeof<T>());
+function put(sp: u64, value: u64, size: u32): void {
+  const at = probeWrite(SEG_SS, sp, size);
   if (!at) return;
-  store<T>(at, value);
+  storeSized(at, value, size);
   if (load<u32>(STOP) & StopBit.Commit) commit();
 }
 
 /** @sdm 2A "ENTER-Make Stack Frame for Procedure Parameters" */
-export function enter<T>(rec: usize): void {
-  const size: u64 = sizeof<T>();
+export function enter(rec: usize): void {
+  const size = u64(sizeOf(rec));
   const mask = stackMask();
   const bytes = u64(load<u16>(rec, R_IMM));
   const level = u32(load<u8>(rec, R_IMM2)) & 31;
@@ -143,22 +139,22 @@ export function enter<T>(rec: usize): void {
   // every read and probe comes before the first store, in the order of the pushes
   for (let i: u32 = 0; i < count; i++) {
     if (i > 0 && i < level) {
-      readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask);
+      readBytes(SEG_SS, (load<u64>(RBP) - i * size) & mask, u32(size));
       if (aborted()) return;
     }
-    if (!probeWrite(SEG_SS, (frame - i * size) & mask, sizeof<T>())) return;
+    if (!probeWrite(SEG_SS, (frame - i * size) & mask, u32(size))) return;
   }
   const end = (frame - (count - 1) * size - bytes) & mask;
   // a write at the final stack pointer must be possible, and aligned where that is checked
-  if (!probeWrite(SEG_SS, end, sizeof<T>())) return;
+  if (!probeWrite(SEG_SS, end, u32(size))) return;
   // nothing can fault any more: the pushes go one by one, since a frame pointer may be one that was pushed just now
   discard();
-  put<T>(frame, load<T>(RBP));
+  put(frame, load<u64>(RBP), u32(size));
   for (let i: u32 = 1; i < level; i++) {
-    put<T>((frame - i * size) & mask, readMem<T>(SEG_SS, (load<u64>(RBP) - i * size) & mask));
+    put((frame - i * size) & mask, readBytes(SEG_SS, (load<u64>(RBP) - i * size) & mask, u32(size)), u32(size));
   }
-  if (level) put<T>((frame - level * size) & mask, pointer as T);
-  setRegister<T>(RBP - GPR, pointer as T);
+  if (level) put((frame - level * size) & mask, pointer, u32(size));
+  setSlot(RBP - GPR, pointer, u32(size));
   sp = end;
   setStackPointer(sp);
 }

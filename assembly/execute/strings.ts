@@ -20,8 +20,9 @@ import { plainRead, plainWrite, probeWrite, readMem } from "../memory/access";
 import { commit } from "../memory/staging";
 import { FLAG_DF, FLAG_TF, getZF } from "../state/flags";
 import { aborted, stop } from "../state/stop";
-import { flagsOfSub } from "./alu";
+import { withFlags } from "./alu";
 import { segmentOf, setRegister } from "./operands";
+import { AluOp } from "./ops";
 
 /** Bytes a REP may move page by page before it uses one unit of work; an iteration of its own counts as 64. */
 const WORK_BYTES: u32 = 0x1000;
@@ -249,7 +250,7 @@ export function cmps<T>(rec: usize): void {
         }
         const a = load<T>(left + (i - 1) * sizeof<T>());
         const b = load<T>(right + (i - 1) * sizeof<T>());
-        flagsOfSub<T>(a, b, (a - b) as T);
+        withFlags(rec, AluOp.cmp, u64(a), u64(b));
         advance(rec, RSI, i * by);
         advance(rec, RDI, i * by);
         if (ended) {
@@ -264,7 +265,7 @@ export function cmps<T>(rec: usize): void {
     if (aborted()) return restoreFlags(result, carries);
     const a = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
     if (aborted()) return restoreFlags(result, carries);
-    flagsOfSub<T>(a, b, (a - b) as T);
+    withFlags(rec, AluOp.cmp, u64(a), u64(b));
     advance(rec, RSI, by);
     advance(rec, RDI, by);
     if (!rep) return;
@@ -298,7 +299,7 @@ export function scas<T>(rec: usize): void {
           i++;
         }
         const b = load<T>(place + (i - 1) * sizeof<T>());
-        flagsOfSub<T>(a, b, (a - b) as T);
+        withFlags(rec, AluOp.cmp, u64(a), u64(b));
         advance(rec, RDI, i * by);
         if (ended) {
           advance(rec, RCX, 0 - u64(i));
@@ -310,7 +311,7 @@ export function scas<T>(rec: usize): void {
     }
     const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
     if (aborted()) return restoreFlags(result, carries);
-    flagsOfSub<T>(a, b, (a - b) as T);
+    withFlags(rec, AluOp.cmp, u64(a), u64(b));
     advance(rec, RDI, by);
     if (!rep) return;
     if (!wanted(rec)) {
