@@ -39,6 +39,12 @@ const NAMES: Readonly<Record<keyof typeof PERFETTO_TRACKS, string>> = {
   msr: "MSR 0x140 of the host",
 };
 
+/**
+ * Microseconds in steps of 1/1024: sums of such numbers are exact, so that a slice ends where the next one begins for every
+ * reader, whether it adds or rounds.
+ */
+const micros = (cycles: number): number => Math.round((cycles / TRACE_HZ) * 1e6 * 1024) / 1024;
+
 const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
 
 /** Collects what a host does. Each instant is cycles of the cost model, shown at 1 GHz: a cycle is a nanosecond. */
@@ -140,7 +146,7 @@ export class PerfettoTrace {
   #at(track: keyof typeof PERFETTO_TRACKS, cycles: number): { ts: number; pid: number; tid: number } {
     const cpu = this.#source.cpu();
     this.#cpus.add(cpu);
-    return { ts: (cycles / TRACE_HZ) * 1e6, pid: cpu + 1, tid: PERFETTO_TRACKS[track] };
+    return { ts: micros(cycles), pid: cpu + 1, tid: PERFETTO_TRACKS[track] };
   }
 
   #slice(
@@ -150,8 +156,9 @@ export class PerfettoTrace {
     to: number,
     args: Readonly<Record<string, string>>,
   ): void {
-    const dur = (Math.max(to - from, 0) / TRACE_HZ) * 1e6;
-    this.#put({ name, ph: "X", ...this.#at(track, from), dur, cat: track, args });
+    const at = this.#at(track, from);
+    const dur = Math.max(micros(to) - at.ts, 0);
+    this.#put({ name, ph: "X", ...at, dur, cat: track, args });
   }
 
   #put(event: ChromeTraceEvent): void {

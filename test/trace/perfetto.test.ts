@@ -54,6 +54,34 @@ describe.each(["upstream", "always-hardware"])("%s", (policy) => {
     expect(times).toEqual([...times].sort((a, b) => a - b));
   });
 
+  it("has no key that the format does not have, and names each process and thread once", () => {
+    const keys = { X: "args cat dur name ph pid tid ts", i: "args name ph pid s tid ts", C: "args name ph pid tid ts" };
+    const named: string[] = [];
+    const used = new Set<string>();
+    for (const event of events) {
+      const wanted = event.ph === "M" ? "args name ph pid tid ts" : keys[event.ph];
+      expect(Object.keys(event).sort().join(" ")).toBe(wanted);
+      for (const value of Object.values(event.args ?? {})) expect(["string", "number"]).toContain(typeof value);
+      const { name, pid, tid } = event;
+      if (event.ph === "M") named.push(`${name} ${pid}${name === "thread_name" ? ` ${tid}` : ""}`);
+      else used.add(`thread_name ${pid} ${tid}`).add(`process_name ${pid}`);
+    }
+    expect(new Set(named).size).toBe(named.length);
+    expect([...used].filter((track) => !named.includes(track))).toEqual([]);
+  });
+
+  it("has the processor in one place at a time: the guest, KVM or user space", () => {
+    const places = (["guest", "kvm", "user"] as const).flatMap((track) => on(events, track));
+    places.sort((a, b) => a.ts - b.ts || a.dur! - b.dur!);
+    let end = 0;
+    const overlaps = places.filter(({ ts, dur }) => {
+      const over = ts < end;
+      end = Math.max(end, ts + dur!);
+      return over;
+    });
+    expect(overlaps).toEqual([]);
+  });
+
   it("has every exit by its reason, and every switch of 0x140", () => {
     const kvm = on(events, "kvm").filter(({ name }) => name !== "KVM_RUN");
     const byName: Record<string, number> = {};
@@ -69,7 +97,7 @@ describe.each(["upstream", "always-hardware"])("%s", (policy) => {
     for (const track of ["guest", "kvm", "user", "msr"] as const) {
       let end = 0;
       for (const { ts, dur } of on(events, track)) {
-        expect(ts).toBeGreaterThanOrEqual(end - 1e-6);
+        expect(ts).toBeGreaterThanOrEqual(end);
         end = ts + dur!;
       }
     }
