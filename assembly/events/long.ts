@@ -1,30 +1,18 @@
 // IA-32e mode: 64-bit interrupt and trap gates with the interrupt stack table. @sdm 3A "Exception and Interrupt Handling in 64-bit Mode"
 //
 //   63:48 offset 31:16 | 47 P 46:45 DPL 43:40 type | 34:32 IST | 31:16 selector | 15:0 offset 15:0; high half: 31:0 offset 63:32
-import { CPL, IDTR_BASE, IDTR_LIMIT, RIP, RSP, SEG_CS, SEG_SS } from "../abi/state";
-import { ERR_IDT, SA_DB, SA_L, SA_P, SEL_ERROR, SEL_RPL, TYPE_INT32, TYPE_TRAP32, VEC_GP, VEC_NP } from "../abi/x86";
+import { IDTR_BASE, IDTR_LIMIT, RIP, RSP, SEG_CS, SEG_SS } from "../abi/state";
+import { ERR_IDT, SA_P, TYPE_INT32, TYPE_TRAP32, VEC_GP, VEC_NP } from "../abi/x86";
 import { readSystem } from "../memory/access";
 import { aborted } from "../state/stop";
-import {
-  attrDpl,
-  descriptorAddress,
-  descriptorAttr,
-  fetchDescriptor,
-  gateOffset,
-  gateSelector,
-  isCode,
-  isConforming,
-  isNull,
-  markAccessed,
-  probeAccessed,
-  systemType,
-} from "../system/descriptor";
+import { attrDpl, descriptorAttr, gateOffset, gateSelector, systemType } from "../system/descriptor";
 import { frameCount, frameProbe, framePush, frameStart, frameStore } from "../system/frame";
 import { cpl, recomputeTransfer } from "../system/mode";
-import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
+import { selectorOf, setNull } from "../system/segments";
 import { readStack64, stackPointer } from "../system/tss";
 import { canonical } from "../system/width";
 import { checksDpl, errorCode, ext, fail, flagsImage, hasError, returnRip, vector } from "./event";
+import { chooseHandler, commitHandler, handlerInner, handlerLevel } from "./handlerCode";
 import { clearFlags } from "./protected";
 
 const ALL: u64 = 0xffffffffffffffff;
@@ -43,21 +31,9 @@ export function deliverLong(): bool {
   if (checksDpl && attrDpl(gateAttr) < cpl()) return fail(VEC_GP, gateError);
   if (!(gateAttr & SA_P)) return fail(VEC_NP, gateError);
 
-  const selector = gateSelector(gate);
-  if (isNull(selector)) return fail(VEC_GP, ext);
-  const error = (selector & SEL_ERROR) | ext;
-  const code = fetchDescriptor(selector, VEC_GP, ext);
-  if (aborted()) return false;
-  const attr = descriptorAttr(code);
-  const dpl = attrDpl(attr);
-  const from = cpl();
-  if (!isCode(attr) || dpl > from) return fail(VEC_GP, error);
-  if (!(attr & SA_P)) return fail(VEC_NP, error);
-  if ((attr & (SA_L | SA_DB)) != SA_L) return fail(VEC_GP, error);
-  const inner = !isConforming(attr) && dpl < from;
-  const level = inner ? dpl : from;
-  const codeAccessed = probeAccessed(attr, descriptorAddress);
-  if (aborted()) return false;
+  if (!chooseHandler(gateSelector(gate))) return false;
+  const inner = handlerInner;
+  const level = handlerLevel;
   const ist = <u32>(gate >> 32) & 7;
   let sp = load<u64>(RSP);
   if (inner || ist) {
@@ -77,10 +53,9 @@ export function deliverLong(): bool {
   if (!canonical(offset)) return fail(VEC_GP, ext);
 
   frameStore(8);
-  store<u32>(CPL, level);
   store<u64>(RSP, sp - <u64>(frameCount() * 8));
+  commitHandler();
   if (inner) setNull(SEG_SS, level);
-  setFromDescriptor(SEG_CS, (selector & ~SEL_RPL) | level, code, markAccessed(attr, codeAccessed));
   clearFlags(type == TYPE_INT32);
   recomputeTransfer();
   store<u64>(RIP, offset);

@@ -1,6 +1,5 @@
 // Protected mode and vm86: 16- and 32-bit interrupt and trap gates. @sdm 2A "INT n/INTO/INT3/INT1-Call to Interrupt Procedure"
 import {
-  CPL,
   EFLAGS_REST,
   IDTR_BASE,
   IDTR_LIMIT,
@@ -21,8 +20,6 @@ import {
   FLAG_TF,
   FLAG_VM,
   SA_P,
-  SEL_ERROR,
-  SEL_RPL,
   TYPE_INT16,
   TYPE_INT32,
   TYPE_TASK_GATE,
@@ -35,27 +32,21 @@ import { readSystem } from "../memory/access";
 import { aborted } from "../state/stop";
 import {
   attrDpl,
-  descriptorAddress,
   descriptorAttr,
   descriptorLimit,
-  fetchDescriptor,
   gateOffset,
   gateSelector,
-  isCode,
-  isConforming,
-  isNull,
-  markAccessed,
-  probeAccessed,
   systemType,
   tableAddress,
 } from "../system/descriptor";
 import { frameCount, frameProbeCurrent, framePush, frameStart, frameStore } from "../system/frame";
 import { loadInnerStack, probeInnerFrame, selectInnerStack } from "../system/innerStack";
 import { cpl, recomputeMode, recomputeTransfer, vm86 } from "../system/mode";
-import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
+import { selectorOf, setNull } from "../system/segments";
 import { switchTask, TASK_DONE, TaskSource } from "../system/taskSwitch";
 import { mergeSp, stackMask } from "../system/width";
 import { checksDpl, errorCode, ext, fail, flagsImage, hasError, returnRip, vector } from "./event";
+import { chooseHandler, commitHandler, handlerCode, handlerInner, handlerLevel } from "./handlerCode";
 
 function isGate(type: u32): bool {
   return type == TYPE_INT16 || type == TYPE_TRAP16 || type == TYPE_INT32 || type == TYPE_TRAP32;
@@ -79,26 +70,13 @@ export function deliverProtected(): bool {
 }
 
 function throughGate(gate: u64, type: u32): bool {
-  const selector = gateSelector(gate);
-  if (isNull(selector)) return fail(VEC_GP, ext);
-  const error = (selector & SEL_ERROR) | ext;
-  const code = fetchDescriptor(selector, VEC_GP, ext);
-  if (aborted()) return false;
-  const attr = descriptorAttr(code);
-  const dpl = attrDpl(attr);
-  const from = cpl();
-  if (!isCode(attr) || dpl > from) return fail(VEC_GP, error);
-  if (!(attr & SA_P)) return fail(VEC_NP, error);
-  const inner = !isConforming(attr) && dpl < from;
+  if (!chooseHandler(gateSelector(gate))) return false;
+  const inner = handlerInner;
   const fromVm86 = vm86();
-  if (fromVm86 && (!inner || dpl != 0)) return fail(VEC_GP, error);
-  const codeAccessed = probeAccessed(attr, descriptorAddress);
-  if (aborted()) return false;
-
   const wide = type == TYPE_INT32 || type == TYPE_TRAP32;
   const size: u32 = wide ? 4 : 2;
   const offset: u64 = wide ? gateOffset(gate) : gateOffset(gate) & 0xffff;
-  if (inner && !selectInnerStack(dpl, ext)) return false;
+  if (inner && !selectInnerStack(handlerLevel, ext)) return false;
   const sp = load<u64>(RSP);
   frameStart();
   if (fromVm86) {
@@ -117,18 +95,15 @@ function throughGate(gate: u64, type: u32): bool {
   if (hasError) framePush(<u64>errorCode);
   if (inner) {
     if (!probeInnerFrame(size, ext)) return false;
-  } else if (!frameProbeCurrent(size, sp, stackMask(), ext, from == 3)) {
+  } else if (!frameProbeCurrent(size, sp, stackMask(), ext, cpl() == 3)) {
     return false;
   }
-  if (offset > <u64>descriptorLimit(code)) return fail(VEC_GP, ext);
+  if (offset > <u64>descriptorLimit(handlerCode)) return fail(VEC_GP, ext);
 
   frameStore(size);
-  const codeAttr = markAccessed(attr, codeAccessed);
-  const level = inner ? dpl : from;
   if (inner) loadInnerStack(size);
   else store<u64>(RSP, mergeSp(sp - <u64>(frameCount() * size)));
-  store<u32>(CPL, level);
-  setFromDescriptor(SEG_CS, (selector & ~SEL_RPL) | level, code, codeAttr);
+  commitHandler();
   if (fromVm86) {
     setNull(SEG_ES, 0);
     setNull(SEG_DS, 0);
