@@ -41,7 +41,7 @@ import { dataWatched } from "./context";
 import { entryCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
-import { noteMissed, noteRewritten, noteStaged, oftenRewritten } from "./rewritten";
+import { DEFAULT_THRESHOLD, noteMissed, noteRewritten, noteStaged, oftenRewritten, setMissLimit } from "./rewritten";
 import { sitesBytes } from "./site";
 
 // region: 160 bytes
@@ -94,10 +94,11 @@ function region(i: u32): u32 {
 export let regionChanges: u32 = 1;
 
 /** Blocks are hot after this many runs; 0 turns generation off. */
-export let hotThreshold: u32 = 500;
+export let hotThreshold: u32 = DEFAULT_THRESHOLD;
 
 export function setJit(threshold: u32): void {
   hotThreshold = threshold;
+  setMissLimit(threshold);
   if (threshold == 0) dropRegions();
 }
 

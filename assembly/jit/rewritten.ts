@@ -49,9 +49,15 @@ export function oftenStaged(host: u32): bool {
 // Instructions that regions left again and again, mostly for an access that missed the TLB: generated code fills it there.
 // Not everywhere, because registers do not stay in registers over a call.
 const misses: usize = memory.data(8192, 2); // u16 a hashed address
-/** More than the pages of a table that is filled for the first time. */
-const MISS_LIMIT: u32 = 2048;
-const MISSES: u32 = 64;
+export const DEFAULT_THRESHOLD: u32 = 500;
+/** More than the pages that are touched for the first time, at the usual threshold. */
+const PER_THRESHOLD: u32 = 4;
+let missLimit: u32 = DEFAULT_THRESHOLD * PER_THRESHOLD;
+
+/** Must follow a change of the threshold from which blocks are hot. */
+export function setMissLimit(threshold: u32): void {
+  missLimit = min<u32>(threshold * PER_THRESHOLD, 0xfff0);
+}
 
 function missSlot(host: u32): usize {
   return misses + (((host * 0x9e3779b1) >>> 20) << 1);
@@ -60,12 +66,12 @@ function missSlot(host: u32): usize {
 /** A region left this instruction to the interpreter. True: it should fill the TLB from now on. */
 export function noteMissed(host: u32): bool {
   const n = u32(load<u16>(missSlot(host)));
-  if (n > MISS_LIMIT) return false;
+  if (n > missLimit) return false;
   store<u16>(missSlot(host), n + 1);
-  return n == MISS_LIMIT;
+  return n == missLimit;
 }
 
 /** Its neighbours that miss too are among them. */
 export function oftenMissed(host: u32): bool {
-  return load<u16>(missSlot(host)) > MISSES;
+  return u32(load<u16>(missSlot(host))) > missLimit >> 5;
 }

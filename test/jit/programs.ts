@@ -6,6 +6,8 @@ export const LOAD = 0x8000;
 const DATA = 0xa000;
 const STACK = 0x7c00;
 const IDT = 0x6000;
+/** Physical addresses of two page directories whose low 12 bits are clear and that differ in bit 12 alone. */
+export const PAGE_DIRECTORIES = [0x20000, 0x21000] as const;
 /** Bytes to skip when an instruction faults. */
 const SKIP = 0x5ff0;
 
@@ -18,6 +20,8 @@ export interface Traits {
   readonly selfModifying?: boolean;
   /** #DE and #UD with handlers that skip the instruction. */
   readonly faults?: boolean;
+  /** MSR accesses, CPUID, and changes of CR3 between PAGE_DIRECTORIES. 32-bit code. */
+  readonly system?: boolean;
   /** Passes of the outer loop. */
   readonly rounds: number;
 }
@@ -210,8 +214,34 @@ class Program {
     code.label(end);
   }
 
+  /** System instructions at CPL 0; EAX, ECX and EDX change. */
+  #system(): void {
+    const { code } = this;
+    const random = this.#random;
+    code.raw([0x53, 0x51]); // push ebx, ecx
+    switch (random(4)) {
+      case 0:
+        code.raw([0x0f, 0x20, 0xd8, 0x35, 0, 0x10, 0, 0, 0x0f, 0x22, 0xd8]); // mov eax, cr3; xor eax, 1000h; mov cr3, eax
+        break;
+      case 1:
+        code.loadRegister(0, random(3));
+        code.loadRegister(1, random(2));
+        code.raw([0x0f, 0xa2, 0x89, 0xda]); // cpuid; mov edx, ebx
+        break;
+      default:
+        // IA32_SYSENTER_CS, ESP and EIP; the upper half is 0 but for CS, which has none
+        code.loadRegister(1, 0x174 + random(3));
+        code.raw([0x31, 0xd2]); // xor edx, edx
+        if (random(2)) code.raw([0x0f, 0x30]);
+        code.raw([0x0f, 0x32]);
+        break;
+    }
+    code.raw([0x59, 0x5b]);
+  }
+
   piece(functions: readonly string[]): void {
     const { code } = this;
+    if (this.#traits.system && this.#random(3) === 0) this.#system();
     switch (this.#random(this.#traits.faults ? 9 : 8)) {
       case 0:
         this.#innerLoop();

@@ -11,14 +11,14 @@ import {
 } from "../../src/index.ts";
 import type { Bits } from "./code.ts";
 import { generator } from "./lockstep.ts";
-import { LOAD, program } from "./programs.ts";
+import { LOAD, PAGE_DIRECTORIES, program } from "./programs.ts";
 
 const MODES: Readonly<Record<Bits, StartMode>> = { 16: "real", 32: "protected", 64: "long" };
 const BITS: readonly Bits[] = [16, 32, 64];
 /** Programs of each kind; RANDOM_PROGRAMS=n for more, RANDOM_SEED for others. */
 const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 8);
 const SEED = Number(process.env.RANDOM_SEED ?? 1);
-const MEMORY = 128 << 10;
+const MEMORY = 256 << 10;
 
 interface Seen {
   functions: number;
@@ -32,6 +32,23 @@ interface Kind {
   readonly faults?: boolean;
   /** Segments with a base, the data segment with a limit. */
   readonly segments?: boolean;
+  /** 32-bit paging, and system instructions that change its address space. */
+  readonly paged?: boolean;
+}
+
+/** Two address spaces: the data pages are others in the second one; the stack and the code are the same. */
+function page(machine: Machine): void {
+  const tables = new DataView(new ArrayBuffer(0x4000));
+  for (const space of [0, 1]) {
+    const table = 0x2000 + space * 0x1000;
+    tables.setUint32(space * 0x1000, (PAGE_DIRECTORIES[0] + table) | 7, true);
+    for (let n = 0; n < 64; n++) {
+      const frame = space && (n === 0xa || n === 0xb) ? n + 0x26 : n;
+      tables.setUint32(table + n * 4, (frame << 12) | 7, true);
+    }
+  }
+  machine.writeMemory(PAGE_DIRECTORIES[0], new Uint8Array(tables.buffer));
+  machine.registers.write({ cr3: BigInt(PAGE_DIRECTORIES[0]), cr0: machine.registers.read().cr0 | 0x8001_0000n });
 }
 
 const BASED: RegisterUpdate = {
@@ -41,8 +58,8 @@ const BASED: RegisterUpdate = {
 };
 
 async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
-  const { bits, selfModifying = false, faults = false, segments = false } = kind;
-  const code = program(generator(seed), { bits, selfModifying, faults, rounds: 200 });
+  const { bits, selfModifying = false, faults = false, segments = false, paged = false } = kind;
+  const code = program(generator(seed), { bits, selfModifying, faults, system: paged, rounds: 200 });
   const image = parseFlat(code, { mode: MODES[bits], load: LOAD, entry: LOAD });
   for (const step of [3000, 6]) {
     const result = await verifyJit({
@@ -52,6 +69,7 @@ async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
         const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
         loadImage(machine, image);
         if (segments) machine.registers.write(BASED);
+        if (paged) page(machine);
         return machine;
       },
     });
@@ -80,5 +98,17 @@ describe.each(BITS)("random %i-bit programs on both tiers", (bits) => {
     expect(seen.instructions).toBeGreaterThan(PROGRAMS * 5000);
     expect(seen.halts).toBeGreaterThan(PROGRAMS / 4);
     if (bits !== 16) expect(seen.functions).toBeGreaterThan(PROGRAMS);
+  });
+});
+
+describe("random 32-bit programs with paging on both tiers", () => {
+  it.each<[string, Omit<Kind, "bits">]>([
+    ["plain", { paged: true }],
+    ["that change themselves, with faults", { paged: true, selfModifying: true, faults: true }],
+  ])("%s", async (_name, kind) => {
+    const seen: Seen = { functions: 0, instructions: 0n, halts: 0 };
+    for (let i = 0; i < PROGRAMS; i++) await check({ bits: 32, ...kind }, SEED * 100_003 + i * 17 + 5, seen);
+    expect(seen.instructions).toBeGreaterThan(PROGRAMS * 5000);
+    expect(seen.functions).toBeGreaterThan(PROGRAMS);
   });
 });
