@@ -14,14 +14,7 @@ import { COMM_BYTES } from "../../assembly/abi/run.ts";
 import { ModeBit } from "../../assembly/abi/state.ts";
 import { Core } from "../../src/core/index.ts";
 import { disassemble } from "../../src/disasm/index.ts";
-import {
-  ABSENT_MNEMONICS,
-  BUILT_FEATURES,
-  BUILT_MNEMONICS,
-  CHECKED_LATER,
-  NOISE,
-  OLDER_MEANING,
-} from "./differences.ts";
+import { BUILT_FEATURES, BUILT_MNEMONICS, CHECKED_LATER, NOISE, OLDER_MEANING } from "./differences.ts";
 import type { Encoding } from "./encodings.ts";
 
 const ADDRESS = 0x1000n;
@@ -61,7 +54,6 @@ export class Oracle {
       const features = [...this.#instruction.cpuidFeatures()].map((x) => CpuidFeature[x]!);
       const mnemonic = Mnemonic[this.#instruction.mnemonic]!.toLowerCase();
       if (features.some((x) => x.startsWith("FPU"))) known = "x87";
-      else if (ABSENT_MNEMONICS.includes(mnemonic)) known = "no";
       else if (mnemonic in OLDER_MEANING) known = "older";
       else if (BUILT_MNEMONICS.includes(mnemonic)) known = "built";
       else known = features.every((x) => BUILT_FEATURES.includes(x)) ? "built" : "no";
@@ -109,7 +101,6 @@ export class Oracle {
 }
 
 const UD = [
-  "vmfunc",
   "xend",
   "xtest",
   "getsec",

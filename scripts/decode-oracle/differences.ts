@@ -71,9 +71,6 @@ export const BUILT_MNEMONICS: readonly string[] = [
   "xsetbv",
 ];
 
-/** Instructions that no model has although the rest of their feature is built. */
-export const ABSENT_MNEMONICS: readonly string[] = ["vmfunc"];
-
 /** Words that iced-x86 prints and the disassembler does not: they change nothing. */
 export const NOISE =
   /\b(data16|data32|data64|addr16|addr32|addr64|hint-taken|hint-not-taken|bnd|notrack|xacquire|xrelease) /g;
