@@ -99,6 +99,14 @@ export class Core implements CallbackOwner {
     }
   }
 
+  /** Lets go of the processor and its memory: whoever asks for them from now on gets a StateError. */
+  release(): void {
+    const gone = () => {
+      throw new StateError("this machine has been disposed of");
+    };
+    for (const name of ["u8", "u32", "u64", "exports", "linker"]) Object.defineProperty(this, name, { get: gone });
+  }
+
   #refreshViews(): void {
     const { buffer } = this.exports.memory;
     if (this.u8?.buffer === buffer) return;

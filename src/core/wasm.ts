@@ -70,7 +70,7 @@ function newMemory(frames: number, maxFrames: number): WebAssembly.Memory {
     throw new AddressSpaceError(
       `there is no address space for another processor: it needs ${bytes} bytes, and the engine may reserve up to 10 GiB ` +
         "around them. Where address space is limited (ulimit -v), start Node.js with --disable-wasm-trap-handler, which " +
-        "then reserves those bytes only; make machines with a smaller memory and extraMemory; or drop machines that are " +
+        "then reserves those bytes only; make machines with a smaller memory and extraMemory; or dispose() of machines that are " +
         `not needed any more (${error})`,
       bytes,
       { cause: error },

@@ -452,10 +452,11 @@ export class Machine extends HookFace {
 
   // --- end of life ---
 
-  /** Lets go of the memory; every later call throws. */
+  /** Lets go of the processor and its memory, though the machine itself is still held; every later call throws. */
   dispose(): void {
     this.#idle("dispose()");
     this.#disposed = true;
+    this.#core.release();
   }
 
   [Symbol.dispose](): void {

@@ -28,18 +28,19 @@ const PROGRAM = `
       const machine = new Machine({ memory: 1 << 20, extraMemory: 0 });
       machines.push(machine);
       run(machine);
+      if (process.env.DISPOSE) machine.dispose();
     }
   } catch (caught) {
     error = caught;
   }
-  for (const machine of machines) run(machine);
-  const { modules } = machines[0].jitStatistics;
+  if (!process.env.DISPOSE) for (const machine of machines) run(machine);
+  const modules = process.env.DISPOSE ? 0 : machines[0].jitStatistics.modules;
   console.log(JSON.stringify({
     machines: machines.length, sums: [...sums], generated: modules > 0,
     refused: error instanceof AddressSpaceError, message: error?.message, bytes: error?.bytes,
   }));`;
 
-function underLimit(kibibytes: number, count: number, flags: readonly string[]) {
+function underLimit(kibibytes: number, count: number, flags: readonly string[], more: Record<string, string> = {}) {
   const { status, stdout, stderr } = spawnSync(
     "sh",
     [
@@ -52,7 +53,7 @@ function underLimit(kibibytes: number, count: number, flags: readonly string[]) 
       "-e",
       PROGRAM,
     ],
-    { cwd: root, encoding: "utf8", env: { ...process.env, COUNT: `${count}`, NODE_OPTIONS: "" } },
+    { cwd: root, encoding: "utf8", env: { ...process.env, COUNT: `${count}`, NODE_OPTIONS: "", ...more } },
   );
   expect(status, stderr).toBe(0);
   return JSON.parse(stdout);
@@ -69,6 +70,11 @@ describe.skipIf(!limits)("machines under a limit on address space", () => {
       generated: true,
       refused: false,
     });
+  });
+
+  it("give it back when they are disposed of, though they are held", () => {
+    const { machines, refused } = underLimit(2 << 20, 300, ["--disable-wasm-trap-handler"], { DISPOSE: "1" });
+    expect({ machines, refused }).toEqual({ machines: 300, refused: false });
   });
 
   it("say what to do when no more fit, and those that exist go on", () => {
