@@ -1,14 +1,16 @@
 // ALU, unary and shift instructions as Wasm.
 
 import { R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
-import { flagsDead, KNOWN_ADD, KNOWN_RESULT, KNOWN_SUB, setKnown, useFlags } from "./context";
+import { carryOnly, flagsDead, KNOWN_ADD, KNOWN_NONE, KNOWN_RESULT, KNOWN_SUB, setKnown, useFlags } from "./context";
 import {
   get,
   I32_ADD,
   I32_AND,
+  I32_EQ,
   I32_LOAD,
   I32_LOAD8_U,
   I32_LOAD16_U,
+  I32_LT_U,
   I32_OR,
   I32_ROTL,
   I32_ROTR,
@@ -20,8 +22,10 @@ import {
   I32_XOR,
   I64_ADD,
   I64_AND,
+  I64_EQ,
   I64_EXTEND_U,
   I64_LOAD,
+  I64_LT_U,
   I64_OR,
   I64_ROTL,
   I64_ROTR,
@@ -100,6 +104,28 @@ function aluOnly(rec: usize, k: u32, size: u32, form: u32): void {
   else setDst(rec, size);
 }
 
+/** CF of result r = a op b, zero-extended operands; the other flags are never seen. */
+function setCarryOnly(k: u32, a: u32, b: u32, r: u32, size: u32): void {
+  const w = size == 8;
+  useFlags();
+  if (k == ADD && size < 4) {
+    // bit 8 or 16 of the sum
+    get(r);
+    i32c(31 - (size << 3));
+    op(I32_SHL);
+    i32c(i32.MIN_VALUE);
+    op(I32_AND);
+  } else if (k == ADD || k == SUB || k == CMP) {
+    get(k == ADD ? r : a);
+    get(k == ADD ? a : b);
+    op(w ? I64_LT_U : I32_LT_U);
+    i32c(31);
+    op(I32_SHL);
+  } else i32c(0);
+  set(L_CARRIES);
+  setKnown(KNOWN_NONE, 0);
+}
+
 /** L_A and L_B (or the 64-bit pair) hold the operands, L_T2 the carry in; leaves the result in L_T1 (or L_U1), flags set. */
 function compute(k: u32, size: u32): void {
   const w = size == 8;
@@ -114,6 +140,11 @@ function compute(k: u32, size: u32): void {
     if (w) op(I64_EXTEND_U);
     if (k == ADC) op(w ? I64_ADD : I32_ADD);
     else op(w ? I64_SUB : I32_SUB);
+  }
+  if (carryOnly) {
+    set(r);
+    setCarryOnly(k, a, b, r, size);
+    return;
   }
   tee(r);
   if (k == ADD || k == ADC) {
@@ -175,6 +206,24 @@ export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
   return true;
 }
 
+/** Pushes OF of r = a + 1 or a - 1: r is then the least or the largest signed number. */
+function pushOverflowOfOne(k: u32, r: u32, size: u32): void {
+  const least: i64 = i64.MIN_VALUE >> i64(64 - (size << 3));
+  const value = k == 0 ? least : ~least;
+  get(r);
+  if (size == 8) {
+    i64c(value);
+    op(I64_EQ);
+    return;
+  }
+  if (size < 4) {
+    constant(-1, size);
+    op(I32_AND);
+  }
+  constant(value, size);
+  op(I32_EQ);
+}
+
 /** INC DEC NOT NEG. */
 export function unary(rec: usize, k: u32, size: u32): bool {
   const w = size == 8;
@@ -219,25 +268,24 @@ export function unary(rec: usize, k: u32, size: u32): bool {
     else op(w ? I64_SUB : I32_SUB);
     tee(r);
     setResult(size);
-    if (k == 0) carryVector(a, b, r, size);
-    else borrowVector(a, b, r, size);
-    setCarries(size);
-    get(L_CARRIES);
-    i32c(8);
-    op(I32_AND);
+    pushOverflowOfOne(k, r, size);
+    i32c(30);
+    op(I32_SHL);
+    get(L_T2);
+    i32c(1);
+    op(I32_SHR_U);
+    op(I32_XOR);
     get(L_T2);
     op(I32_OR);
-    get(L_CARRIES);
+    // AF is the carry into bit 4, where the 1 has no bit
+    get(a);
+    get(r);
+    op(w ? I64_XOR : I32_XOR);
+    if (w) op(I32_WRAP);
     i32c(1);
     op(I32_SHR_U);
-    get(L_CARRIES);
-    op(I32_XOR);
-    i32c(0x40000000);
+    i32c(8);
     op(I32_AND);
-    get(L_T2);
-    i32c(1);
-    op(I32_SHR_U);
-    op(I32_XOR);
     op(I32_OR);
     set(L_CARRIES);
     setKnown(KNOWN_RESULT, size);

@@ -56,9 +56,12 @@ export function beginBlock(rip: u64, count: u32): void {
 
 /** Nothing sees the flags of the instruction at hand. */
 export let flagsDead: bool = false;
+/** Only its CF is seen. */
+export let carryOnly: bool = false;
 
-export function setFlagsDead(dead: bool): void {
+export function setFlagsSeen(dead: bool, carry: bool): void {
   flagsDead = dead;
+  carryOnly = carry;
   if (dead) known = KNOWN_NONE;
 }
 

@@ -34,9 +34,15 @@ import {
 
 const dead: usize = memory.data(72); // u8 a record of the block
 
-/** Are the flags that record i of the block sets dead? */
-export function isDead(i: u32): bool {
-  return load<u8>(dead + i) != 0;
+// what of the flags is seen later
+export const FLAGS_LIVE: u32 = 0;
+export const FLAGS_DEAD: u32 = 1;
+/** CF alone. */
+export const FLAGS_CARRY: u32 = 2;
+
+/** What is seen of the flags that record i of the block sets. */
+export function liveFlags(i: u32): u32 {
+  return load<u8>(dead + i);
 }
 
 // what a record does to flags that are live after it
@@ -44,6 +50,7 @@ const SEES: u32 = 0; // reads them, or is not known
 const KEEPS: u32 = 1;
 const SETS: u32 = 2; // all of them
 const CHANGES: u32 = 3; // some of them
+const COUNTS: u32 = 4; // all but CF
 
 function effect(rec: usize): u32 {
   if (load<u8>(rec, R_FLAGS) & (RecordFlag.SoftImm | RecordFlag.SoftDisp)) return SEES;
@@ -54,7 +61,7 @@ function effect(rec: usize): u32 {
     case KIND_ALU:
       return k == 2 || k == 3 ? SEES : SETS; // ADC, SBB
     case KIND_UNARY:
-      return k < 2 ? CHANGES : k == 2 ? KEEPS : SETS;
+      return k < 2 ? COUNTS : k == 2 ? KEEPS : SETS;
     case KIND_SHIFT: {
       if (size < 4 || k == 2 || k == 3) return SEES;
       if (formOf(rec) & FORM_CL) return CHANGES;
@@ -105,13 +112,22 @@ function mayLeave(rec: usize): bool {
 
 /** Looks at the `count` records from `first` on, the last of which ends the block. */
 export function findDead(first: usize, count: u32): void {
-  let live = true;
+  let seen = FLAGS_LIVE;
   for (let i = count; i > 0; i--) {
     const rec = first + (i - 1) * RECORD_SIZE;
     const does = load<u8>(rec, R_FLAGS) & RecordFlag.Ends ? SEES : effect(rec);
-    store<u8>(dead + i - 1, u8(!live && does != SEES));
-    if (does == SEES) live = true;
-    else if (does == SETS) live = mayLeave(rec);
-    else live = live || mayLeave(rec);
+    let mark = does == SEES ? FLAGS_LIVE : seen;
+    // nothing of what INC and DEC set is CF, and only ALU instructions have a form that sets CF alone
+    if (mark == FLAGS_CARRY)
+      mark = does == COUNTS || does == KEEPS ? FLAGS_DEAD : does == SETS && isAlu(rec) ? mark : FLAGS_LIVE;
+    store<u8>(dead + i - 1, mark);
+    if (does == SEES || mayLeave(rec)) seen = FLAGS_LIVE;
+    else if (does == SETS) seen = FLAGS_DEAD;
+    else if (does == COUNTS && seen == FLAGS_LIVE) seen = FLAGS_CARRY;
+    else if (does == CHANGES && seen == FLAGS_CARRY) seen = FLAGS_LIVE;
   }
+}
+
+function isAlu(rec: usize): bool {
+  return kindOf(rec) == KIND_ALU;
 }

@@ -15,7 +15,7 @@ import {
   place,
   ripNext,
   setFills,
-  setFlagsDead,
+  setFlagsSeen,
   setR,
   used,
   wide,
@@ -110,7 +110,7 @@ import {
   openIf,
   openLoop,
 } from "./labels";
-import { findDead, isDead } from "./liveness";
+import { FLAGS_CARRY, FLAGS_DEAD, findDead, liveFlags } from "./liveness";
 import {
   L_ADJUST,
   L_COUNT,
@@ -353,7 +353,8 @@ function body(n: u32): void {
     beginInstruction(rec);
     setFills(oftenMissed(host));
     beginRecord(index);
-    setFlagsDead(isDead(index++));
+    const seen = liveFlags(index++);
+    setFlagsSeen(seen == FLAGS_DEAD, seen == FLAGS_CARRY);
     if (ends) {
       if (generated) terminator(n, rec);
       else {
