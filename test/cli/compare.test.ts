@@ -97,7 +97,7 @@ describe("run --vmx", () => {
 
   it("traces exits", async () => {
     const { stderr } = await wasmVmx("run", ...guestArgs("leak"), "--vmx", "--trace");
-    expect(stderr).toMatch(/kvm_exit: +reason CPUID rip 0x/);
+    expect(stderr).toMatch(/kvm_exit: +vcpu 0 reason CPUID rip 0x/);
   });
 
   it("stops at --max-instructions", async () => {
