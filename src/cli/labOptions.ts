@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { type Axes, DEFAULT_SCENARIO, type GuestSource, MIX_KEYS, type Scenario } from "../lab/index.ts";
+import { type Axes, DEFAULT_SCENARIO, type GuestSource, MIX_KEYS, type Scenario, SMP_VCPUS } from "../lab/index.ts";
 import { checkImage } from "../machine/index.ts";
 import { type OptionSpec, type ParsedArgs, parseNumber, UsageError } from "./args.ts";
 import { guestFrom } from "./guestFile.ts";
@@ -42,6 +42,7 @@ const AXES: Readonly<Record<string, readonly [key: keyof Scenario, parse: Parse,
   rounds: ["rounds", whole, "rounds of the guest"],
   steps: ["steps", whole, "steps of computing a round"],
   feature: ["feature", onOff, "the host CPU has CPUID faulting: on, off"],
+  "tick-every": ["tickEvery", whole, "instructions between ticks of a host CPU, 0 none"],
   "preempt-every": ["preemptEvery", whole, "instructions between preemptions, 0 never"],
   "migrate-every": ["migrateEvery", whole, "preemptions between moves to the next host CPU"],
   "vmcs-switch-every": ["vmcsSwitchEvery", whole, "entries between VMCS switches (a put and a load)"],
@@ -49,7 +50,8 @@ const AXES: Readonly<Record<string, readonly [key: keyof Scenario, parse: Parse,
   ioctls: ["ioctls", whole, "ioctls without an entry, after each user-space exit"],
   "switch-point": ["switchPoint", oneOf("prepare", "load"), "where policies switch: prepare, load"],
   "host-value-from": ["hostValueFrom", oneOf("policy", "rdmsr", "shadow"), "policy, rdmsr or shadow"],
-  vcpus: ["vcpus", positive(64), "VMM threads, each with a vCPU"],
+  vcpus: ["vcpus", positive(64), "vCPUs of all VMs, a VMM thread each"],
+  "vcpus-per-vm": ["vcpusPerVm", positive(SMP_VCPUS), "vCPUs of a VM, which share its memory"],
   "host-cpus": ["hostCpus", positive(64), "host CPUs they share"],
 };
 
@@ -93,12 +95,15 @@ export function axesFrom(args: ParsedArgs, policies: readonly string[], own: boo
 /** The laboratory's guest, or the user's. */
 export function sourceFrom(args: ParsedArgs): { readonly name: string; readonly source: GuestSource } {
   if (args.positionals.length === 0) {
-    const path = fileURLToPath(new URL("fixtures/lab/bin/mix.bin", packageRoot()));
-    try {
-      return { name: "mix", source: { kind: "mix", binary: new Uint8Array(readFileSync(path)) } };
-    } catch {
-      throw new UsageError(`the laboratory's guest is missing: ${path}`);
-    }
+    const read = (name: string): Uint8Array => {
+      const path = fileURLToPath(new URL(`fixtures/lab/bin/${name}.bin`, packageRoot()));
+      try {
+        return new Uint8Array(readFileSync(path));
+      } catch {
+        throw new UsageError(`the laboratory's guest is missing: ${path}`);
+      }
+    };
+    return { name: "mix", source: { kind: "mix", binary: read("mix"), smp: read("smp") } };
   }
   const { path, image, memory } = guestFrom(args, "lab");
   checkImage(image, memory);

@@ -35,6 +35,18 @@ export function kvmVcpuHasEvents(vcpu: VcpuVmx): boolean {
   return vmxInterruptAllowed(vcpu) && kvmCpuHasInterrupt(vcpu);
 }
 
+/** May something wake a vCPU that waits? A look that needs no VMCS, so the vCPU need not be loaded. @kvm kvm_vcpu_wake_up */
+export function kvmMayWake(vcpu: VcpuVmx): boolean {
+  const { apic, arch } = vcpu;
+  if (apic?.initPending || apic?.sipiVector !== undefined || arch.exception.pending || arch.nmiPending > 0) return true;
+  return arch.mpState === KVM_MP_STATE_HALTED && kvmCpuHasInterrupt(vcpu);
+}
+
+/** Tick of the next timer of a VM's interrupt controllers. */
+export function nextTimerOf({ irqchip }: VcpuVmx["vm"]): bigint | undefined {
+  return irqchip?.apics.reduce((tick, apic) => earlier(tick, apic.next()), irqchip.pit?.next());
+}
+
 /** Count of the core at which the next timer of this vCPU is due: the guest must leave there. */
 export function timerCount({ apic, vm, host }: VcpuVmx): bigint {
   if (apic === undefined) return NEVER;

@@ -25,6 +25,7 @@ export {
   KVM_GUESTDBG_USE_HW_BP,
   KVM_GUESTDBG_USE_SW_BP,
 } from "./guest-debug.ts";
+export { kvmMayWake, nextTimerOf } from "./halt.ts";
 export { Host, type HostOptions } from "./host.ts";
 export { ARCH_GET_CPUID, ARCH_SET_CPUID, HostCpu, type MsrHardware } from "./host-cpu.ts";
 export { addHostCpu, selectHostCpu } from "./host-cpus.ts";

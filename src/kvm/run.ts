@@ -45,6 +45,11 @@ export interface RunBounds {
    * there, out of the guest, so that the caller may switch the host CPU to another thread and back.
    */
   readonly preemptEvery?: bigint;
+  /**
+   * The generator form yields where the vCPU waits and nothing wakes it yet, and its `waiting` is on until something does,
+   * so that another vCPU of the host may run. Without it time passes to the next timer, and with none it is "idle".
+   */
+  readonly yieldWhenWaiting?: boolean;
 }
 
 interface Limits {
@@ -58,6 +63,7 @@ interface Limits {
   preemptAt: bigint;
   readonly preemptEvery: bigint;
   readonly pauseAt: () => bigint;
+  readonly yieldWhenWaiting: boolean;
   /** What the core completed for others while this run waited. */
   foreign: bigint;
   foreignWork: bigint;
@@ -105,10 +111,29 @@ function* pause(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
   limits.nextYield = done + limits.slice;
 }
 
-/** Out of the guest: yields where the timer interrupt came. What others run meanwhile is not this run's. */
+/** Out of the guest: yields where the timer interrupt came. */
 function* preempted(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
-  const { core } = vcpu.host;
   limits.preemptAt += limits.preemptEvery;
+  yield* away(vcpu, limits);
+}
+
+/** A vCPU without an event: yields until one has come. False: a slice of 0 ended it. @kvm kvm_vcpu_block, schedule */
+function* waits(vcpu: VcpuVmx, limits: Limits): RunSteps<boolean> {
+  while (!kvmVcpuHasEvents(vcpu)) {
+    vcpu.waiting = true;
+    yield* away(vcpu, limits);
+    vcpu.waiting = false;
+    if (limits.slice === 0n) {
+      vcpu.userExit = { reason: "intr", why: "signal" };
+      return false;
+    }
+  }
+  return true;
+}
+
+/** Yields out of the guest. What others run meanwhile is not this run's. */
+function* away(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
+  const { core } = vcpu.host;
   const count = core.count;
   const work = core.read64(WORK);
   limits.slice = (yield) ?? limits.slice;
@@ -318,6 +343,7 @@ function* vcpuRun(vcpu: VcpuVmx, limits: Limits): RunSteps<void> {
       vcpu.exitPending = false;
       if (!vmxHandleExit(vcpu)) return;
     } else if (vcpu.arch.mpState !== KVM_MP_STATE_RUNNABLE) {
+      if (limits.yieldWhenWaiting && !(yield* waits(vcpu, limits))) return;
       if (!blocked(vcpu, limits)) return;
     } else {
       if (!vcpuEnterGuest(vcpu, limits)) return;
@@ -356,8 +382,9 @@ function postKvmRunSave(vcpu: VcpuVmx): void {
 }
 
 /** A processor that has had no INIT and start-up IPI. KvmError EAGAIN after they have come. */
-function waitForInit(vcpu: VcpuVmx, bounds: RunBounds): void {
+function* waitForInit(vcpu: VcpuVmx, bounds: RunBounds, limits: Limits): RunSteps<void> {
   const immediate = bounds.immediateExit || vcpu.run.immediateExit;
+  if (!immediate && limits.yieldWhenWaiting && !(yield* waits(vcpu, limits))) return;
   if (immediate || !kvmVcpuHasEvents(vcpu)) {
     vcpu.userExit = { reason: "intr", why: immediate ? "immediateExit" : "idle" };
     return;
@@ -378,17 +405,6 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
   try {
     acceptRunPage(vcpu);
     vcpu.arch.hasRun = true;
-    if (vcpu.arch.mpState === KVM_MP_STATE_UNINITIALIZED) {
-      waitForInit(vcpu, bounds);
-      return;
-    }
-    const complete = vcpu.arch.completeUserspaceIo;
-    vcpu.arch.completeUserspaceIo = undefined;
-    if (complete !== undefined && !complete()) return;
-    if (bounds.immediateExit || vcpu.run.immediateExit) {
-      vcpu.userExit = { reason: "intr", why: "immediateExit" };
-      return;
-    }
     const start = core.read64(WORK);
     const slice = bounds.slice ?? UNBOUNDED;
     const preemptEvery = bounds.preemptEvery ?? UNBOUNDED;
@@ -397,6 +413,7 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
       preemptAt: before + preemptEvery - (vcpu.instructions % preemptEvery),
       preemptEvery,
       pauseAt: bounds.pauseAt ?? (() => UNBOUNDED),
+      yieldWhenWaiting: bounds.yieldWhenWaiting ?? false,
       foreign: 0n,
       foreignWork: 0n,
       work: start + (bounds.work ?? UNBOUNDED),
@@ -406,6 +423,17 @@ export function* ioctlRun(vcpu: VcpuVmx, bounds: RunBounds): RunSteps<void> {
       inGuest: undefined,
       timerAt: UNBOUNDED,
     };
+    if (vcpu.arch.mpState === KVM_MP_STATE_UNINITIALIZED) {
+      yield* waitForInit(vcpu, bounds, limits);
+      return;
+    }
+    const complete = vcpu.arch.completeUserspaceIo;
+    vcpu.arch.completeUserspaceIo = undefined;
+    if (complete !== undefined && !complete()) return;
+    if (bounds.immediateExit || vcpu.run.immediateExit) {
+      vcpu.userExit = { reason: "intr", why: "immediateExit" };
+      return;
+    }
     yield* vcpuRun(vcpu, limits);
   } finally {
     storeRegs(vcpu);

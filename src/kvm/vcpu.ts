@@ -131,6 +131,8 @@ export class VcpuVmx implements ResidentVcpu {
   switching!: PolicySwitch;
   /** MSR-load lists, once a policy uses them. */
   atomicSwitch: AtomicSwitch | undefined;
+  /** KVM_RUN has yielded because there was nothing to do; see RunBounds. */
+  waiting = false;
   /** Instructions completed in KVM_RUN calls that have ended. */
   instructions = 0n;
   /** Instructions, deliveries and exits of those calls. */

@@ -27,7 +27,7 @@ export {
 export { htmlReport, type ReportOptions, type Trip } from "./html/report.ts";
 export type { TimelineEvent } from "./html/timeline.ts";
 export { labTrace, perfettoTrace } from "./lab-trace.ts";
-export { MIX_LOAD, MIX_MEMORY, MixRateError, type MixRates, mixImage } from "./mix.ts";
+export { MIX_LOAD, MIX_MEMORY, MixRateError, type MixRates, mixImage, SMP_VCPUS } from "./mix.ts";
 export { type GuestSource, type RunScenarioOptions, type ScenarioResult, ScenarioRunner } from "./run-scenario.ts";
 export { type Axes, DEFAULT_SCENARIO, expand, MIX_KEYS, SCENARIO_KEYS, type Scenario, shardOf } from "./scenario.ts";
 export { type ScheduleCounts, type ScheduleRates, Scheduler, type VmmThread } from "./scheduler.ts";

@@ -14,6 +14,9 @@ export interface MixRates {
   readonly steps: number;
 }
 
+/** vCPUs that fixtures/lab/bin/smp.bin has room for. */
+export const SMP_VCPUS = 8;
+const VCPUS_AT = 24;
 export const MIX_LOAD = 0x10_0000;
 /** Bytes of RAM the guest needs. */
 export const MIX_MEMORY = 8 << 20;
@@ -26,8 +29,13 @@ export class MixRateError extends RangeError {
   constructor(
     readonly rate: string,
     readonly value: number,
+    range?: string,
   ) {
-    super(`${rate} of ${value} a round: needs a number from 0 to 65535`);
+    super(
+      range === undefined
+        ? `${rate} of ${value} a round: needs a number from 0 to 65535`
+        : `${value} ${rate}: ${range}`,
+    );
   }
 }
 
@@ -41,8 +49,11 @@ function whole(rate: string, value: number): number {
   return value;
 }
 
-/** The guest with these rates patched into its parameter block. `binary` is fixtures/lab/bin/mix.bin. */
-export function mixImage(binary: Uint8Array, rates: MixRates): GuestImage {
+/**
+ * The guest with these rates patched into its parameter block. `binary` is fixtures/lab/bin/mix.bin, or smp.bin for a VM
+ * of several vCPUs.
+ */
+export function mixImage(binary: Uint8Array, rates: MixRates, vcpus = 1): GuestImage {
   const magic = String.fromCharCode(...binary.subarray(MAGIC_AT, MAGIC_AT + MAGIC.length));
   if (magic !== MAGIC) throw new Error("not the laboratory's guest: its parameter block is missing");
   const bytes = binary.slice();
@@ -58,5 +69,7 @@ export function mixImage(binary: Uint8Array, rates: MixRates): GuestImage {
   block.forEach((value, i) => {
     view.setUint32(4 * i, value, true);
   });
+  if (vcpus > SMP_VCPUS) throw new MixRateError("vCPUs of a VM", vcpus, `1 to ${SMP_VCPUS}`);
+  if (vcpus > 1) view.setUint32(VCPUS_AT, vcpus, true);
   return parseImage(bytes, { mode: "long", load: MIX_LOAD });
 }

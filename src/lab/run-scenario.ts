@@ -4,13 +4,14 @@ import type { GuestImage } from "../machine/index.ts";
 import { ALL_POLICIES, type Policy, policyByName } from "../policy/index.ts";
 import type { TraceSink } from "../trace/index.ts";
 import { MIX_MEMORY, mixImage } from "./mix.ts";
-import { MIX_KEYS, type Scenario } from "./scenario.ts";
+import { type Scenario, tickOf, vmsOf } from "./scenario.ts";
 import { type ScheduleCounts, Scheduler } from "./scheduler.ts";
 import { type GuestEnding, Vmm } from "./vmm.ts";
 
 /** Where the guest of a sweep comes from. */
 export type GuestSource =
-  | { readonly kind: "mix"; readonly binary: Uint8Array }
+  /** `smp` is the guest for VMs of several vCPUs. */
+  | { readonly kind: "mix"; readonly binary: Uint8Array; readonly smp?: Uint8Array }
   | { readonly kind: "image"; readonly image: GuestImage; readonly memory: number };
 
 /** What one scenario gave: counts only, so that every cost model can be applied to it. */
@@ -43,20 +44,26 @@ interface Run {
 
 function imageOf(source: GuestSource, scenario: Scenario): { image: GuestImage; memory: number } {
   if (source.kind === "image") return source;
-  return { image: mixImage(source.binary, scenario), memory: MIX_MEMORY };
+  const { vcpusPerVm } = scenario;
+  const binary = vcpusPerVm > 1 ? source.smp : source.binary;
+  if (binary === undefined)
+    throw new RangeError("the laboratory's guest for several vCPUs a VM (smp.bin) was not given");
+  return { image: mixImage(binary, scenario, vcpusPerVm), memory: MIX_MEMORY };
 }
 
 function execute(source: GuestSource, scenario: Scenario, options: RunScenarioOptions): Run {
   const { image, memory } = imageOf(source, scenario);
   const policy = policyByName(scenario.policy, options.policies ?? ALL_POLICIES);
+  const vms = vmsOf(scenario);
+  const tickEvery = tickOf(scenario);
   const host = new Host({
-    memory: memory * scenario.vcpus + (scenario.vcpus << 20),
+    memory: memory * vms + ((vms * scenario.vcpusPerVm) << 20),
     hostValue: scenario.host,
     cpuidFault: scenario.feature,
   });
-  const scheduler = new Scheduler(host, scenario);
+  const scheduler = new Scheduler(host, { ...scenario, tickEvery });
   const { hostValueFrom, switchPoint } = scenario;
-  const outputs = Array.from({ length: scenario.vcpus }, (_, i) => {
+  const outputs = Array.from({ length: vms }, (_, i) => {
     const bytes: number[] = [];
     scheduler.add(
       `vmm${i}`,
@@ -69,7 +76,9 @@ function execute(source: GuestSource, scenario: Scenario, options: RunScenarioOp
           policy,
           policyOptions: { switchPoint, ...(hostValueFrom === "policy" ? {} : { hostValue: hostValueFrom }) },
           maxInstructions: scenario.maxInstructions,
-          preemptEvery: scenario.preemptEvery,
+          vcpus: scenario.vcpusPerVm,
+          yieldWhenWaiting: scenario.vcpusPerVm > 1,
+          preemptEvery: tickEvery > 0 ? tickEvery : scenario.preemptEvery,
           ioctlsPerExit: scenario.ioctls,
           console: (byte) => bytes.push(byte),
           inUserSpace: () => scheduler.checkHostValue(),
@@ -84,7 +93,7 @@ function execute(source: GuestSource, scenario: Scenario, options: RunScenarioOp
   return {
     outputs: outputs.map((bytes) => bytes.map((byte) => String.fromCharCode(byte)).join("")),
     endings: scheduler.threads.map(({ ending }) => ending ?? { kind: "interrupted" }),
-    instructions: scheduler.threads.map(({ vmm }) => vmm.vcpu.vmx.instructions),
+    instructions: scheduler.threads.map(({ vcpu }) => vcpu.vmx.instructions),
     host,
     scheduler,
   };
@@ -94,20 +103,27 @@ function describe(ending: GuestEnding): string {
   return ending.kind === "exit" ? `exit status ${ending.status}` : ending.kind;
 }
 
-function whyWrong(run: Run, truth: Reference): string {
+function whyWrong(run: Run, truth: Reference, perVm: number): string {
   for (const [i, ending] of run.endings.entries()) {
-    if (describe(ending) !== describe(truth.ending)) return `vCPU ${i}: ${describe(ending)}`;
-    if (run.outputs[i] !== truth.output) return `vCPU ${i}: other output`;
-    if (run.instructions[i] !== truth.instructions) return `vCPU ${i}: another number of instructions`;
+    const expected = truth.endings[i % truth.endings.length]!;
+    if (describe(ending) !== describe(expected)) return `vCPU ${i}: ${describe(ending)}`;
+    const vm = Math.floor(i / perVm);
+    if (run.outputs[vm] !== truth.outputs[vm % truth.outputs.length]) return `vCPU ${i}: other output`;
+    if (run.instructions[i] !== truth.instructions[i % truth.instructions.length]) {
+      return `vCPU ${i}: another number of instructions`;
+    }
   }
   return "";
 }
 
-/** One vCPU alone on a host CPU without the feature, where nothing can leak. */
+/**
+ * On host CPUs without the feature, where nothing can leak: a vCPU alone, or for VMs of several vCPUs, which see when the
+ * others run, the same schedule.
+ */
 interface Reference {
-  readonly output: string;
-  readonly ending: GuestEnding;
-  readonly instructions: bigint;
+  readonly outputs: readonly string[];
+  readonly endings: readonly GuestEnding[];
+  readonly instructions: readonly bigint[];
 }
 
 /** Runs scenarios of one guest; the references they are judged by are kept. */
@@ -122,12 +138,12 @@ export class ScenarioRunner {
   run(scenario: Scenario): ScenarioResult {
     const truth = this.#reference(scenario);
     const run = execute(this.source, scenario, this.options);
-    const wrong = whyWrong(run, truth);
+    const wrong = whyWrong(run, truth, scenario.vcpusPerVm);
     const { ledger } = run.host;
     const leaks = { faulting: 0, ring3mwait: 0 };
-    for (const { vmm } of run.scheduler.threads) {
-      leaks.faulting += vmm.vcpu.vmx.leaks.faulting;
-      leaks.ring3mwait += vmm.vcpu.vmx.leaks.ring3mwait;
+    for (const { vcpu } of run.scheduler.threads) {
+      leaks.faulting += vcpu.vmx.leaks.faulting;
+      leaks.ring3mwait += vcpu.vmx.leaks.ring3mwait;
     }
     return {
       scenario,
@@ -143,11 +159,15 @@ export class ScenarioRunner {
   }
 
   #reference(scenario: Scenario): Reference {
+    const { tickEvery, preemptEvery, migrateEvery, vcpus, hostCpus } = scenario;
+    const together = scenario.vcpusPerVm > 1;
+    const schedule = together ? { tickEvery, preemptEvery, migrateEvery, vcpus, hostCpus } : {};
     const plain: Scenario = {
       ...scenario,
       policy: "upstream",
       host: 0,
       feature: false,
+      tickEvery: 0,
       preemptEvery: 0,
       migrateEvery: 0,
       vmcsSwitchEvery: 0,
@@ -157,12 +177,13 @@ export class ScenarioRunner {
       hostCpus: 1,
       switchPoint: "prepare",
       hostValueFrom: "policy",
+      ...schedule,
     };
-    const key = JSON.stringify([...MIX_KEYS.map((name) => plain[name]), plain.kernel, plain.maxInstructions]);
+    const key = JSON.stringify(plain);
     let known = this.#references.get(key);
     if (known === undefined) {
       const run = execute(this.source, plain, { policies: ALL_POLICIES });
-      known = { output: run.outputs[0]!, ending: run.endings[0]!, instructions: run.instructions[0]! };
+      known = { outputs: run.outputs, endings: run.endings, instructions: run.instructions };
       this.#references.set(key, known);
     }
     return known;

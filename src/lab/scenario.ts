@@ -12,6 +12,8 @@ export interface Scenario extends MixRates {
   readonly switchPoint: SwitchPoint;
   /** "policy": as the policy has it. */
   readonly hostValueFrom: HostValueSource | "policy";
+  /** Instructions of a vCPU between two timer interrupts of its host CPU; 0 is none, but see tickOf. */
+  readonly tickEvery: number;
   /** Instructions of a vCPU between two preemptions; 0 is never. */
   readonly preemptEvery: number;
   /** Preemptions of a thread between two moves to the next host CPU; 0 is never. */
@@ -22,8 +24,10 @@ export interface Scenario extends MixRates {
   readonly raceEvery: number;
   /** Ioctls that do not enter the guest, after each exit to user space. */
   readonly ioctls: number;
-  /** VMM threads, each with a VM of one vCPU. */
+  /** vCPUs of all VMs, a thread each; at least those of one VM, and rounded up to whole VMs. */
   readonly vcpus: number;
+  /** vCPUs of a VM, which share its memory. */
+  readonly vcpusPerVm: number;
   readonly hostCpus: number;
   /** Stops a guest that does not end. */
   readonly maxInstructions: number;
@@ -42,12 +46,14 @@ export const DEFAULT_SCENARIO: Scenario = {
   feature: true,
   switchPoint: "prepare",
   hostValueFrom: "policy",
+  tickEvery: 0,
   preemptEvery: 0,
   migrateEvery: 0,
   vmcsSwitchEvery: 0,
   raceEvery: 0,
   ioctls: 0,
   vcpus: 1,
+  vcpusPerVm: 1,
   hostCpus: 1,
   maxInstructions: 100_000_000,
 };
@@ -55,6 +61,19 @@ export const DEFAULT_SCENARIO: Scenario = {
 /** Rates of the laboratory's guest; a user's own guest has its own. */
 export const MIX_KEYS = ["faulting", "rounds", "cpuids", "exits", "writes", "steps"] as const;
 export const SCENARIO_KEYS = Object.keys(DEFAULT_SCENARIO) as readonly (keyof Scenario)[];
+
+/** vCPUs that wait for each other need CPUs that take turns. */
+const SMP_TICK = 5000;
+
+/** Instructions between two ticks: 5,000 where a VM has several vCPUs and nothing was asked for. */
+export function tickOf({ tickEvery, vcpusPerVm }: Scenario): number {
+  return tickEvery === 0 && vcpusPerVm > 1 ? SMP_TICK : tickEvery;
+}
+
+/** VMs of a scenario. */
+export function vmsOf({ vcpus, vcpusPerVm }: Scenario): number {
+  return Math.max(1, Math.ceil(vcpus / vcpusPerVm));
+}
 
 /** Values to try, for each part of a scenario. */
 export type Axes = { readonly [K in keyof Scenario]?: readonly Scenario[K][] };

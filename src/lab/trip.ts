@@ -37,7 +37,7 @@ export function roundTrip(source: GuestSource, scenario: Scenario, policies: rea
     const one = step(event);
     if (one !== undefined) trips.at(-1)?.push(one);
   };
-  new ScenarioRunner(source, { policies, trace }).run({ ...scenario, vcpus: 1, hostCpus: 1 });
+  new ScenarioRunner(source, { policies, trace }).run({ ...scenario, vcpus: 1, vcpusPerVm: 1, hostCpus: 1 });
   const settled = trips.slice(FIRST_TRIPS, FIRST_TRIPS + Math.max(1, Math.ceil(trips.length / 8)));
   const found = settled.reduce((best, one) => (one.length > best.length ? one : best), settled[0] ?? []);
   return [{ kind: "user", text: "KVM_RUN" }, ...found, { kind: "user", text: "back in\nuser space" }];

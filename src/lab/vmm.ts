@@ -1,9 +1,11 @@
 import type { SegmentRegister } from "../core/index.ts";
 import { DebugConsole, DebugExit, PortBus, Serial } from "../devices/index.ts";
 import {
+  type CpuidEntry,
   type DescriptorTable,
   GPR_NAMES,
   Kvm,
+  KvmError,
   type KvmExit,
   type KvmOptions,
   type Regs,
@@ -39,6 +41,10 @@ export interface VmmOptions extends KvmOptions {
   /** Bytes of RAM. Default 16 MiB. */
   readonly memory?: number;
   readonly maxInstructions?: number;
+  /** vCPUs of the VM. With more than one the interrupt controllers are in the kernel, and the others wait for INIT and SIPI. */
+  readonly vcpus?: number;
+  /** runSteps yields where a vCPU waits; see RunBounds. */
+  readonly yieldWhenWaiting?: boolean;
   readonly console?: (byte: number) => void;
   /** A timer interrupt after every so many instructions of the guest, at which runSteps yields. */
   readonly preemptEvery?: number;
@@ -52,10 +58,10 @@ export interface VmmOptions extends KvmOptions {
   readonly pauseAt?: () => bigint;
 }
 
-/** A VMM of one vCPU with RAM at 0, a debug console, a serial port and the exit port: what a KVM user writes. */
+/** A VMM with RAM at 0, a debug console, a serial port and the exit port: what a KVM user writes. */
 export class Vmm {
   readonly kvm: Kvm;
-  readonly vcpu: Vcpu;
+  readonly vcpus: readonly Vcpu[];
   /** The UART at 0x3F8, for what the guest is to read. */
   readonly serial: Serial;
   readonly #bus: PortBus;
@@ -74,8 +80,14 @@ export class Vmm {
     for (const { address, data } of imageMemory(options.image, memory, options.boot)) {
       vm.writeMemory(userspaceAddr + BigInt(address), data);
     }
-    this.vcpu = vm.createVcpu(0);
-    this.vcpu.setCpuid2(this.kvm.getSupportedCpuid());
+    const count = options.vcpus ?? 1;
+    if (count > 1) vm.createIrqchip();
+    const cpuid = this.kvm.getSupportedCpuid();
+    this.vcpus = Array.from({ length: count }, (_, id) => {
+      const vcpu = vm.createVcpu(id);
+      vcpu.setCpuid2(cpuid.map((entry) => withApicId(entry, id)));
+      return vcpu;
+    });
     enterAt(this.vcpu, startState(options.image, memory, options.boot));
     const emit = options.console ?? (() => {});
     this.serial = new Serial(emit);
@@ -92,31 +104,41 @@ export class Vmm {
     this.#workLimit = maxInstructions === undefined ? undefined : 2n * this.#limit + REP_ALLOWANCE;
   }
 
-  /** Runs to the end of the guest; yields every `slice` work units. What is sent is the next slice; 0 interrupts. */
-  *runSteps(firstSlice?: bigint): Generator<void, GuestEnding, bigint | undefined> {
-    const { vmx } = this.vcpu;
+  /** The boot processor. */
+  get vcpu(): Vcpu {
+    return this.vcpus[0]!;
+  }
+
+  /**
+   * The thread of one vCPU. Runs to the end of the guest; yields every `slice` work units. What is sent is the next slice;
+   * 0 interrupts.
+   */
+  *runSteps(firstSlice?: bigint, vcpu = this.vcpu): Generator<void, GuestEnding, bigint | undefined> {
+    const { vmx } = vcpu;
     const start = vmx.instructions;
     const startWork = vmx.work;
-    const { preemptEvery = 0, ioctlsPerExit = 0, inUserSpace, pauseAt } = this.#options;
+    const { preemptEvery = 0, ioctlsPerExit = 0, inUserSpace, pauseAt, yieldWhenWaiting = false } = this.#options;
     let slice = firstSlice;
     for (;;) {
       const left = this.#limit - (vmx.instructions - start);
       const work = this.#workLimit === undefined ? undefined : this.#workLimit - (vmx.work - startWork);
-      const steps = this.vcpu.runSteps({
+      const steps = vcpu.runSteps({
         maxInstructions: left,
+        yieldWhenWaiting,
         ...(work === undefined ? {} : { work }),
         ...(slice === undefined ? {} : { slice }),
         ...(pauseAt === undefined ? {} : { pauseAt }),
         ...(preemptEvery === 0 ? {} : { preemptEvery: BigInt(preemptEvery) }),
       });
-      let step = steps.next();
-      while (!step.done) {
+      let step = stepOf(steps, undefined);
+      while (step !== undefined && !step.done) {
         slice = (yield) ?? slice;
-        step = steps.next(slice);
+        step = stepOf(steps, slice);
       }
       inUserSpace?.();
-      for (let call = 0; call < ioctlsPerExit; call++) this.vcpu.getRegs();
-      const ending = this.#handle(step.value);
+      if (step === undefined) continue;
+      for (let call = 0; call < ioctlsPerExit; call++) vcpu.getRegs();
+      const ending = this.#handle(vcpu, step.value);
       if (ending?.kind === "limit" && slice === 0n) return { kind: "interrupted" };
       if (ending?.kind === "limit" && vmx.instructions - start < this.#limit) return { kind: "workLimit" };
       if (ending !== undefined) return ending;
@@ -136,13 +158,13 @@ export class Vmm {
     }
   }
 
-  #handle(exit: KvmExit): GuestEnding | undefined {
+  #handle(vcpu: Vcpu, exit: KvmExit): GuestEnding | undefined {
     switch (exit.reason) {
       case "io":
         carryOut(this.#bus, exit);
         if (this.#status === undefined) return undefined;
         // later kernels complete an OUT at the next KVM_RUN only
-        if (!this.kvm.rules.pioSkipsFirst) this.vcpu.run({ immediateExit: true });
+        if (!this.kvm.rules.pioSkipsFirst) vcpu.run({ immediateExit: true });
         return { kind: "exit", status: this.#status };
       case "hlt":
         return { kind: "halt" };
@@ -161,6 +183,24 @@ export class Vmm {
         return { kind: "failed", message: `unknown VM exit ${exit.hardwareExitReason}` };
     }
   }
+}
+
+/** One step of KVM_RUN; undefined for EAGAIN, after which it is called again. */
+function stepOf(
+  steps: ReturnType<Vcpu["runSteps"]>,
+  slice: bigint | undefined,
+): IteratorResult<void, KvmExit> | undefined {
+  try {
+    return steps.next(slice);
+  } catch (error) {
+    if (error instanceof KvmError && error.code === "EAGAIN") return undefined;
+    throw error;
+  }
+}
+
+/** CPUID leaf 1 has the APIC ID in EBX 31:24. */
+function withApicId(entry: CpuidEntry, id: number): CpuidEntry {
+  return entry.function === 1 ? { ...entry, ebx: ((entry.ebx & 0xff_ffff) | (id << 24)) >>> 0 } : entry;
 }
 
 /** The items of a port access, one after the other; what is read goes into the run page. */

@@ -35,6 +35,15 @@ describe("lab", () => {
     expect([missing.status, missing.stderr]).toEqual([2, expect.stringMatching(/15 of 30 runs are missing/)]);
   });
 
+  it("gives the same results with any number of workers where vCPUs share a VM", async () => {
+    const smp = ["--vcpus-per-vm", "2", "--host-cpus", "1,2", "--preempt-every", "3000", "--migrate-every", "2"];
+    const one = await wasmVmx("lab", ...SMALL, ...smp, "--json", "--workers", "1");
+    expect([one.status, one.stderr]).toEqual([0, ""]);
+    expect((await wasmVmx("lab", ...SMALL, ...smp, "--json", "--workers", "3")).stdout).toBe(one.stdout);
+    const { stdout } = await wasmVmx("lab", ...SMALL, ...smp, "--host-cpus", "2");
+    expect(stdout).toMatch(/^ {2}thread-trip +0\.25-0\.3 +/m);
+  });
+
   it("has one CSV line a run", async () => {
     const { stdout } = await wasmVmx("lab", ...SMALL, "--csv", "--cost", "thread-trip");
     const [head, ...lines] = stdout
