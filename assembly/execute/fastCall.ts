@@ -41,6 +41,7 @@ import {
 } from "../abi/x86";
 import { getRflags, setRflags } from "../state/flags";
 import { raise } from "../state/stop";
+import { stepByNewFlags } from "../system/debug";
 import { hasSep } from "../system/features";
 import { code64, cpl, deriveSegment, longMode, protectionEnabled, recomputeTransfer } from "../system/mode";
 import { setSegment } from "../system/segments";
@@ -80,6 +81,7 @@ export function syscall(_rec: usize): void {
   flatSegments(cs, (cs & SEL_ERROR) + 8, 0, true);
   recomputeTransfer();
   store<u64>(RIP, load<u64>(MSR_LSTAR));
+  stepByNewFlags();
 }
 
 /** @sdm 2B "SYSRET-Return From Fast System Call" */
@@ -99,6 +101,7 @@ export function sysret(rec: usize): void {
   flatSegments(wide ? star + 16 : star, star + 8, 3, wide);
   recomputeTransfer();
   store<u64>(RIP, rip);
+  stepByNewFlags();
 }
 
 /** @sdm 2B "SYSENTER-Fast System Call" */

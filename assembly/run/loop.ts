@@ -36,6 +36,7 @@ import { setAlone } from "../memory/staging";
 import { clearWatchHits, codeTraps } from "../memory/traps";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
+import { beginStep } from "../system/debug";
 import { account } from "./account";
 import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, settle, takeAlone } from "./boundary";
 import { departures, stepTraps } from "./singleStep";
@@ -88,6 +89,7 @@ function stepOne(): void {
   const rf = load<u32>(EFLAGS_REST) & FLAG_RF;
   store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
   const departed = departures();
+  beginStep();
   const before = setAlone(true);
   account(dispatch(single, 0, 0));
   setAlone(before);
