@@ -91,6 +91,18 @@ export function hasSyscall(): bool {
 export function hasRdtscp(): bool {
   return feature(EXT1, CE_EDX, 27);
 }
+export function hasRdpid(): bool {
+  return feature(7, CE_ECX, 22);
+}
+export function hasRdrand(): bool {
+  return feature(1, CE_ECX, 30);
+}
+export function hasRdseed(): bool {
+  return feature(7, CE_EBX, 18);
+}
+export function hasInvpcid(): bool {
+  return feature(7, CE_EBX, 10);
+}
 export function hasCmpxchg16b(): bool {
   return feature(1, CE_ECX, 13);
 }

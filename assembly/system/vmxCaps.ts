@@ -14,11 +14,16 @@ import {
   PRIMARY_DEFAULT1,
   PRIMARY_REQUIRED,
   SECONDARY_ALLOWED,
+  SECONDARY_ENABLE_INVPCID,
+  SECONDARY_ENABLE_RDTSCP,
+  SECONDARY_RDRAND_EXITING,
+  SECONDARY_RDSEED_EXITING,
   VMCS_HIGHEST_INDEX,
   VMFUNC_ALLOWED,
 } from "../abi/controls";
 import { CR4_VMXE } from "../abi/x86";
 import { cr4Supported } from "./control";
+import { hasInvpcid, hasRdpid, hasRdrand, hasRdseed, hasRdtscp } from "./features";
 import { CR0_FIXED0, CR0_FIXED1 } from "./vmxMode";
 
 /** Bit 31 of the first word of a region: a shadow VMCS. */
@@ -73,6 +78,16 @@ export function cr4Fixed1(): u64 {
   return cr4Supported();
 }
 
+/** Secondary controls that may be 1: those of instructions that the model does not have may not. */
+export function secondaryAllowed(): u32 {
+  let bits: u32 = SECONDARY_ALLOWED;
+  if (!hasRdtscp() && !hasRdpid()) bits &= ~(<u32>SECONDARY_ENABLE_RDTSCP);
+  if (!hasInvpcid()) bits &= ~(<u32>SECONDARY_ENABLE_INVPCID);
+  if (!hasRdrand()) bits &= ~(<u32>SECONDARY_RDRAND_EXITING);
+  if (!hasRdseed()) bits &= ~(<u32>SECONDARY_RDSEED_EXITING);
+  return bits;
+}
+
 function controls(required: u32, allowed: u32): u64 {
   return ((<u64>allowed) << 32) | <u64>required;
 }
@@ -108,7 +123,7 @@ export function vmxCapability(index: u32): u64 {
     case 10:
       return (<u64>VMCS_HIGHEST_INDEX) << 1;
     case 11:
-      return controls(0, SECONDARY_ALLOWED);
+      return controls(0, secondaryAllowed());
     case 12:
       return EPT_VPID;
     case 13:

@@ -20,7 +20,6 @@ import {
   PRIMARY_USE_I_O_BITMAPS,
   PRIMARY_USE_MSR_BITMAPS,
   PRIMARY_USE_TPR_SHADOW,
-  SECONDARY_ALLOWED,
   SECONDARY_APIC_REGISTER_VIRTUALIZATION,
   SECONDARY_ENABLE_PML,
   SECONDARY_ENABLE_VM_FUNCTIONS,
@@ -68,7 +67,7 @@ import {
   V_VPID,
 } from "../abi/vmcsLayout";
 import { CR0_PE } from "../abi/x86";
-import { CR3_TARGETS, MISC_ZERO_LENGTH, VMX_MISC } from "../system/vmxCaps";
+import { CR3_TARGETS, MISC_ZERO_LENGTH, secondaryAllowed, VMX_MISC } from "../system/vmxCaps";
 import { eptpValid, pageAddress, physicalWidth } from "./address";
 import { eptOn, exitControl, pin, primary, secondary, unrestrictedGuest, vpidOn } from "./controls";
 import {
@@ -121,7 +120,7 @@ function executionControls(): bool {
   if (!allowed(vmcs32(V_PRIMARY_PROC_BASED_CONTROLS), PRIMARY_REQUIRED, PRIMARY_ALLOWED)) return false;
   if (
     primary(PRIMARY_ACTIVATE_SECONDARY_CONTROLS) &&
-    !allowed(vmcs32(V_SECONDARY_PROC_BASED_CONTROLS), 0, SECONDARY_ALLOWED)
+    !allowed(vmcs32(V_SECONDARY_PROC_BASED_CONTROLS), 0, secondaryAllowed())
   ) {
     return false;
   }

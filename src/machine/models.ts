@@ -70,12 +70,14 @@ interface ModelSpec {
 }
 
 export interface ModelOptions {
-  /** VMX beside the model's own features; default false. */
+  /** VMX beside the model's own features, with RDTSCP, PAT, PCID, INVPCID and MONITOR; default false. */
   readonly vmx?: boolean;
   /** A local APIC with x2APIC mode and TSC-deadline timer; default false. It needs a machine with devices that has one. */
   readonly apic?: boolean;
 }
 
+/** VMX, and what its controls speak of: RDTSCP, PAT, PCIDs and INVPCID, MONITOR. */
+const VMX = ["vmx", "rdtscp", "pat", "pcid", "invpcid", "monitor"] as const;
 const APIC = ["apic", "x2apic", "tscDeadline"] as const;
 /** One thread and one core, x2APIC ID 0. */
 const TOPOLOGY: readonly CpuidLeaf[] = [
@@ -85,11 +87,7 @@ const TOPOLOGY: readonly CpuidLeaf[] = [
 
 /** Leaves from a list of features: what is listed is advertised, and nothing else. */
 function modelOf(spec: ModelSpec, options: ModelOptions): CpuModel {
-  const features = new Set<CpuFeature>([
-    ...spec.features,
-    ...(options.vmx ? ["vmx" as const] : []),
-    ...(options.apic ? APIC : []),
-  ]);
+  const features = new Set<CpuFeature>([...spec.features, ...(options.vmx ? VMX : []), ...(options.apic ? APIC : [])]);
   const word = (leaf: number, register: FeatureRegister): number => {
     let bits = 0;
     for (const name of features) {

@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
 import { advertised } from "../../scripts/vmx-features.ts";
 import { fields, table } from "../../scripts/vmx-tables.ts";
-import { genericModel, Machine } from "../../src/index.ts";
+import { type CpuModel, genericModel, Machine, nehalemModel, skylakeModel } from "../../src/index.ts";
 import { Vmx } from "./harness.ts";
 
 const vmx = new Vmx();
@@ -90,6 +90,14 @@ describe("capability MSRs", () => {
   it("VM functions: EPTP switching", () => {
     expect(msr(0x491)).toBe(allowedBits("vm-function", 0n));
     expect(msr(0x491)).toBe(1n);
+  });
+
+  it("secondary controls of instructions that the model does not have may not be 1", () => {
+    const allowed = (cpu: CpuModel) => new Machine({ cpu }).readMsr(0x48b)! >> 32n;
+    const bits = (...numbers: number[]) => numbers.reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
+    const controls = bits(3, 11, 12, 16); // RDTSCP, RDRAND, INVPCID, RDSEED
+    expect(allowed(skylakeModel({ vmx: true })) & controls).toBe(controls);
+    expect(allowed(nehalemModel({ vmx: true })) & controls).toBe(bits(3, 12));
   });
 
   // what is left out: fact tables, SDM 2A "CPUID" leaf 0DH sub-leaf 1, SDM 3A "Control Registers"
