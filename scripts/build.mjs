@@ -51,7 +51,7 @@ export function buildCore(log = console.error) {
   if (!existsSync(at("assembly/index.ts"))) throw new Error("assembly/index.ts is missing: there is no core to build");
   log("wasm-vmx: compiling the core (assembly/ -> build/core.wasm)");
   mkdirSync(at("build"), { recursive: true });
-  runNode("asc", "node_modules/assemblyscript/bin/asc.js", ["--config", "asconfig.json"]);
+  runNode("asc", "node_modules/assemblyscript/bin/asc.js", ["--config", "asconfig.json", "--debug"]);
   runNode("inlining", "scripts/inline.mjs", ["build/core.wasm"]);
   const bytes = readFileSync(at("build/core.wasm"));
   const text =

@@ -97,7 +97,7 @@ for (const b of BITS) {
     for (const k of COMPARE) {
       reads.push({ name: `alu:${k} ${form}${b}`, body: `Fast.${form}<u${b}>(rec, AluOp.${k}, at);` });
     }
-    for (const k of ALU) {
+    for (const k of LOGIC) {
       writes.push({ name: `alu:${k} ${form}${b}`, body: `Fast.${form}<u${b}>(rec, AluOp.${k}, at);` });
     }
   }
@@ -105,11 +105,10 @@ for (const b of BITS) {
     writes.push({ name: `unary:${k} mem${b}`, body: `Fast.unaryMem<u${b}>(UnaryOp.${k}, at);` });
   }
 }
-for (const k of [...ALU, "cmp"]) reads.push({ name: `alu:${k} rmN`, body: `Fast.narrowRm(rec, AluOp.${k}, at);` });
+for (const k of [...LOGIC, "cmp"]) reads.push({ name: `alu:${k} rmN`, body: `Fast.narrowRm(rec, AluOp.${k}, at);` });
 for (const form of ["mr", "mi"]) {
   const narrow = form === "mr" ? "narrowMr" : "narrowMi";
   for (const k of COMPARE) reads.push({ name: `alu:${k} ${form}N`, body: `Fast.${narrow}(rec, AluOp.${k}, at);` });
-  for (const k of LOGIC) writes.push({ name: `alu:${k} ${form}N`, body: `Fast.${narrow}(rec, AluOp.${k}, at);` });
 }
 
 const list: FastCase[] = [{ name: "(whole handler)", body: "" }];
@@ -161,7 +160,7 @@ mark("CALL");
 for (const b of BITS) {
   list.push({
     name: `callRel<T> ${b}`,
-    body: `target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u${b}>(at, nextRip(rec) as u${b}); store<u64>(RSP, ea); break;`,
+    body: `target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u${b}>(at, Fast.next(rec) as u${b}); store<u64>(RSP, ea); break;`,
   });
 }
 mark("PUSH");

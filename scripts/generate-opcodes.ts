@@ -6,7 +6,6 @@ import { jitKinds } from "./generate-jit.ts";
 import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
 
 const SIZES = [1, 2, 4, 8] as const;
-const TYPE: Record<number, string> = { 1: "u8", 2: "u16", 4: "u32", 8: "u64" };
 
 interface Case {
   comment: string;
@@ -62,16 +61,11 @@ const STOPLESS = new Set([
   "fence",
 ]);
 
-/** Handlers that have a copy for each operand size; the others read the size from the record. */
-const COPIES = new Set(["movs<T>", "stos<T>", "lods<T>", "cmps<T>", "scas<T>"]);
-
-function call(row: OpcodeRow, form: string, size: number): string {
+/** The call of a handler, which reads the operand size from the record. */
+function call(row: OpcodeRow, form: string): string {
   const [family, member] = row.handler.split(":") as [string, string | undefined];
-  const type = TYPE[size] ?? "u32";
-  if (member === undefined && family !== "mov") {
-    return `${family.replace("<T>", COPIES.has(family) ? `<${type}>` : "")}(rec);`;
-  }
   const base = family.replace("<T>", "");
+  if (member === undefined && family !== "mov") return `${base}(rec);`;
   const count = row.operands.endsWith("CL") ? "load<u8>(RCX)" : "load<u8>(rec, R_IMM)";
   const formed = `${base.replace("Imm", "")}${form[0]?.toUpperCase()}${form.slice(1)}`;
   switch (base) {
@@ -122,7 +116,7 @@ function entryOf(row: OpcodeRow): Entry {
   if (!family.endsWith("<T>") && family !== "mov" && (member === undefined || family === "jcc")) {
     return {
       op: numbers(row.handler, () => [
-        { comment: row.handler, body: call(row, "", 0), stops: !STOPLESS.has(row.handler), ends },
+        { comment: row.handler, body: call(row, ""), stops: !STOPLESS.has(row.handler), ends },
       ]),
       format,
       flags,
@@ -157,7 +151,7 @@ function entryOf(row: OpcodeRow): Entry {
         const plainRegister = PLAIN.has(family) && form === formNames[0];
         out.push({
           comment: `${row.handler} ${form}${size * 8}`,
-          body: call(row, form, size),
+          body: call(row, form),
           stops: !(plainRegister || STOPLESS.has(row.handler)),
           ends,
         });
@@ -257,7 +251,6 @@ import { FAST_CALL, FAST_CPUID, FAST_END, FAST_READ, FAST_STACK, FAST_WRITE } fr
 import { executed } from "../imports";
 import { Fast } from "./fast";
 import { Follow } from "./follow";
-import { nextRip } from "./operands";
 ${imported}
 
 /** Added to the record that short() returns: it needs its whole handler. */
@@ -297,7 +290,7 @@ ${lines.join("\n")}
         return rec | WHOLE;
     }
     // the block has ended
-    if (f >= FAST_END && f <= FAST_CPUID) target = taken ? Fast.relative(rec) : nextRip(rec);
+    if (f >= FAST_END && f <= FAST_CPUID) target = taken ? Fast.relative(rec) : Fast.next(rec);
     if (!Fast.reachable(target)) return rec | WHOLE;
     store<u64>(RIP, target);
     const side: usize = taken ? 0 : SIDE;

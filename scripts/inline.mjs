@@ -1,8 +1,16 @@
-// build/core.wasm again through Binaryen with more inlining than asc asks for: engines do not inline WebAssembly functions,
-// and the paths of VM exits, interrupts and single instructions are chains of small ones. The file grows by a tenth, its
-// compressed size hardly.
+// build/core.wasm again through Binaryen. asc makes it small; this inlines where it pays: engines do not inline WebAssembly
+// functions, and the paths of single instructions, interrupts and VM exits are chains of small ones. Names of functions,
+// which asc leaves in for this, go.
 import { readFileSync, writeFileSync } from "node:fs";
 import binaryen from "assemblyscript/binaryen";
+
+/** Modules and folders of assembly/ whose functions stay as they are: they run once a block, once a region or more rarely. */
+const RARE = [
+  ...["decode/", "execute/bcd", "execute/callGate", "execute/selectors", "execute/tables", "memory/traps", "run/singleStep"],
+  ...["run/traps", "system/features", "system/reset", "system/task", "jit/arith", "jit/context", "jit/emit", "jit/flags"],
+  ...["jit/graph", "jit/groups", "jit/instruction", "jit/kinds", "jit/labels", "jit/liveness", "jit/multiply", "jit/operand"],
+  ...["jit/plan", "jit/region/", "jit/site", "jit/spill", "jit/strings", "jit/system"],
+];
 
 const file = process.argv[2];
 const wasm = binaryen.readBinary(readFileSync(file));
@@ -10,11 +18,15 @@ const { MutableGlobals, NontrappingFPToInt, SignExt, BulkMemory, BulkMemoryOpt }
 wasm.setFeatures(MutableGlobals | NontrappingFPToInt | SignExt | BulkMemory | BulkMemoryOpt);
 binaryen.setOptimizeLevel(3);
 binaryen.setShrinkLevel(1);
-binaryen.setZeroFilledMemory(true);
 // sizes in Binaryen's units, roughly expressions
 binaryen.setAlwaysInlineMaxSize(12);
 binaryen.setFlexibleInlineMaxSize(60);
 binaryen.setOneCallerInlineMaxSize(200);
+for (const path of RARE) {
+  binaryen.setPassArgument("no-inline", `assembly/${path}*`);
+  wasm.runPasses(["no-inline"]);
+}
 wasm.runPasses(["inlining-optimizing"]);
 wasm.optimize();
+binaryen.setDebugInfo(false);
 writeFileSync(file, wasm.emitBinary());

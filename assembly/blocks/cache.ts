@@ -48,14 +48,17 @@ export let poolEpoch: u32 = 1;
 /** Rises when every block is forgotten. */
 export let blockGeneration: u32 = 0;
 
-export function chainOf(host: u32, key: u32): u32 {
-  return BLOCK_HASH + (((host ^ key) * 0x9e3779b1) >>> 17) * 4;
+export class Chain {
+  /** Where the first block of those with this hash is. */
+  @inline static of(host: u32, key: u32): u32 {
+    return BLOCK_HASH + (((host ^ key) * 0x9e3779b1) >>> 17) * 4;
+  }
 }
 
 /** Header of the block at a host address, 0: not decoded. */
 export function findBlock(host: u32, mode: u32): u32 {
   const key = mode & MODE_KEY;
-  let b = load<u32>(chainOf(host, key));
+  let b = load<u32>(Chain.of(host, key));
   while (b) {
     if (load<u32>(b, BK_HOST) == host && load<u32>(b, BK_MODE) == key) return b;
     b = load<u32>(b, BK_HASH_NEXT);
@@ -97,7 +100,7 @@ export function buildBlock(host: u32, mode: u32): u32 {
   const last = u32(load<u8>(rec - RECORD_SIZE, R_FAST));
   if (last >= FAST_END && last < FAST_PUSH) store<u32>(rec - RECORD_SIZE, 0, R_LINKS);
   quiet(b + BK_RECORDS, rec);
-  const chain = chainOf(host, key);
+  const chain = Chain.of(host, key);
   const head = codeHead(host);
   store<u32>(b, host, BK_HOST);
   store<u32>(b, key, BK_MODE);
@@ -116,7 +119,7 @@ export function buildBlock(host: u32, mode: u32): u32 {
 }
 
 function unchain(b: u32): void {
-  let link: u32 = chainOf(load<u32>(b, BK_HOST), load<u32>(b, BK_MODE));
+  let link: u32 = Chain.of(load<u32>(b, BK_HOST), load<u32>(b, BK_MODE));
   while (load<u32>(link)) {
     if (load<u32>(link) == b) {
       store<u32>(link, load<u32>(b, BK_HASH_NEXT));

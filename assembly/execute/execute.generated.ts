@@ -48,21 +48,21 @@ const HANDLER_OF: usize = memory.data<u16>([
   84, 85, 86, 86, 86, 87, 88, 89, 90, 90, 90, 91, 92, 93, 94, 94, 94, 95, 96, 97, 98, 98, 98, 99, 100, 101, 102, 102, 102, 103,
   104, 105, 106, 106, 106, 107, 108, 109, 110, 110, 110, 111, 112, 65535, 113, 65535, 65535, 65535, 113, 113, 113, 65535, 65535, 65535, 65535, 114, 114, 114, 114, 65535,
   115, 65535, 65535, 65535, 115, 115, 115, 65535, 116, 65535, 65535, 65535, 116, 116, 116, 117, 118, 65535, 65535, 119, 120, 120, 120, 121, 121, 121, 122, 122, 122, 123,
-  124, 125, 126, 127, 128, 129, 129, 129, 129, 130, 130, 130, 130, 131, 132, 133, 134, 135, 136, 137, 138, 139, 140, 141, 142, 143, 144, 145, 146, 147,
-  148, 149, 150, 151, 152, 151, 65535, 65535, 152, 152, 152, 153, 154, 153, 153, 153, 154, 154, 154, 155, 156, 155, 65535, 65535, 156, 156, 156, 157, 158, 157,
-  157, 157, 158, 158, 158, 159, 160, 159, 159, 159, 160, 160, 160, 161, 162, 161, 161, 161, 162, 162, 162, 163, 164, 163, 163, 163, 164, 164, 164, 165,
-  166, 165, 165, 165, 166, 166, 166, 167, 168, 167, 65535, 65535, 168, 168, 168, 169, 170, 169, 169, 169, 170, 170, 170, 171, 172, 171, 65535, 65535, 172, 172,
-  172, 173, 174, 173, 173, 173, 174, 174, 174, 175, 176, 175, 65535, 65535, 176, 176, 176, 177, 178, 177, 177, 177, 178, 178, 178, 179, 179, 179, 180, 180,
-  180, 181, 182, 65535, 183, 65535, 65535, 65535, 183, 183, 183, 184, 184, 184, 185, 185, 185, 186, 187, 188, 189, 190, 191, 192, 193, 194, 195, 196, 197, 198,
-  199, 200, 201, 202, 203, 204, 205, 205, 205, 206, 207, 208, 209, 210, 211, 212, 213, 214, 215, 216, 65535, 217, 218, 219, 220, 221, 222, 223, 224, 225,
-  65535, 65535, 65535, 217, 217, 217, 218, 65535, 218, 219, 219, 219, 220, 65535, 220, 221, 221, 221, 222, 222, 222, 223, 223, 223, 224, 224, 224, 225, 225, 225,
-  33, 226, 34, 227, 33, 65535, 65535, 226, 226, 226, 34, 65535, 65535, 227, 227, 227, 228, 228, 228, 229, 230, 230, 230, 231, 232, 232, 232, 233, 234, 234,
-  234, 235, 235, 235, 236, 236, 236, 237, 237, 237, 238, 238, 238, 239, 239, 239, 240, 240, 240, 241, 241, 241, 242, 242, 242, 243, 243, 243, 244, 244,
-  244, 245, 245, 245, 246, 246, 246, 247, 247, 247, 248, 248, 248, 249, 249, 249, 250, 250, 250, 251, 251, 251, 252, 252, 252, 253, 253, 253, 254, 254,
-  254, 255, 255, 255, 255, 256, 257, 258, 259, 259, 259, 260, 260, 260, 261, 261, 261, 262, 262, 262, 263, 263, 263, 264, 264, 264, 265, 265, 265, 265,
-  266, 267, 268, 269, 270, 271, 272, 273, 274, 275, 276, 277, 278, 279, 280, 281, 282, 283, 284, 285, 286, 287, 288, 289, 290, 291, 292, 293, 294, 295,
-  296, 297, 298, 299, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310, 311, 312, 313, 314, 315, 316, 317, 318, 319, 320, 321, 322, 323, 324, 325,
-  326, 65535, 327, 328, 329, 330, 331, 332, 333, 334, 335, 336, 337, 338, 339, 340, 341, 342, 343, 344, 345, 346, 347, 348, 349, 350, 351,
+  124, 125, 126, 127, 128, 129, 129, 129, 129, 130, 130, 130, 130, 131, 131, 131, 131, 132, 132, 132, 132, 133, 133, 133, 133, 134, 134, 134, 134, 135,
+  135, 135, 135, 136, 137, 136, 65535, 65535, 137, 137, 137, 138, 139, 138, 138, 138, 139, 139, 139, 140, 141, 140, 65535, 65535, 141, 141, 141, 142, 143, 142,
+  142, 142, 143, 143, 143, 144, 145, 144, 144, 144, 145, 145, 145, 146, 147, 146, 146, 146, 147, 147, 147, 148, 149, 148, 148, 148, 149, 149, 149, 150,
+  151, 150, 150, 150, 151, 151, 151, 152, 153, 152, 65535, 65535, 153, 153, 153, 154, 155, 154, 154, 154, 155, 155, 155, 156, 157, 156, 65535, 65535, 157, 157,
+  157, 158, 159, 158, 158, 158, 159, 159, 159, 160, 161, 160, 65535, 65535, 161, 161, 161, 162, 163, 162, 162, 162, 163, 163, 163, 164, 164, 164, 165, 165,
+  165, 166, 167, 65535, 168, 65535, 65535, 65535, 168, 168, 168, 169, 169, 169, 170, 170, 170, 171, 172, 173, 174, 175, 176, 177, 178, 179, 180, 181, 182, 183,
+  184, 185, 186, 187, 188, 189, 190, 190, 190, 191, 192, 193, 194, 195, 196, 197, 198, 199, 200, 201, 65535, 202, 203, 204, 205, 206, 207, 208, 209, 210,
+  65535, 65535, 65535, 202, 202, 202, 203, 65535, 203, 204, 204, 204, 205, 65535, 205, 206, 206, 206, 207, 207, 207, 208, 208, 208, 209, 209, 209, 210, 210, 210,
+  33, 211, 34, 212, 33, 65535, 65535, 211, 211, 211, 34, 65535, 65535, 212, 212, 212, 213, 213, 213, 214, 215, 215, 215, 216, 217, 217, 217, 218, 219, 219,
+  219, 220, 220, 220, 221, 221, 221, 222, 222, 222, 223, 223, 223, 224, 224, 224, 225, 225, 225, 226, 226, 226, 227, 227, 227, 228, 228, 228, 229, 229,
+  229, 230, 230, 230, 231, 231, 231, 232, 232, 232, 233, 233, 233, 234, 234, 234, 235, 235, 235, 236, 236, 236, 237, 237, 237, 238, 238, 238, 239, 239,
+  239, 240, 240, 240, 240, 241, 242, 243, 244, 244, 244, 245, 245, 245, 246, 246, 246, 247, 247, 247, 248, 248, 248, 249, 249, 249, 250, 250, 250, 250,
+  251, 252, 253, 254, 255, 256, 257, 258, 259, 260, 261, 262, 263, 264, 265, 266, 267, 268, 269, 270, 271, 272, 273, 274, 275, 276, 277, 278, 279, 280,
+  281, 282, 283, 284, 285, 286, 287, 288, 289, 290, 291, 292, 293, 294, 295, 296, 297, 298, 299, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309, 310,
+  311, 65535, 312, 313, 314, 315, 316, 317, 318, 319, 320, 321, 322, 323, 324, 325, 326, 327, 328, 329, 330, 331, 332, 333, 334, 335, 336,
 ]);
 
 /** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
@@ -331,446 +331,416 @@ export function execute(rec: usize): void {
     case 130: // movStoreOffset<T> 8
       movStoreOffset(rec); return;
     case 131: // movs<T> 8
-      movs<u8>(rec); return;
-    case 132: // movs<T> 16
-      movs<u16>(rec); return;
-    case 133: // movs<T> 32
-      movs<u32>(rec); return;
-    case 134: // movs<T> 64
-      movs<u64>(rec); return;
-    case 135: // cmps<T> 8
-      cmps<u8>(rec); return;
-    case 136: // cmps<T> 16
-      cmps<u16>(rec); return;
-    case 137: // cmps<T> 32
-      cmps<u32>(rec); return;
-    case 138: // cmps<T> 64
-      cmps<u64>(rec); return;
-    case 139: // stos<T> 8
-      stos<u8>(rec); return;
-    case 140: // stos<T> 16
-      stos<u16>(rec); return;
-    case 141: // stos<T> 32
-      stos<u32>(rec); return;
-    case 142: // stos<T> 64
-      stos<u64>(rec); return;
-    case 143: // lods<T> 8
-      lods<u8>(rec); return;
-    case 144: // lods<T> 16
-      lods<u16>(rec); return;
-    case 145: // lods<T> 32
-      lods<u32>(rec); return;
-    case 146: // lods<T> 64
-      lods<u64>(rec); return;
-    case 147: // scas<T> 8
-      scas<u8>(rec); return;
-    case 148: // scas<T> 16
-      scas<u16>(rec); return;
-    case 149: // scas<T> 32
-      scas<u32>(rec); return;
-    case 150: // scas<T> 64
-      scas<u64>(rec); return;
-    case 151: // shift:rol reg8
+      movs(rec); return;
+    case 132: // cmps<T> 8
+      cmps(rec); return;
+    case 133: // stos<T> 8
+      stos(rec); return;
+    case 134: // lods<T> 8
+      lods(rec); return;
+    case 135: // scas<T> 8
+      scas(rec); return;
+    case 136: // shift:rol reg8
       shiftReg(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 152: // shift:rol mem8
+    case 137: // shift:rol mem8
       shiftMem(rec, ShiftOp.rol, load<u8>(rec, R_IMM)); return;
-    case 153: // shift:rol reg8
+    case 138: // shift:rol reg8
       shiftReg(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 154: // shift:rol mem8
+    case 139: // shift:rol mem8
       shiftMem(rec, ShiftOp.rol, load<u8>(RCX)); return;
-    case 155: // shift:ror reg8
+    case 140: // shift:ror reg8
       shiftReg(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 156: // shift:ror mem8
+    case 141: // shift:ror mem8
       shiftMem(rec, ShiftOp.ror, load<u8>(rec, R_IMM)); return;
-    case 157: // shift:ror reg8
+    case 142: // shift:ror reg8
       shiftReg(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 158: // shift:ror mem8
+    case 143: // shift:ror mem8
       shiftMem(rec, ShiftOp.ror, load<u8>(RCX)); return;
-    case 159: // shift:rcl reg8
+    case 144: // shift:rcl reg8
       shiftReg(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 160: // shift:rcl mem8
+    case 145: // shift:rcl mem8
       shiftMem(rec, ShiftOp.rcl, load<u8>(rec, R_IMM)); return;
-    case 161: // shift:rcl reg8
+    case 146: // shift:rcl reg8
       shiftReg(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 162: // shift:rcl mem8
+    case 147: // shift:rcl mem8
       shiftMem(rec, ShiftOp.rcl, load<u8>(RCX)); return;
-    case 163: // shift:rcr reg8
+    case 148: // shift:rcr reg8
       shiftReg(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 164: // shift:rcr mem8
+    case 149: // shift:rcr mem8
       shiftMem(rec, ShiftOp.rcr, load<u8>(rec, R_IMM)); return;
-    case 165: // shift:rcr reg8
+    case 150: // shift:rcr reg8
       shiftReg(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 166: // shift:rcr mem8
+    case 151: // shift:rcr mem8
       shiftMem(rec, ShiftOp.rcr, load<u8>(RCX)); return;
-    case 167: // shift:shl reg8
+    case 152: // shift:shl reg8
       shiftReg(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 168: // shift:shl mem8
+    case 153: // shift:shl mem8
       shiftMem(rec, ShiftOp.shl, load<u8>(rec, R_IMM)); return;
-    case 169: // shift:shl reg8
+    case 154: // shift:shl reg8
       shiftReg(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 170: // shift:shl mem8
+    case 155: // shift:shl mem8
       shiftMem(rec, ShiftOp.shl, load<u8>(RCX)); return;
-    case 171: // shift:shr reg8
+    case 156: // shift:shr reg8
       shiftReg(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 172: // shift:shr mem8
+    case 157: // shift:shr mem8
       shiftMem(rec, ShiftOp.shr, load<u8>(rec, R_IMM)); return;
-    case 173: // shift:shr reg8
+    case 158: // shift:shr reg8
       shiftReg(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 174: // shift:shr mem8
+    case 159: // shift:shr mem8
       shiftMem(rec, ShiftOp.shr, load<u8>(RCX)); return;
-    case 175: // shift:sar reg8
+    case 160: // shift:sar reg8
       shiftReg(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 176: // shift:sar mem8
+    case 161: // shift:sar mem8
       shiftMem(rec, ShiftOp.sar, load<u8>(rec, R_IMM)); return;
-    case 177: // shift:sar reg8
+    case 162: // shift:sar reg8
       shiftReg(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 178: // shift:sar mem8
+    case 163: // shift:sar mem8
       shiftMem(rec, ShiftOp.sar, load<u8>(RCX)); return;
-    case 179: // retImm<T> 16
+    case 164: // retImm<T> 16
       store<u64>(RIP, nextRip(rec)); retImm(rec); return;
-    case 180: // ret<T> 16
+    case 165: // ret<T> 16
       store<u64>(RIP, nextRip(rec)); ret(rec); return;
-    case 181: // les
+    case 166: // les
       store<u64>(RIP, nextRip(rec)); les(rec); return;
-    case 182: // lds
+    case 167: // lds
       store<u64>(RIP, nextRip(rec)); lds(rec); return;
-    case 183: // mov mi8
+    case 168: // mov mi8
       movMi(rec); return;
-    case 184: // enter<T> 16
+    case 169: // enter<T> 16
       enter(rec); return;
-    case 185: // leave<T> 16
+    case 170: // leave<T> 16
       leave(rec); return;
-    case 186: // retFarImm
+    case 171: // retFarImm
       store<u64>(RIP, nextRip(rec)); retFarImm(rec); return;
-    case 187: // retFar
+    case 172: // retFar
       store<u64>(RIP, nextRip(rec)); retFar(rec); return;
-    case 188: // int3
+    case 173: // int3
       store<u64>(RIP, nextRip(rec)); int3(rec); return;
-    case 189: // intN
+    case 174: // intN
       store<u64>(RIP, nextRip(rec)); intN(rec); return;
-    case 190: // into
+    case 175: // into
       store<u64>(RIP, nextRip(rec)); into(rec); return;
-    case 191: // iret
+    case 176: // iret
       store<u64>(RIP, nextRip(rec)); iret(rec); return;
-    case 192: // aam
+    case 177: // aam
       aam(rec); return;
-    case 193: // aad
+    case 178: // aad
       aad(rec); return;
-    case 194: // salc
+    case 179: // salc
       salc(rec); return;
-    case 195: // xlat
+    case 180: // xlat
       xlat(rec); return;
-    case 196: // x87
+    case 181: // x87
       store<u64>(RIP, nextRip(rec)); x87(rec); return;
-    case 197: // loopne
+    case 182: // loopne
       store<u64>(RIP, nextRip(rec)); loopne(rec); return;
-    case 198: // loope
+    case 183: // loope
       store<u64>(RIP, nextRip(rec)); loope(rec); return;
-    case 199: // loop
+    case 184: // loop
       store<u64>(RIP, nextRip(rec)); loop(rec); return;
-    case 200: // jcxz
+    case 185: // jcxz
       store<u64>(RIP, nextRip(rec)); jcxz(rec); return;
-    case 201: // inImm
+    case 186: // inImm
       store<u64>(RIP, nextRip(rec)); inImm(rec); return;
-    case 202: // outImm
+    case 187: // outImm
       store<u64>(RIP, nextRip(rec)); outImm(rec); return;
-    case 203: // inDx
+    case 188: // inDx
       store<u64>(RIP, nextRip(rec)); inDx(rec); return;
-    case 204: // outDx
+    case 189: // outDx
       store<u64>(RIP, nextRip(rec)); outDx(rec); return;
-    case 205: // callRel<T> 16
+    case 190: // callRel<T> 16
       store<u64>(RIP, nextRip(rec)); callRel(rec); return;
-    case 206: // jmpRel
+    case 191: // jmpRel
       store<u64>(RIP, nextRip(rec)); jmpRel(rec); return;
-    case 207: // jmpFarPtr
+    case 192: // jmpFarPtr
       store<u64>(RIP, nextRip(rec)); jmpFarPtr(rec); return;
-    case 208: // int1
+    case 193: // int1
       store<u64>(RIP, nextRip(rec)); int1(rec); return;
-    case 209: // hlt
+    case 194: // hlt
       store<u64>(RIP, nextRip(rec)); hlt(rec); return;
-    case 210: // cmc
+    case 195: // cmc
       cmc(rec); return;
-    case 211: // clc
+    case 196: // clc
       clc(rec); return;
-    case 212: // stc
+    case 197: // stc
       stc(rec); return;
-    case 213: // cli
+    case 198: // cli
       store<u64>(RIP, nextRip(rec)); cli(rec); return;
-    case 214: // sti
+    case 199: // sti
       store<u64>(RIP, nextRip(rec)); sti(rec); return;
-    case 215: // cld
+    case 200: // cld
       cld(rec); return;
-    case 216: // std
+    case 201: // std
       std(rec); return;
-    case 217: // alu:test mi8
+    case 202: // alu:test mi8
       aluMi(rec, AluOp.test); return;
-    case 218: // unary:not reg8
+    case 203: // unary:not reg8
       unaryReg(rec, UnaryOp.not); return;
-    case 219: // unary:not mem8
+    case 204: // unary:not mem8
       unaryMem(rec, UnaryOp.not); return;
-    case 220: // unary:neg reg8
+    case 205: // unary:neg reg8
       unaryReg(rec, UnaryOp.neg); return;
-    case 221: // unary:neg mem8
+    case 206: // unary:neg mem8
       unaryMem(rec, UnaryOp.neg); return;
-    case 222: // mul<T> 8
+    case 207: // mul<T> 8
       mul(rec); return;
-    case 223: // imul<T> 8
+    case 208: // imul<T> 8
       imul(rec); return;
-    case 224: // div<T> 8
+    case 209: // div<T> 8
       div(rec); return;
-    case 225: // idiv<T> 8
+    case 210: // idiv<T> 8
       idiv(rec); return;
-    case 226: // unary:inc mem8
+    case 211: // unary:inc mem8
       unaryMem(rec, UnaryOp.inc); return;
-    case 227: // unary:dec mem8
+    case 212: // unary:dec mem8
       unaryMem(rec, UnaryOp.dec); return;
-    case 228: // callE<T> 16
+    case 213: // callE<T> 16
       store<u64>(RIP, nextRip(rec)); callE(rec); return;
-    case 229: // callFarMem
+    case 214: // callFarMem
       store<u64>(RIP, nextRip(rec)); callFarMem(rec); return;
-    case 230: // jmpE<T> 16
+    case 215: // jmpE<T> 16
       store<u64>(RIP, nextRip(rec)); jmpE(rec); return;
-    case 231: // jmpFarMem
+    case 216: // jmpFarMem
       store<u64>(RIP, nextRip(rec)); jmpFarMem(rec); return;
-    case 232: // pushE<T> 16
+    case 217: // pushE<T> 16
       pushE(rec); return;
-    case 233: // ud2
+    case 218: // ud2
       store<u64>(RIP, nextRip(rec)); ud2(rec); return;
-    case 234: // bit:bt reg16
+    case 219: // bit:bt reg16
       bitReg(rec, BitOp.bt); return;
-    case 235: // bit:bt mem16
+    case 220: // bit:bt mem16
       bitMem(rec, BitOp.bt); return;
-    case 236: // bitImm:bt reg16
+    case 221: // bitImm:bt reg16
       bitRegImm(rec, BitOp.bt); return;
-    case 237: // bitImm:bt mem16
+    case 222: // bitImm:bt mem16
       bitMemImm(rec, BitOp.bt); return;
-    case 238: // bit:bts reg16
+    case 223: // bit:bts reg16
       bitReg(rec, BitOp.bts); return;
-    case 239: // bit:bts mem16
+    case 224: // bit:bts mem16
       bitMem(rec, BitOp.bts); return;
-    case 240: // bitImm:bts reg16
+    case 225: // bitImm:bts reg16
       bitRegImm(rec, BitOp.bts); return;
-    case 241: // bitImm:bts mem16
+    case 226: // bitImm:bts mem16
       bitMemImm(rec, BitOp.bts); return;
-    case 242: // bit:btr reg16
+    case 227: // bit:btr reg16
       bitReg(rec, BitOp.btr); return;
-    case 243: // bit:btr mem16
+    case 228: // bit:btr mem16
       bitMem(rec, BitOp.btr); return;
-    case 244: // bitImm:btr reg16
+    case 229: // bitImm:btr reg16
       bitRegImm(rec, BitOp.btr); return;
-    case 245: // bitImm:btr mem16
+    case 230: // bitImm:btr mem16
       bitMemImm(rec, BitOp.btr); return;
-    case 246: // bit:btc reg16
+    case 231: // bit:btc reg16
       bitReg(rec, BitOp.btc); return;
-    case 247: // bit:btc mem16
+    case 232: // bit:btc mem16
       bitMem(rec, BitOp.btc); return;
-    case 248: // bitImm:btc reg16
+    case 233: // bitImm:btc reg16
       bitRegImm(rec, BitOp.btc); return;
-    case 249: // bitImm:btc mem16
+    case 234: // bitImm:btc mem16
       bitMemImm(rec, BitOp.btc); return;
-    case 250: // doubleShift:shld 16
+    case 235: // doubleShift:shld 16
       shld(rec, load<u8>(rec, R_IMM)); return;
-    case 251: // doubleShift:shld 16
+    case 236: // doubleShift:shld 16
       shld(rec, load<u8>(RCX)); return;
-    case 252: // doubleShift:shrd 16
+    case 237: // doubleShift:shrd 16
       shrd(rec, load<u8>(rec, R_IMM)); return;
-    case 253: // doubleShift:shrd 16
+    case 238: // doubleShift:shrd 16
       shrd(rec, load<u8>(RCX)); return;
-    case 254: // imulGE<T> 16
+    case 239: // imulGE<T> 16
       imulGE(rec); return;
-    case 255: // cmpxchg<T> 8
+    case 240: // cmpxchg<T> 8
       cmpxchg(rec); return;
-    case 256: // lss
+    case 241: // lss
       store<u64>(RIP, nextRip(rec)); lss(rec); return;
-    case 257: // lfs
+    case 242: // lfs
       store<u64>(RIP, nextRip(rec)); lfs(rec); return;
-    case 258: // lgs
+    case 243: // lgs
       store<u64>(RIP, nextRip(rec)); lgs(rec); return;
-    case 259: // movzx8<T> 16
+    case 244: // movzx8<T> 16
       movzx8(rec); return;
-    case 260: // movzx16<T> 16
+    case 245: // movzx16<T> 16
       movzx16(rec); return;
-    case 261: // movsx8<T> 16
+    case 246: // movsx8<T> 16
       movsx8(rec); return;
-    case 262: // movsx16<T> 16
+    case 247: // movsx16<T> 16
       movsx16(rec); return;
-    case 263: // bsf<T> 16
+    case 248: // bsf<T> 16
       bsf(rec); return;
-    case 264: // bsr<T> 16
+    case 249: // bsr<T> 16
       bsr(rec); return;
-    case 265: // xadd<T> 8
+    case 250: // xadd<T> 8
       xadd(rec); return;
-    case 266: // movnti
+    case 251: // movnti
       movnti(rec); return;
-    case 267: // sldt
+    case 252: // sldt
       store<u64>(RIP, nextRip(rec)); sldt(rec); return;
-    case 268: // str
+    case 253: // str
       store<u64>(RIP, nextRip(rec)); str(rec); return;
-    case 269: // lldt
+    case 254: // lldt
       store<u64>(RIP, nextRip(rec)); lldt(rec); return;
-    case 270: // ltr
+    case 255: // ltr
       store<u64>(RIP, nextRip(rec)); ltr(rec); return;
-    case 271: // verr
+    case 256: // verr
       verr(rec); return;
-    case 272: // verw
+    case 257: // verw
       verw(rec); return;
-    case 273: // sgdt
+    case 258: // sgdt
       store<u64>(RIP, nextRip(rec)); sgdt(rec); return;
-    case 274: // sidt
+    case 259: // sidt
       store<u64>(RIP, nextRip(rec)); sidt(rec); return;
-    case 275: // lgdt
+    case 260: // lgdt
       store<u64>(RIP, nextRip(rec)); lgdt(rec); return;
-    case 276: // lidt
+    case 261: // lidt
       store<u64>(RIP, nextRip(rec)); lidt(rec); return;
-    case 277: // smsw
+    case 262: // smsw
       store<u64>(RIP, nextRip(rec)); smsw(rec); return;
-    case 278: // lmsw
+    case 263: // lmsw
       store<u64>(RIP, nextRip(rec)); lmsw(rec); return;
-    case 279: // invlpg
+    case 264: // invlpg
       store<u64>(RIP, nextRip(rec)); invlpg(rec); return;
-    case 280: // vmcall
+    case 265: // vmcall
       store<u64>(RIP, nextRip(rec)); vmcall(rec); return;
-    case 281: // vmlaunch
+    case 266: // vmlaunch
       store<u64>(RIP, nextRip(rec)); vmlaunch(rec); return;
-    case 282: // vmresume
+    case 267: // vmresume
       store<u64>(RIP, nextRip(rec)); vmresume(rec); return;
-    case 283: // vmxoff
+    case 268: // vmxoff
       store<u64>(RIP, nextRip(rec)); vmxoff(rec); return;
-    case 284: // monitor
+    case 269: // monitor
       store<u64>(RIP, nextRip(rec)); monitor(rec); return;
-    case 285: // mwait
+    case 270: // mwait
       store<u64>(RIP, nextRip(rec)); mwait(rec); return;
-    case 286: // clac
+    case 271: // clac
       store<u64>(RIP, nextRip(rec)); clac(rec); return;
-    case 287: // stac
+    case 272: // stac
       store<u64>(RIP, nextRip(rec)); stac(rec); return;
-    case 288: // xgetbv
+    case 273: // xgetbv
       store<u64>(RIP, nextRip(rec)); xgetbv(rec); return;
-    case 289: // xsetbv
+    case 274: // xsetbv
       store<u64>(RIP, nextRip(rec)); xsetbv(rec); return;
-    case 290: // vmfunc
+    case 275: // vmfunc
       store<u64>(RIP, nextRip(rec)); vmfunc(rec); return;
-    case 291: // swapgs
+    case 276: // swapgs
       store<u64>(RIP, nextRip(rec)); swapgs(rec); return;
-    case 292: // rdtscp
+    case 277: // rdtscp
       store<u64>(RIP, nextRip(rec)); rdtscp(rec); return;
-    case 293: // lar
+    case 278: // lar
       lar(rec); return;
-    case 294: // lsl
+    case 279: // lsl
       lsl(rec); return;
-    case 295: // syscall
+    case 280: // syscall
       store<u64>(RIP, nextRip(rec)); syscall(rec); return;
-    case 296: // clts
+    case 281: // clts
       store<u64>(RIP, nextRip(rec)); clts(rec); return;
-    case 297: // sysret
+    case 282: // sysret
       store<u64>(RIP, nextRip(rec)); sysret(rec); return;
-    case 298: // invd
+    case 283: // invd
       store<u64>(RIP, nextRip(rec)); invd(rec); return;
-    case 299: // wbinvd
+    case 284: // wbinvd
       store<u64>(RIP, nextRip(rec)); wbinvd(rec); return;
-    case 300: // movFromCr
+    case 285: // movFromCr
       store<u64>(RIP, nextRip(rec)); movFromCr(rec); return;
-    case 301: // movToCr
+    case 286: // movToCr
       store<u64>(RIP, nextRip(rec)); movToCr(rec); return;
-    case 302: // movFromDr
+    case 287: // movFromDr
       store<u64>(RIP, nextRip(rec)); movFromDr(rec); return;
-    case 303: // movToDr
+    case 288: // movToDr
       store<u64>(RIP, nextRip(rec)); movToDr(rec); return;
-    case 304: // wrmsr
+    case 289: // wrmsr
       store<u64>(RIP, nextRip(rec)); wrmsr(rec); return;
-    case 305: // rdtsc
+    case 290: // rdtsc
       store<u64>(RIP, nextRip(rec)); rdtsc(rec); return;
-    case 306: // rdmsr
+    case 291: // rdmsr
       store<u64>(RIP, nextRip(rec)); rdmsr(rec); return;
-    case 307: // rdpmc
+    case 292: // rdpmc
       store<u64>(RIP, nextRip(rec)); rdpmc(rec); return;
-    case 308: // sysenter
+    case 293: // sysenter
       store<u64>(RIP, nextRip(rec)); sysenter(rec); return;
-    case 309: // sysexit
+    case 294: // sysexit
       store<u64>(RIP, nextRip(rec)); sysexit(rec); return;
-    case 310: // vmread
+    case 295: // vmread
       store<u64>(RIP, nextRip(rec)); vmread(rec); return;
-    case 311: // vmwrite
+    case 296: // vmwrite
       store<u64>(RIP, nextRip(rec)); vmwrite(rec); return;
-    case 312: // cpuid
+    case 297: // cpuid
       store<u64>(RIP, nextRip(rec)); cpuid(rec); return;
-    case 313: // clflush
+    case 298: // clflush
       clflush(rec); return;
-    case 314: // rdfsbase
+    case 299: // rdfsbase
       rdfsbase(rec); return;
-    case 315: // rdgsbase
+    case 300: // rdgsbase
       rdgsbase(rec); return;
-    case 316: // wrfsbase
+    case 301: // wrfsbase
       store<u64>(RIP, nextRip(rec)); wrfsbase(rec); return;
-    case 317: // wrgsbase
+    case 302: // wrgsbase
       store<u64>(RIP, nextRip(rec)); wrgsbase(rec); return;
-    case 318: // fence
+    case 303: // fence
       fence(rec); return;
-    case 319: // cmpxchg8b
+    case 304: // cmpxchg8b
       cmpxchg8b(rec); return;
-    case 320: // vmptrld
+    case 305: // vmptrld
       store<u64>(RIP, nextRip(rec)); vmptrld(rec); return;
-    case 321: // vmclear
+    case 306: // vmclear
       store<u64>(RIP, nextRip(rec)); vmclear(rec); return;
-    case 322: // vmxon
+    case 307: // vmxon
       store<u64>(RIP, nextRip(rec)); vmxon(rec); return;
-    case 323: // vmptrst
+    case 308: // vmptrst
       store<u64>(RIP, nextRip(rec)); vmptrst(rec); return;
-    case 324: // rdrand
+    case 309: // rdrand
       store<u64>(RIP, nextRip(rec)); rdrand(rec); return;
-    case 325: // rdseed
+    case 310: // rdseed
       store<u64>(RIP, nextRip(rec)); rdseed(rec); return;
-    case 326: // rdpid
+    case 311: // rdpid
       rdpid(rec); return;
-    case 327: // popcnt
+    case 312: // popcnt
       popcnt(rec); return;
-    case 328: // tzcnt
+    case 313: // tzcnt
       tzcnt(rec); return;
-    case 329: // lzcnt
+    case 314: // lzcnt
       lzcnt(rec); return;
-    case 330: // movbeLoad
+    case 315: // movbeLoad
       movbeLoad(rec); return;
-    case 331: // movbeStore
+    case 316: // movbeStore
       movbeStore(rec); return;
-    case 332: // crc32Eb
+    case 317: // crc32Eb
       crc32Eb(rec); return;
-    case 333: // crc32Ev
+    case 318: // crc32Ev
       crc32Ev(rec); return;
-    case 334: // adcx
+    case 319: // adcx
       adcx(rec); return;
-    case 335: // adox
+    case 320: // adox
       adox(rec); return;
-    case 336: // invept
+    case 321: // invept
       store<u64>(RIP, nextRip(rec)); invept(rec); return;
-    case 337: // invvpid
+    case 322: // invvpid
       store<u64>(RIP, nextRip(rec)); invvpid(rec); return;
-    case 338: // invpcid
+    case 323: // invpcid
       store<u64>(RIP, nextRip(rec)); invpcid(rec); return;
-    case 339: // andn
+    case 324: // andn
       andn(rec); return;
-    case 340: // blsr
+    case 325: // blsr
       blsr(rec); return;
-    case 341: // blsmsk
+    case 326: // blsmsk
       blsmsk(rec); return;
-    case 342: // blsi
+    case 327: // blsi
       blsi(rec); return;
-    case 343: // bzhi
+    case 328: // bzhi
       bzhi(rec); return;
-    case 344: // pext
+    case 329: // pext
       pext(rec); return;
-    case 345: // pdep
+    case 330: // pdep
       pdep(rec); return;
-    case 346: // mulx
+    case 331: // mulx
       mulx(rec); return;
-    case 347: // bextr
+    case 332: // bextr
       bextr(rec); return;
-    case 348: // shlx
+    case 333: // shlx
       shlx(rec); return;
-    case 349: // sarx
+    case 334: // sarx
       sarx(rec); return;
-    case 350: // shrx
+    case 335: // shrx
       shrx(rec); return;
-    case 351: // rorx
+    case 336: // rorx
       rorx(rec); return;
     default:
       unreachable();

@@ -1,7 +1,7 @@
 // Bodies of the short forms: what dispatch() carries out itself, without a call. R_FAST numbers them
 // (dispatch.generated.ts). None of them can stop; where one could, dispatch() has the whole handler run instead.
 import { TE_ADDEND, TE_READ } from "../abi/layout";
-import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_IDX, R_IMM, R_SIZE, R_SRC } from "../abi/record";
+import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_IDX, R_IMM, R_LEN, R_OFF, R_SIZE, R_SRC } from "../abi/record";
 import {
   BLOCK_RIP,
   CODE_END,
@@ -113,6 +113,11 @@ export class Fast {
     const target = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM);
     const size = load<u8>(rec, R_SIZE);
     return size == 4 ? u64(u32(target)) : size == 8 ? target : u64(u16(target));
+  }
+
+  /** RIP of the instruction after it. */
+  @inline static next(rec: usize): u64 {
+    return (load<u64>(BLOCK_RIP) + load<u16>(rec, R_OFF) + load<u8>(rec, R_LEN)) & load<u64>(LINEAR_MASK);
   }
 
   /** Does condition k hold? The low nibble of the opcode, as in condition.ts. */

@@ -24,7 +24,7 @@ import {
   BK_HOT,
   BK_MODE,
   BK_REGION,
-  chainOf,
+  Chain,
   findBlock,
   MODE_KEY,
   poolEpoch,
@@ -64,7 +64,7 @@ export class Follow {
     let next = load<u32>(link, R_TAKEN);
     const key = load<u32>(MODE) & MODE_KEY;
     if (!next || (load<u32>(next, BK_HOST) == host && load<u32>(next, BK_MODE) == key)) return next;
-    next = load<u32>(chainOf(host, key));
+    next = load<u32>(Chain.of(host, key));
     return load<u32>(next, BK_HOST) == host && load<u32>(next, BK_MODE) == key && host ? next : 0;
   }
 

@@ -6,10 +6,8 @@ import { FAST_CALL, FAST_CPUID, FAST_END, FAST_READ, FAST_STACK, FAST_WRITE } fr
 import { executed } from "../imports";
 import { Fast } from "./fast";
 import { Follow } from "./follow";
-import { nextRip } from "./operands";
 import { AluOp, ShiftOp, UnaryOp } from "./ops";
 import { countDown, setCount } from "./branch";
-import { nextRip } from "./operands";
 
 /** Added to the record that short() returns: it needs its whole handler. */
 export const WHOLE: usize = 1;
@@ -332,9 +330,9 @@ export function short(before: usize, limit: u64, hot: u32): usize {
       case 144: // ret<T> 64
         target = u64(load<u64>(at)); if (!Fast.reachable(target)) return rec | WHOLE; store<u64>(RSP, u64((ea + 8) as u64)); break;
       case 145: // callRel<T> 32
-        target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u32>(at, nextRip(rec) as u32); store<u64>(RSP, ea); break;
+        target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u32>(at, Fast.next(rec) as u32); store<u64>(RSP, ea); break;
       case 146: // callRel<T> 64
-        target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u64>(at, nextRip(rec) as u64); store<u64>(RSP, ea); break;
+        target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u64>(at, Fast.next(rec) as u64); store<u64>(RSP, ea); break;
       case 147: // pushReg<T> 32
         store<u32>(at, Fast.dst<u32>(rec)); store<u64>(RSP, ea); rec += RECORD_SIZE; continue;
       case 148: // pushImm<T> 32
@@ -403,149 +401,109 @@ export function short(before: usize, limit: u64, hot: u32): usize {
         Fast.narrowRm(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
       case 180: // alu:or rmN
         Fast.narrowRm(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 181: // alu:adc rmN
-        Fast.narrowRm(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 182: // alu:sbb rmN
-        Fast.narrowRm(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 183: // alu:and rmN
+      case 181: // alu:and rmN
         Fast.narrowRm(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 184: // alu:sub rmN
+      case 182: // alu:sub rmN
         Fast.narrowRm(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 185: // alu:xor rmN
+      case 183: // alu:xor rmN
         Fast.narrowRm(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 186: // alu:cmp rmN
+      case 184: // alu:cmp rmN
         Fast.narrowRm(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 187: // alu:cmp mrN
+      case 185: // alu:cmp mrN
         Fast.narrowMr(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 188: // alu:test mrN
+      case 186: // alu:test mrN
         Fast.narrowMr(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 189: // alu:cmp miN
+      case 187: // alu:cmp miN
         Fast.narrowMi(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 190: // alu:test miN
+      case 188: // alu:test miN
         Fast.narrowMi(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 191: // movzx8<T> 32 memory
+      case 189: // movzx8<T> 32 memory
         Fast.extendMem<u32, u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 192: // movzx16<T> 32 memory
+      case 190: // movzx16<T> 32 memory
         Fast.extendMem<u32, u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 193: // movsx8<T> 32 memory
+      case 191: // movsx8<T> 32 memory
         Fast.extendMem<u32, i8>(rec, at); rec += RECORD_SIZE; continue;
-      case 194: // movsx16<T> 32 memory
+      case 192: // movsx16<T> 32 memory
         Fast.extendMem<u32, i16>(rec, at); rec += RECORD_SIZE; continue;
-      case 195: // movzx8<T> 64 memory
+      case 193: // movzx8<T> 64 memory
         Fast.extendMem<u64, u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 196: // movzx16<T> 64 memory
+      case 194: // movzx16<T> 64 memory
         Fast.extendMem<u64, u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 197: // movsx8<T> 64 memory
+      case 195: // movsx8<T> 64 memory
         Fast.extendMem<u64, i8>(rec, at); rec += RECORD_SIZE; continue;
-      case 198: // movsx16<T> 64 memory
+      case 196: // movsx16<T> 64 memory
         Fast.extendMem<u64, i16>(rec, at); rec += RECORD_SIZE; continue;
-      case 199: // movsxd<T> 64 memory
+      case 197: // movsxd<T> 64 memory
         Fast.extendMem<u64, i32>(rec, at); rec += RECORD_SIZE; continue;
-      case 200: // mov mr8
+      case 198: // mov mr8
         Fast.movMr<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 201: // mov mi8
+      case 199: // mov mi8
         Fast.movMi<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 202: // mov mr16
+      case 200: // mov mr16
         Fast.movMr<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 203: // mov mi16
+      case 201: // mov mi16
         Fast.movMi<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 204: // mov mr32
+      case 202: // mov mr32
         Fast.movMr<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 205: // mov mi32
+      case 203: // mov mi32
         Fast.movMi<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 206: // mov mr64
+      case 204: // mov mr64
         Fast.movMr<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 207: // mov mi64
+      case 205: // mov mi64
         Fast.movMi<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 208: // alu:add mr32
+      case 206: // alu:add mr32
         Fast.mr<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 209: // alu:or mr32
+      case 207: // alu:or mr32
         Fast.mr<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 210: // alu:adc mr32
-        Fast.mr<u32>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 211: // alu:sbb mr32
-        Fast.mr<u32>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 212: // alu:and mr32
+      case 208: // alu:and mr32
         Fast.mr<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 213: // alu:sub mr32
+      case 209: // alu:sub mr32
         Fast.mr<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 214: // alu:xor mr32
+      case 210: // alu:xor mr32
         Fast.mr<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 215: // alu:add mi32
+      case 211: // alu:add mi32
         Fast.mi<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 216: // alu:or mi32
+      case 212: // alu:or mi32
         Fast.mi<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 217: // alu:adc mi32
-        Fast.mi<u32>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 218: // alu:sbb mi32
-        Fast.mi<u32>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 219: // alu:and mi32
+      case 213: // alu:and mi32
         Fast.mi<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 220: // alu:sub mi32
+      case 214: // alu:sub mi32
         Fast.mi<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 221: // alu:xor mi32
+      case 215: // alu:xor mi32
         Fast.mi<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 222: // unary:inc mem32
+      case 216: // unary:inc mem32
         Fast.unaryMem<u32>(UnaryOp.inc, at); rec += RECORD_SIZE; continue;
-      case 223: // unary:dec mem32
+      case 217: // unary:dec mem32
         Fast.unaryMem<u32>(UnaryOp.dec, at); rec += RECORD_SIZE; continue;
-      case 224: // alu:add mr64
+      case 218: // alu:add mr64
         Fast.mr<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 225: // alu:or mr64
+      case 219: // alu:or mr64
         Fast.mr<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 226: // alu:adc mr64
-        Fast.mr<u64>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 227: // alu:sbb mr64
-        Fast.mr<u64>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 228: // alu:and mr64
+      case 220: // alu:and mr64
         Fast.mr<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 229: // alu:sub mr64
+      case 221: // alu:sub mr64
         Fast.mr<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 230: // alu:xor mr64
+      case 222: // alu:xor mr64
         Fast.mr<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 231: // alu:add mi64
+      case 223: // alu:add mi64
         Fast.mi<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 232: // alu:or mi64
+      case 224: // alu:or mi64
         Fast.mi<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 233: // alu:adc mi64
-        Fast.mi<u64>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 234: // alu:sbb mi64
-        Fast.mi<u64>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 235: // alu:and mi64
+      case 225: // alu:and mi64
         Fast.mi<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 236: // alu:sub mi64
+      case 226: // alu:sub mi64
         Fast.mi<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 237: // alu:xor mi64
+      case 227: // alu:xor mi64
         Fast.mi<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 238: // unary:inc mem64
+      case 228: // unary:inc mem64
         Fast.unaryMem<u64>(UnaryOp.inc, at); rec += RECORD_SIZE; continue;
-      case 239: // unary:dec mem64
+      case 229: // unary:dec mem64
         Fast.unaryMem<u64>(UnaryOp.dec, at); rec += RECORD_SIZE; continue;
-      case 240: // alu:add mrN
-        Fast.narrowMr(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 241: // alu:or mrN
-        Fast.narrowMr(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 242: // alu:and mrN
-        Fast.narrowMr(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 243: // alu:sub mrN
-        Fast.narrowMr(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 244: // alu:xor mrN
-        Fast.narrowMr(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 245: // alu:add miN
-        Fast.narrowMi(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 246: // alu:or miN
-        Fast.narrowMi(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 247: // alu:and miN
-        Fast.narrowMi(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 248: // alu:sub miN
-        Fast.narrowMi(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 249: // alu:xor miN
-        Fast.narrowMi(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
       default:
         return rec | WHOLE;
     }
     // the block has ended
-    if (f >= FAST_END && f <= FAST_CPUID) target = taken ? Fast.relative(rec) : nextRip(rec);
+    if (f >= FAST_END && f <= FAST_CPUID) target = taken ? Fast.relative(rec) : Fast.next(rec);
     if (!Fast.reachable(target)) return rec | WHOLE;
     store<u64>(RIP, target);
     const side: usize = taken ? 0 : SIDE;

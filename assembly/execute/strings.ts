@@ -16,13 +16,14 @@ import {
   WORK,
   WORK_LIMIT,
 } from "../abi/state";
-import { plainRead, plainWrite, probeWrite, readMem } from "../memory/access";
+import { plainRead, plainWrite, probeWrite } from "../memory/access";
 import { commit } from "../memory/staging";
 import { FLAG_DF, FLAG_TF, getZF } from "../state/flags";
 import { aborted, stop } from "../state/stop";
 import { withFlags } from "./alu";
-import { segmentOf, setRegister } from "./operands";
+import { segmentOf } from "./operands";
 import { AluOp } from "./ops";
+import { loadSized, readBytes, setSlot, sizeOf, storeSized, truncate } from "./sized";
 
 /** Bytes a REP may move page by page before it uses one unit of work; an iteration of its own counts as 64. */
 const WORK_BYTES: u32 = 0x1000;
@@ -44,8 +45,8 @@ function advance(rec: usize, register: usize, by: u64): void {
   else store<u64>(register, shift == 32 ? v & 0xffffffff : v);
 }
 
-function step<T>(): u64 {
-  return load<u32>(EFLAGS_REST) & FLAG_DF ? 0 - u64(sizeof<T>()) : u64(sizeof<T>());
+function step(size: u32): u64 {
+  return load<u32>(EFLAGS_REST) & FLAG_DF ? 0 - u64(size) : u64(size);
 }
 
 /**
@@ -97,16 +98,29 @@ function goOn(rec: usize, n: u64, bytes: u32): bool {
 }
 
 /** Iterations that stay in the page of an operand, at most `count`. */
-function runLength<T>(address: u64, count: u64): u64 {
-  const room = u64(4096 - (u32(address) & 0xfff)) / sizeof<T>();
+function runLength(size: u32, address: u64, count: u64): u64 {
+  const room = u64(4096 - (u32(address) & 0xfff)) / size;
   return min<u64>(room, count);
 }
 
-export function movs<T>(rec: usize): void {
+/** Element by element, as the processor does: the two may overlap. */
+function copyForward(to: u32, from: u32, bytes: u32, size: u32): void {
+  if (size == 4) for (let i: u32 = 0; i < bytes; i += 4) store<u32>(to + i, load<u32>(from + i));
+  else if (size == 1) for (let i: u32 = 0; i < bytes; i++) store<u8>(to + i, load<u8>(from + i));
+  else for (let i: u32 = 0; i < bytes; i += size) storeSized(to + i, loadSized(from + i, size), size);
+}
+
+function fillForward(to: u32, value: u64, bytes: u32, size: u32): void {
+  if (size == 4) for (let i: u32 = 0; i < bytes; i += 4) store<u32>(to + i, u32(value));
+  else for (let i: u32 = 0; i < bytes; i += size) storeSized(to + i, value, size);
+}
+
+export function movs(rec: usize): void {
+  const size = sizeOf(rec);
   const seg = segmentOf(rec);
-  const by = step<T>();
+  const by = step(size);
   if (!repeats(rec)) {
-    moveOne<T>(rec, seg, by);
+    moveOne(rec, size, seg, by);
     return;
   }
   clearUpper(rec, 3);
@@ -117,84 +131,86 @@ export function movs<T>(rec: usize): void {
     const to = truncated(rec, load<u64>(RDI));
     let n: u64 = 0;
     if (i64(by) > 0 && !stepping()) {
-      n = runLength<T>(from, count);
-      n = runLength<T>(to, n);
+      n = runLength(size, from, count);
+      n = runLength(size, to, n);
     }
     if (n > 1) {
-      const bytes = u32(n) * sizeof<T>();
+      const bytes = u32(n) * size;
       const src = plainRead(seg, from, bytes);
       const dst = src ? plainWrite(SEG_ES, to, bytes) : 0;
       if (dst) {
         if (bytes > SHORT && dst - src >= bytes) memory.copy(dst, src, bytes);
-        else for (let i: u32 = 0; i < bytes; i += sizeof<T>()) store<T>(dst + i, load<T>(src + i));
+        else copyForward(dst, src, bytes, size);
         advance(rec, RSI, n * by);
         advance(rec, RDI, n * by);
         if (!goOn(rec, n, bytes)) return;
         continue;
       }
     }
-    if (!moveOne<T>(rec, seg, by)) return;
+    if (!moveOne(rec, size, seg, by)) return;
     if (!goOn(rec, 1, ITERATION)) return;
   }
 }
 
-function moveOne<T>(rec: usize, seg: u32, by: u64): bool {
-  const v = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
+function moveOne(rec: usize, size: u32, seg: u32, by: u64): bool {
+  const v = readBytes(seg, truncated(rec, load<u64>(RSI)), size);
   if (aborted()) return false;
-  const at = probeWrite(SEG_ES, truncated(rec, load<u64>(RDI)), sizeof<T>());
+  const at = probeWrite(SEG_ES, truncated(rec, load<u64>(RDI)), size);
   if (!at) return false;
-  store<T>(at, v);
+  storeSized(at, v, size);
   advance(rec, RSI, by);
   advance(rec, RDI, by);
   return true;
 }
 
-export function stos<T>(rec: usize): void {
-  const by = step<T>();
-  const v = load<T>(RAX);
+export function stos(rec: usize): void {
+  const size = sizeOf(rec);
+  const by = step(size);
+  const v = load<u64>(RAX);
   if (!repeats(rec)) {
-    storeOne<T>(rec, v, by);
+    storeOne(rec, size, v, by);
     return;
   }
   clearUpper(rec, 2);
   if (truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
     const to = truncated(rec, load<u64>(RDI));
-    const n = i64(by) > 0 && !stepping() ? runLength<T>(to, truncated(rec, load<u64>(RCX))) : 0;
+    const n = i64(by) > 0 && !stepping() ? runLength(size, to, truncated(rec, load<u64>(RCX))) : 0;
     if (n > 1) {
-      const bytes = u32(n) * sizeof<T>();
+      const bytes = u32(n) * size;
       const dst = plainWrite(SEG_ES, to, bytes);
       if (dst) {
-        if (sizeof<T>() == 1 && bytes > SHORT) memory.fill(dst, u8(v), bytes);
-        else for (let i: u32 = 0; i < bytes; i += sizeof<T>()) store<T>(dst + i, v);
+        if (size == 1 && bytes > SHORT) memory.fill(dst, u8(v), bytes);
+        else fillForward(dst, v, bytes, size);
         advance(rec, RDI, n * by);
         if (!goOn(rec, n, bytes)) return;
         continue;
       }
     }
-    if (!storeOne<T>(rec, v, by)) return;
+    if (!storeOne(rec, size, v, by)) return;
     if (!goOn(rec, 1, ITERATION)) return;
   }
 }
 
-function storeOne<T>(rec: usize, v: T, by: u64): bool {
-  const at = probeWrite(SEG_ES, truncated(rec, load<u64>(RDI)), sizeof<T>());
+function storeOne(rec: usize, size: u32, v: u64, by: u64): bool {
+  const at = probeWrite(SEG_ES, truncated(rec, load<u64>(RDI)), size);
   if (!at) return false;
-  store<T>(at, v);
+  storeSized(at, v, size);
   advance(rec, RDI, by);
   return true;
 }
 
-export function lods<T>(rec: usize): void {
+export function lods(rec: usize): void {
+  const size = sizeOf(rec);
   const seg = segmentOf(rec);
-  const by = step<T>();
+  const by = step(size);
   const rep = repeats(rec);
   if (rep) clearUpper(rec, 0);
   if (rep && truncated(rec, load<u64>(RCX)) == 0) return;
   for (;;) {
-    const v = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
+    const v = readBytes(seg, truncated(rec, load<u64>(RSI)), size);
     if (aborted()) return;
-    setRegister<T>(0, v);
+    setSlot(0, v, size);
     advance(rec, RSI, by);
     if (!rep || !goOn(rec, 1, ITERATION)) return;
   }
@@ -220,14 +236,15 @@ function leaveCompare(result: u64, carries: u32): void {
 const RUN: u64 = WORK_BYTES / ITERATION;
 
 /** Elements of a forward REP compare that lie in plain memory of one page, at most RUN; 0: take one the careful way. */
-function compareRun<T>(address: u64, count: u64): u64 {
-  return stepping() ? 0 : min<u64>(runLength<T>(address, count), RUN);
+function compareRun(size: u32, address: u64, count: u64): u64 {
+  return stepping() ? 0 : min<u64>(runLength(size, address, count), RUN);
 }
 
 /** The operand at RDI is read first. */
-export function cmps<T>(rec: usize): void {
+export function cmps(rec: usize): void {
+  const size = sizeOf(rec);
   const seg = segmentOf(rec);
-  const by = step<T>();
+  const by = step(size);
   const rep = repeats(rec);
   const result = load<u64>(FLAG_RESULT);
   const carries = load<u32>(FLAG_CARRIES);
@@ -237,20 +254,20 @@ export function cmps<T>(rec: usize): void {
     if (rep && i64(by) > 0) {
       const to = truncated(rec, load<u64>(RDI));
       const from = truncated(rec, load<u64>(RSI));
-      const n = u32(compareRun<T>(from, compareRun<T>(to, truncated(rec, load<u64>(RCX)))));
-      const right = n ? plainRead(SEG_ES, to, n * sizeof<T>()) : 0;
-      const left = right ? plainRead(seg, from, n * sizeof<T>()) : 0;
+      const n = u32(compareRun(size, from, compareRun(size, to, truncated(rec, load<u64>(RCX)))));
+      const right = n ? plainRead(SEG_ES, to, n * size) : 0;
+      const left = right ? plainRead(seg, from, n * size) : 0;
       if (left) {
         const equal = !(load<u8>(rec, R_FLAGS) & RecordFlag.Repne);
         let i: u32 = 0;
         let ended = false;
         while (i < n && !ended) {
-          ended = (load<T>(left + i * sizeof<T>()) == load<T>(right + i * sizeof<T>())) != equal;
+          ended = (loadSized(left + i * size, size) == loadSized(right + i * size, size)) != equal;
           i++;
         }
-        const a = load<T>(left + (i - 1) * sizeof<T>());
-        const b = load<T>(right + (i - 1) * sizeof<T>());
-        withFlags(rec, AluOp.cmp, u64(a), u64(b));
+        const a = loadSized(left + (i - 1) * size, size);
+        const b = loadSized(right + (i - 1) * size, size);
+        withFlags(rec, AluOp.cmp, a, b);
         advance(rec, RSI, i * by);
         advance(rec, RDI, i * by);
         if (ended) {
@@ -261,11 +278,11 @@ export function cmps<T>(rec: usize): void {
         continue;
       }
     }
-    const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
+    const b = readBytes(SEG_ES, truncated(rec, load<u64>(RDI)), size);
     if (aborted()) return restoreFlags(result, carries);
-    const a = readMem<T>(seg, truncated(rec, load<u64>(RSI)));
+    const a = readBytes(seg, truncated(rec, load<u64>(RSI)), size);
     if (aborted()) return restoreFlags(result, carries);
-    withFlags(rec, AluOp.cmp, u64(a), u64(b));
+    withFlags(rec, AluOp.cmp, a, b);
     advance(rec, RSI, by);
     advance(rec, RDI, by);
     if (!rep) return;
@@ -277,10 +294,11 @@ export function cmps<T>(rec: usize): void {
   }
 }
 
-export function scas<T>(rec: usize): void {
-  const by = step<T>();
+export function scas(rec: usize): void {
+  const size = sizeOf(rec);
+  const by = step(size);
   const rep = repeats(rec);
-  const a = load<T>(RAX);
+  const a = truncate(load<u64>(RAX), size);
   const result = load<u64>(FLAG_RESULT);
   const carries = load<u32>(FLAG_CARRIES);
   if (rep) clearUpper(rec, 0);
@@ -288,18 +306,18 @@ export function scas<T>(rec: usize): void {
   for (;;) {
     if (rep && i64(by) > 0) {
       const at = truncated(rec, load<u64>(RDI));
-      const n = u32(compareRun<T>(at, truncated(rec, load<u64>(RCX))));
-      const place = n ? plainRead(SEG_ES, at, n * sizeof<T>()) : 0;
+      const n = u32(compareRun(size, at, truncated(rec, load<u64>(RCX))));
+      const place = n ? plainRead(SEG_ES, at, n * size) : 0;
       if (place) {
         const equal = !(load<u8>(rec, R_FLAGS) & RecordFlag.Repne);
         let i: u32 = 0;
         let ended = false;
         while (i < n && !ended) {
-          ended = (load<T>(place + i * sizeof<T>()) == a) != equal;
+          ended = (loadSized(place + i * size, size) == a) != equal;
           i++;
         }
-        const b = load<T>(place + (i - 1) * sizeof<T>());
-        withFlags(rec, AluOp.cmp, u64(a), u64(b));
+        const b = loadSized(place + (i - 1) * size, size);
+        withFlags(rec, AluOp.cmp, a, b);
         advance(rec, RDI, i * by);
         if (ended) {
           advance(rec, RCX, 0 - u64(i));
@@ -309,9 +327,9 @@ export function scas<T>(rec: usize): void {
         continue;
       }
     }
-    const b = readMem<T>(SEG_ES, truncated(rec, load<u64>(RDI)));
+    const b = readBytes(SEG_ES, truncated(rec, load<u64>(RDI)), size);
     if (aborted()) return restoreFlags(result, carries);
-    withFlags(rec, AluOp.cmp, u64(a), u64(b));
+    withFlags(rec, AluOp.cmp, a, b);
     advance(rec, RDI, by);
     if (!rep) return;
     if (!wanted(rec)) {
