@@ -6,9 +6,35 @@ import binaryen from "assemblyscript/binaryen";
 
 /** Modules and folders of assembly/ whose functions stay as they are: they run once a block, once a region or more rarely. */
 const RARE = [
-  ...["decode/", "execute/bcd", "execute/callGate", "execute/selectors", "execute/tables", "memory/traps", "run/singleStep"],
-  ...["run/traps", "system/features", "system/reset", "system/task", "jit/arith", "jit/context", "jit/emit", "jit/flags"],
-  ...["jit/graph", "jit/groups", "jit/instruction", "jit/kinds", "jit/labels", "jit/liveness", "jit/multiply", "jit/operand"],
+  ...[
+    "decode/",
+    "execute/bcd",
+    "execute/callGate",
+    "execute/selectors",
+    "execute/tables",
+    "memory/traps",
+    "run/singleStep",
+  ],
+  ...[
+    "run/traps",
+    "system/features",
+    "system/reset",
+    "system/task",
+    "jit/arith",
+    "jit/context",
+    "jit/emit",
+    "jit/flags",
+  ],
+  ...[
+    "jit/graph",
+    "jit/groups",
+    "jit/instruction",
+    "jit/kinds",
+    "jit/labels",
+    "jit/liveness",
+    "jit/multiply",
+    "jit/operand",
+  ],
   ...["jit/plan", "jit/region/", "jit/site", "jit/spill", "jit/strings", "jit/system"],
 ];
 
