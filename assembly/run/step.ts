@@ -1,9 +1,11 @@
 // The door from generated code to the interpreter: instructions that have no generated form run here, and the region goes
 // on when nothing happened that it does not know of.
-import { R_OP, RECORD_SIZE } from "../abi/record";
+import { R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { BLOCK_RIP, COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, MODE, STOP, StopBit, TR_TAG } from "../abi/state";
 import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch";
+import { execute } from "../execute/execute.generated";
+import { executed } from "../imports";
 import { entryCountLimit, entryMode, entryTag, leaveEarly, regionChanges, startOf, takeWork } from "../jit/manage";
 import { flushCount } from "../memory/context";
 import { noteWrite } from "../memory/frames";
@@ -32,6 +34,14 @@ export function takeHeld(): i32 {
   return code;
 }
 
+/** The last record that ran; most sites are one instruction that has no short form. */
+function runSite(site: u32): usize {
+  if (load<u8>(site, R_FAST) || load<u16>(site + RECORD_SIZE, R_OP) != OP_END) return dispatch(site, 0, 0);
+  if (COVERAGE) executed(site);
+  execute(site);
+  return load<u32>(STOP) || load<u8>(site, R_FLAGS) & RecordFlag.Ends ? site : site + RECORD_SIZE;
+}
+
 /**
  * Runs the records at `site`, which an END record follows, of the block at `rip`; `begun` instructions of this entry come
  * before that block. 0: all completed. 1: the region must return at once; RIP and the counts are exact already.
@@ -41,7 +51,7 @@ export function jitStep(site: u32, rip: u64, begun: u32): u32 {
   const flushes = flushCount;
   startOf(begun);
   store<u64>(BLOCK_RIP, rip);
-  const rec = dispatch(site, 0, 0);
+  const rec = runSite(site);
   if (undisturbed(changes, flushes)) {
     takeWork(begun);
     return 0;
