@@ -33,6 +33,8 @@ interface Block {
   readonly verbatim?: boolean;
 }
 
+/** A further form of the command. */
+const isUsage = (line: string): boolean => line.trimStart().startsWith("wasm-vmx ");
 const indentOf = (line: string): number => line.length - line.trimStart().length;
 
 /** Paragraphs and rows of two columns, with their continuation lines joined. */
@@ -51,7 +53,7 @@ function blocks(text: string): (Block | undefined)[] {
     if (line.trim() === "") {
       found.push(undefined);
       open = undefined;
-    } else if (open !== undefined && indent === open.column && !(row && indent < 8)) {
+    } else if (open !== undefined && indent === open.column && !(row && indent < 8) && !isUsage(line)) {
       open.block.text += ` ${line.trim()}`;
     } else if (row !== null) {
       const block = { head: row[2]!, indent, text: row[3]! };

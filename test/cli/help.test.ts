@@ -53,6 +53,13 @@ describe("help", () => {
     expect(words(folded)).toBe(words((await wasmVmx(...args)).stdout));
   });
 
+  it("keeps the forms of a command apart", () => {
+    const text =
+      "Usage: wasm-vmx lab GUEST\n       wasm-vmx lab merge FILE\n       wasm-vmx lab check\n\nlong enough to be folded at this width";
+    expect(fitText(text, 30).split("\n").slice(0, 3)).toEqual(text.split("\n").slice(0, 3));
+    expect(fitText(text, 30)).not.toContain("FILE wasm-vmx");
+  });
+
   it("leaves a text alone that fits", () => {
     const text = "Usage: x\n\n  --a   b\n        c";
     expect(fitText(text, 80)).toBe(text);
