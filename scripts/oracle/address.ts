@@ -36,7 +36,9 @@ function address16(random: Random, state: State, target: bigint): Address {
   for (const r of RM16[rm]!) sum += state.gpr[r]!;
   const need = BigInt.asUintN(16, target - sum);
   if (mod === 0 && rm === 6) return { modrm: 6, tail: bytesOf(target, 2), rexX: 0, rexB: 0 };
-  if (mod < 2 && random.chance(80)) mod = need === 0n ? 0 : BigInt.asIntN(8, need) === BigInt.asIntN(16, need) ? 1 : 2;
+  // mod 0 of BP alone is a displacement
+  if (mod < 2 && random.chance(80))
+    mod = need === 0n && rm !== 6 ? 0 : BigInt.asIntN(8, need) === BigInt.asIntN(16, need) ? 1 : 2;
   const disp = random.chance(96) ? need : random.u64();
   return { modrm: (mod << 6) | rm, tail: bytesOf(disp, mod), rexX: 0, rexB: 0 };
 }
