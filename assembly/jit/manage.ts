@@ -12,8 +12,6 @@ import {
   JIT_SITES_END,
   JIT_TARGETS,
   JIT_TARGETS_END,
-  TLB,
-  TLB_TABLE,
 } from "../abi/layout";
 import {
   COUNT,
@@ -33,7 +31,7 @@ import {
 import { BK_BYTES, BK_HOST, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
 import { fetchSettled, translateQuiet } from "../memory/access";
-import { flushCount } from "../memory/context";
+import { flushCount, tlbTable } from "../memory/context";
 import { lineMask } from "../memory/frames";
 import { codeTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
@@ -203,7 +201,7 @@ function generateFor(mode: u32): bool {
   store<u32>(MODE, mode);
   store<u64>(LINEAR_MASK, mode & ModeBit.Code64 ? ~(0 as u64) : 0xffffffff);
   if (other & ModeBit.User) store<u32>(CPL, user ? 3 : 0);
-  store<u32>(TR_TABLE, user ? TLB + TLB_TABLE : TLB);
+  store<u32>(TR_TABLE, tlbTable(user));
   return true;
 }
 

@@ -1,10 +1,10 @@
 // Operands of a record as Wasm: sub-registers, addresses, translated memory. An access that misses the TLB leaves the
 // region before the instruction has changed anything.
 
-import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE, TLB, TLB_TABLE } from "../abi/layout";
+import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
 import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
-import { tlbMask } from "../memory/context";
+import { tlbMask, tlbTable } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
 import { blockRip, constR, direct, fills, get32, getR, place, regionMode, set32, setR, wide } from "./context";
@@ -170,7 +170,7 @@ export function address(rec: usize, segmented: bool): void {
 }
 
 function table(): u32 {
-  return regionMode & ModeBit.User ? TLB + TLB_TABLE : TLB;
+  return tlbTable((regionMode & ModeBit.User) != 0);
 }
 
 /** Pops a physical address into L_EA, leaves the region unless the bytes are RAM whose frames have none of these flags. */

@@ -2,7 +2,7 @@
 import { CPL, HOOKS, HookBit, MSR_MISC_FEATURES_ENABLES, VMX_STATE, VmxBit } from "../abi/state";
 import { MISC_CPUID_FAULTING } from "../abi/x86";
 import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
-import { MSR_PLACE_MASK, msrReads, msrWrites } from "../system/msrPlaces";
+import { MSR_PLACE_ENTRY, MSR_PLACE_MASK, msrReads, msrWrites } from "../system/msrPlaces";
 import { callInterpreter } from "./calls";
 import { get32, set32 } from "./context";
 import {
@@ -13,7 +13,6 @@ import {
   I32_LOAD,
   I32_MUL,
   I32_OR,
-  I32_SHL,
   I32_STORE,
   I32_XOR,
   i32c,
@@ -76,8 +75,8 @@ function pushPlaced(table: usize, hook: u32): void {
   get32(RCX);
   i32c(MSR_PLACE_MASK);
   op(I32_AND);
-  i32c(4);
-  op(I32_SHL);
+  i32c(MSR_PLACE_ENTRY);
+  op(I32_MUL);
   tee(L_HOST);
   mem(I32_LOAD, u32(table));
   get32(RCX);

@@ -2,17 +2,7 @@
 //
 // A read that faults returns 0, a write probe that faults returns 0; the stop word then holds the event or exit and
 // the caller tests aborted(). probe* return the address in linear memory to store to (or to read-modify-write at).
-import {
-  PAGE_NO_WRITE_ENTRY,
-  PageFlag,
-  STATIC_DATA,
-  TE_ADDEND,
-  TE_EXEC,
-  TE_READ,
-  TE_WRITE,
-  TLB,
-  TLB_TABLE,
-} from "../abi/layout";
+import { PAGE_NO_WRITE_ENTRY, PageFlag, STATIC_DATA, TE_ADDEND, TE_EXEC, TE_READ, TE_WRITE, TLB } from "../abi/layout";
 import { COMM_DATA } from "../abi/run";
 import {
   CPL,
@@ -37,7 +27,7 @@ import {
 } from "../abi/state";
 import { aborted, raiseError } from "../state/stop";
 import { apicFetch, apicModify, apicModifyExits, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
-import { tlbMask } from "./context";
+import { tlbMask, tlbTable } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
 import { orPageFlag, pageFlags, pageTableCount } from "./frames";
 import { physToHost } from "./physical";
@@ -377,7 +367,7 @@ export function probeSystem(linear: u64, size: u32): u32 {
 /** A write with the privilege of a stack about to be switched to. */
 export function probeAs(linear: u64, size: u32, user: bool): u32 {
   const at = user
-    ? probeAt(linear & systemMask(), size, TLB + TLB_TABLE, load<u64>(TAG_REAL))
+    ? probeAt(linear & systemMask(), size, tlbTable(true), load<u64>(TAG_REAL))
     : probeSystem(linear, size);
   if (at && load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, true);
   return at;
@@ -386,7 +376,7 @@ export function probeAs(linear: u64, size: u32, user: bool): u32 {
 /** Address of plain writable bytes of one page for such a stack, 0: not cached or not plain; changes nothing. */
 export function plainPlace(linear: u64, bytes: u32, user: bool): u32 {
   const tag = user ? load<u64>(TAG_REAL) : load<u64>(TR_TAG_IMPLICIT);
-  return plainAt(user ? TLB + TLB_TABLE : TLB, tag, linear, bytes, u32(TE_WRITE));
+  return plainAt(tlbTable(user), tag, linear, bytes, u32(TE_WRITE));
 }
 
 // --- instruction fetch ---

@@ -17,7 +17,7 @@ import {
   TR_VPID,
   TransBit,
 } from "../abi/state";
-import { FLAG_AC } from "../state/flags";
+import { CR0_AM, FLAG_AC } from "../abi/x86";
 import { forgetPageTables } from "./frames";
 
 // CONTEXTS: WAYS entries of {u64 root, u64 eptp, u32 mode | vpid << 16, u32 number (0: free), 4 x u64 PDPTEs of PAE paging}
@@ -66,6 +66,16 @@ function contextFor(root: u64, eptp: u64, key: u32): u64 {
   return u64(lastNumber) << 52;
 }
 
+/** The TLB's table for CPL 3, or for the other levels. */
+export function tlbTable(user: bool): u32 {
+  return user ? TLB + TLB_TABLE : TLB;
+}
+
+/** Are unaligned accesses of the present CPL #AC? */
+export function checksAlignment(): bool {
+  return load<u32>(CPL) == 3 && (load<u32>(EFLAGS_REST) & FLAG_AC) != 0 && (load<u64>(CR0) & CR0_AM) != 0;
+}
+
 /** Chooses the context of the present CR3, PDPTEs, TR_MODE, EPTP and VPID. Called whenever one of them or RFLAGS.AC changes. */
 export function selectContext(): void {
   const mode = load<u32>(TR_MODE);
@@ -77,9 +87,7 @@ export function selectContext(): void {
   const vpid = load<u32>(TR_VPID) << 16;
   const tag = contextFor(root, eptp, mode | vpid);
   store<u64>(TAG_REAL, tag);
-  const checksAlignment =
-    load<u32>(CPL) == 3 && (load<u32>(EFLAGS_REST) & FLAG_AC) != 0 && (load<u64>(CR0) & 0x40000) != 0;
-  store<u64>(TR_TAG, checksAlignment ? ~(0 as u64) : tag);
+  store<u64>(TR_TAG, checksAlignment() ? ~(0 as u64) : tag);
   store<u64>(TR_TAG_IMPLICIT, mode & TransBit.Ac ? contextFor(root, eptp, (mode & ~TransBit.Ac) | vpid) : tag);
 }
 

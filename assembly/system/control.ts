@@ -75,7 +75,10 @@ function readPdpte(address: u64): u64 {
   return page ? physRead64((page & ~(<u64>0xfff)) | (address & 0xfff)) : 0;
 }
 
-/** PAE paging: loads the four PDPTEs. False (nothing loaded) when a present one has a reserved bit set. @sdm 3A "PDPTE Registers" */
+/**
+ * PAE paging: loads the four PDPTEs; the caller chooses the context then. False (nothing loaded) when a present one has a
+ * reserved bit set. @sdm 3A "PDPTE Registers"
+ */
 export function loadPdptes(cr3: u64): bool {
   const table = cr3 & 0xffffffe0;
   const e0 = readPdpte(table);
@@ -87,7 +90,6 @@ export function loadPdptes(cr3: u64): bool {
   store<u64>(PDPTE + 8, e1);
   store<u64>(PDPTE + 16, e2);
   store<u64>(PDPTE + 24, e3);
-  selectContext();
   return true;
 }
 

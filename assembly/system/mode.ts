@@ -1,5 +1,4 @@
 // What follows from control registers, CS, SS and CPL: the mode word, the derived fields of segments, the translation mode.
-import { TLB, TLB_TABLE } from "../abi/layout";
 import {
   CODE_END,
   CPL,
@@ -33,7 +32,6 @@ import {
   TransBit,
 } from "../abi/state";
 import {
-  CR0_AM,
   CR0_PE,
   CR0_PG,
   CR0_WP,
@@ -55,7 +53,7 @@ import {
   SA_UNUSABLE,
   SA_WRITE,
 } from "../abi/x86";
-import { selectContext } from "../memory/context";
+import { checksAlignment, selectContext, tlbTable } from "../memory/context";
 import { followDr7 } from "../memory/watch";
 import { forgetCpuidAnswers } from "./cpuidCache";
 
@@ -185,10 +183,9 @@ export function leaveMode64(before: u32, mode: u32): void {
 
 /** Does RFLAGS.AC mean to accesses at this CPL what it meant before? */
 function alignmentStays(): bool {
-  if (load<u64>(TR_TAG) != load<u64>(TAG_REAL)) return false;
-  const ac = (load<u32>(EFLAGS_REST) & FLAG_AC) != 0;
-  if (ac && load<u32>(CPL) == 3 && load<u64>(CR0) & CR0_AM) return false;
+  if (load<u64>(TR_TAG) != load<u64>(TAG_REAL) || checksAlignment()) return false;
   const mode = load<u32>(TR_MODE);
+  const ac = (load<u32>(EFLAGS_REST) & FLAG_AC) != 0;
   return !(mode & TransBit.Smap) || ac == ((mode & TransBit.Ac) != 0);
 }
 
@@ -208,7 +205,7 @@ export function recomputeTransfer(): void {
     if (flat(mode)) store<u32>(MODE, mode | ModeBit.Flat);
     store<u64>(CODE_END, <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
   }
-  store<u32>(TR_TABLE, TLB + (load<u32>(CPL) == 3 ? TLB_TABLE : 0));
+  store<u32>(TR_TABLE, tlbTable(load<u32>(CPL) == 3));
   if (alignmentStays()) return;
   store<u32>(TR_MODE, translationMode());
   selectContext();
@@ -227,6 +224,6 @@ export function recomputeMode(): void {
   store<u64>(LINEAR_MASK, long ? ALL : LOW32);
   store<u32>(TR_MODE, translationMode());
   followDr7();
-  store<u32>(TR_TABLE, TLB + (load<u32>(CPL) == 3 ? TLB_TABLE : 0));
+  store<u32>(TR_TABLE, tlbTable(load<u32>(CPL) == 3));
   selectContext();
 }

@@ -80,6 +80,7 @@ import {
   SA_UNUSABLE,
   TYPE_TSS32_BUSY,
 } from "../abi/x86";
+import { selectContext } from "../memory/context";
 import { Arithmetic } from "../state/flags";
 import { loadPdptes } from "../system/control";
 import { NO_APIC_PAGE, recomputeMode } from "../system/mode";
@@ -162,5 +163,7 @@ export function loadHostState(): bool {
     keepImage(hostImage());
   }
   if (wide || !(load<u64>(CR4) & CR4_PAE)) return true;
-  return loadPdptes(load<u64>(CR3));
+  if (!loadPdptes(load<u64>(CR3))) return false;
+  selectContext();
+  return true;
 }

@@ -43,6 +43,13 @@ export interface Instruction {
   readonly conditions: readonly Condition[];
 }
 
+export const NOT_CANONICAL = 0x8000_0000_0000_0000n;
+/** A selector beyond the limit of the GDT. */
+export const BEYOND = 0x1f8;
+export const NOT_64: readonly Mode[] = ["real", "vm86", "protected", "compatibility"];
+export const USER = ["protected 3", "compatibility 3", "64-bit 3"] as const;
+export const KERNEL = ["protected 0", "compatibility 0", "64-bit 0"] as const;
+
 export function matches(list: readonly string[] | undefined, { mode, cpl }: Where): boolean {
   return list === undefined || list.includes(mode) || list.includes(`${mode} ${cpl}`);
 }

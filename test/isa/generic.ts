@@ -8,15 +8,16 @@ import {
   type Instruction,
   LEGACY,
   matches,
+  NOT_CANONICAL,
   PF,
   SS,
   stackMem,
   UD,
+  USER,
   type Where,
 } from "./condition.ts";
 import { NOT_PRESENT, OPERAND, type Place } from "./place.ts";
 
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
 const SMALL = OPERAND - 1;
 const AM = 0x4_0000n;
 const PF_WRITE = 2;
@@ -75,7 +76,7 @@ export function memoryConditions({ code, memory }: Instruction): Condition[] {
     },
     {
       what: "unaligned with alignment checks",
-      where: ["vm86", "protected 3", "compatibility 3", "64-bit 3"],
+      where: ["vm86", ...USER],
       vector: AC,
       set: unaligned,
     },
@@ -91,6 +92,26 @@ export function unaligned(p: Place): void {
   p.set({ cr0: cr0 | AM, rsi: rsi | 1n, rdi: rdi | 1n, rsp: rsp | 1n });
   p.flags(0x4_0000);
 }
+
+/** Faults of the pops. Delivery needs another stack, so CPL 3. */
+export const POP_FAULTS: readonly Condition[] = [
+  { what: "beyond FFFFH", where: ["vm86"], vector: SS, set: (p) => p.set({ rsp: 0xffff }) },
+  {
+    what: "outside the limit of SS",
+    where: ["protected 3", "compatibility 3"],
+    vector: SS,
+    set: (p) => p.segment("ss", { limit: Number(p.registers.rsp) - 1 }),
+  },
+  { what: "stack address not canonical", where: ["64-bit 3"], vector: SS, set: (p) => p.set({ rsp: NOT_CANONICAL }) },
+  {
+    what: "page fault",
+    where: ["compatibility 3", "64-bit 3"],
+    vector: PF,
+    error: 4,
+    set: (p) => p.set({ rsp: NOT_PRESENT }),
+  },
+  { what: "unaligned with alignment checks", where: ["vm86", ...USER], vector: AC, set: unaligned },
+];
 
 export const rowsOf = ({ rows }: Instruction): OpcodeRow[] => opcodeRows.filter(rows);
 

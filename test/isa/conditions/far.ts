@@ -2,30 +2,29 @@
 import type { OpcodeRow } from "../../../scripts/opcodes.ts";
 import { descriptor, gate, HANDLERS, SEL } from "../../system/world.ts";
 import {
-  AC,
+  BEYOND,
   type Code,
   type Condition,
   CPL3,
   EVERYWHERE,
   GP,
   type Instruction,
+  KERNEL,
+  NOT_64,
+  NOT_CANONICAL,
   NP,
   named,
   PF,
   PROTECTED,
   SS,
   UD,
+  USER,
 } from "../condition.ts";
-import { unaligned } from "../generic.ts";
+import { POP_FAULTS } from "../generic.ts";
 import { type Mode, NOT_PRESENT, OPERAND, type Place } from "../place.ts";
 
-const BEYOND = 0x1f8;
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
 const IOPL = 0x3000;
 const NT = 0x4000;
-const NOT_64: readonly Mode[] = ["real", "vm86", "protected", "compatibility"];
-const USER = ["protected 3", "compatibility 3", "64-bit 3"] as const;
-const KERNEL = ["protected 0", "compatibility 0", "64-bit 0"] as const;
 const IA32E = ["compatibility", "64-bit"] as const;
 const LONG_KERNEL = ["compatibility 0", "64-bit 0"] as const;
 const USER32 = ["protected 3"] as const;
@@ -166,26 +165,6 @@ function indirect(name: string, digit: number): Instruction {
   };
 }
 
-/** Faults of the pops. Delivery needs another stack, so CPL 3. */
-const stackFaults: readonly Condition[] = [
-  { what: "beyond FFFFH", where: ["vm86"], vector: SS, set: (p) => p.set({ rsp: 0xffff }) },
-  {
-    what: "outside the limit of SS",
-    where: ["protected 3", "compatibility 3"],
-    vector: SS,
-    set: (p) => p.segment("ss", { limit: Number(p.registers.rsp) - 1 }),
-  },
-  { what: "stack address not canonical", where: ["64-bit 3"], vector: SS, set: (p) => p.set({ rsp: NOT_CANONICAL }) },
-  {
-    what: "page fault",
-    where: ["compatibility 3", "64-bit 3"],
-    vector: PF,
-    error: 4,
-    set: (p) => p.set({ rsp: NOT_PRESENT }),
-  },
-  { what: "unaligned with alignment checks", where: ["vm86", ...USER], vector: AC, set: unaligned },
-];
-
 function ret(name: string, code: readonly number[], row: (r: OpcodeRow) => boolean): Instruction {
   const put: Put = (p, offset, selector) => p.put(p.stackTop, offsetBytes(p), offset, selector);
   return {
@@ -196,7 +175,7 @@ function ret(name: string, code: readonly number[], row: (r: OpcodeRow) => boole
     code: () => code,
     conditions: [
       ...selectors(put, true),
-      ...stackFaults,
+      ...POP_FAULTS,
       {
         what: "offset not canonical",
         where: ["64-bit"],
@@ -226,7 +205,7 @@ function iret(): Instruction {
     code: (p) => (p.bits === 64 ? [0x48, 0xcf] : [0xcf]),
     conditions: [
       ...selectors(put, true),
-      ...stackFaults,
+      ...POP_FAULTS,
       {
         what: "IOPL below 3",
         where: ["vm86"],
@@ -443,7 +422,7 @@ export const far: readonly Instruction[] = [
         vector: GP,
         set: (p) => p.set({ rflags: p.registers.rflags & ~BigInt(IOPL) }),
       },
-      ...stackFaults,
+      ...POP_FAULTS,
     ],
   },
 ];

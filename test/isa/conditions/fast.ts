@@ -1,6 +1,6 @@
 // @sdm 2B "SYSCALL", "SYSENTER", "SYSEXIT", "SYSRET"
 import { SEL, STACK3 } from "../../system/world.ts";
-import { type Condition, CPL3, GP, type Instruction, named, UD } from "../condition.ts";
+import { type Condition, CPL3, GP, type Instruction, NOT_CANONICAL, named, UD } from "../condition.ts";
 import type { Place } from "../place.ts";
 
 const SYSENTER_CS = 0x174;
@@ -9,7 +9,6 @@ const SYSENTER_EIP = 0x176;
 const STAR = 0xc000_0081;
 const LSTAR = 0xc000_0082;
 const SCE = 1n;
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
 const STACK = 0x6_8000;
 
 const sce: Condition = {

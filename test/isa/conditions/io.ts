@@ -1,12 +1,22 @@
 // @sdm 2A "IN", "INS", 2B "OUT", "OUTS"; 1 "I/O Permission Bit Map"
 import { TSS } from "../../system/world.ts";
-import { AC, type Condition, CPL3, EVERYWHERE, GP, type Instruction, LEGACY, PF, SS } from "../condition.ts";
+import {
+  AC,
+  type Condition,
+  CPL3,
+  EVERYWHERE,
+  GP,
+  type Instruction,
+  LEGACY,
+  NOT_CANONICAL,
+  PF,
+  SS,
+} from "../condition.ts";
 import { unaligned } from "../generic.ts";
 import { NOT_PRESENT, OPERAND, type Place } from "../place.ts";
 
 const PORT = 0x80;
 const BITMAP = TSS + 0x68;
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
 const SMALL = OPERAND - 1;
 
 /** A bitmap that allows every port. */

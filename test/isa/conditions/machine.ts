@@ -10,6 +10,7 @@ import {
   GP,
   type Instruction,
   NM,
+  NOT_CANONICAL,
   named,
   PF,
   SS,
@@ -17,7 +18,6 @@ import {
 } from "../condition.ts";
 import { NOT_PRESENT, OPERAND, type Place } from "../place.ts";
 
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
 const IOPL = 0x3000n;
 const TSD = 4;
 const PCE = 0x100;

@@ -2,26 +2,22 @@
 import type { OpcodeRow } from "../../../scripts/opcodes.ts";
 import { descriptor, SEL } from "../../system/world.ts";
 import {
+  BEYOND,
   type Code,
   type Condition,
   EVERYWHERE,
   GP,
   type Instruction,
+  KERNEL,
+  NOT_64,
   NP,
-  PF,
   PROTECTED,
   SS,
   UD,
+  USER,
 } from "../condition.ts";
-import { unaligned } from "../generic.ts";
-import { type Mode, NOT_PRESENT, OPERAND, type Place } from "../place.ts";
-
-const BEYOND = 0x1f8;
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
-const AC = 17;
-const NOT_64: readonly Mode[] = ["real", "vm86", "protected", "compatibility"];
-const USER = ["protected 3", "compatibility 3", "64-bit 3"] as const;
-const KERNEL = ["protected 0", "compatibility 0", "64-bit 0"] as const;
+import { POP_FAULTS } from "../generic.ts";
+import { OPERAND, type Place } from "../place.ts";
 
 type Put = (p: Place, selector: number) => void;
 
@@ -101,30 +97,7 @@ function pop(code: readonly number[], segment: string, row: (r: OpcodeRow) => bo
   const everywhere = code.length === 2;
   const put: Put = (p, selector) => p.put(p.stackTop, p.bits / 8, selector);
   const modes = everywhere ? EVERYWHERE : NOT_64;
-  const faults: Condition[] = [
-    { what: "beyond FFFFH", where: ["vm86"], vector: SS, set: (p) => p.set({ rsp: 0xffff }) },
-    {
-      what: "outside the limit of SS",
-      where: ["protected 3", "compatibility 3"],
-      vector: SS,
-      set: (p) => p.segment("ss", { limit: Number(p.registers.rsp) - 1 }),
-    },
-    { what: "stack address not canonical", where: ["64-bit 3"], vector: SS, set: (p) => p.set({ rsp: NOT_CANONICAL }) },
-    {
-      what: "page fault",
-      where: ["compatibility 3", "64-bit 3"],
-      vector: PF,
-      error: 4,
-      set: (p) => p.set({ rsp: NOT_PRESENT }),
-    },
-    {
-      what: "unaligned with alignment checks",
-      where: ["vm86", ...USER],
-      vector: AC,
-      set: unaligned,
-    },
-  ];
-  const own = [...checks(segment, put), ...faults];
+  const own = [...checks(segment, put), ...POP_FAULTS];
   return {
     name: `pop ${segment}`,
     rows: row,

@@ -2,22 +2,23 @@
 import { descriptor, GDT, GDT_LIMIT, IDT, SEL } from "../../system/world.ts";
 import {
   ax,
+  BEYOND,
   type Condition,
   CPL0,
   CPL3,
   EVERYWHERE,
   GP,
   type Instruction,
+  NOT_CANONICAL,
   NP,
   named,
   PROTECTED,
   UD,
+  USER,
 } from "../condition.ts";
 import { OPERAND, type Place } from "../place.ts";
 
 const UMIP = 0x800;
-const NOT_CANONICAL = 0x8000_0000_0000_0000n;
-const BEYOND = 0x1f8;
 const LOCAL = 4;
 
 const umip: Condition = { what: "CR4.UMIP", where: CPL3, vector: GP, set: (p) => p.cr4(UMIP) };
@@ -27,8 +28,6 @@ const notProtected: Condition = {
   where: ["real", "vm86"],
   vector: UD,
 };
-
-const USER = ["protected 3", "compatibility 3", "64-bit 3"] as const;
 
 const word = (value: number) => (p: Place) => p.put(OPERAND, 2, value);
 /** LLDT and LTR complete here. */
