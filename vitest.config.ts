@@ -10,5 +10,11 @@ const alias = process.env.WASM_VMX_COVERAGE
 
 export default defineConfig({
   resolve: { alias },
-  test: { include: ["test/**/*.test.ts"], setupFiles: ["test/setup.ts"], testTimeout: 60_000 },
+  test: {
+    include: ["test/**/*.test.ts"],
+    setupFiles: ["test/setup.ts"],
+    testTimeout: 60_000,
+    // the default leaves a processor idle, of two
+    maxWorkers: "100%",
+  },
 });
