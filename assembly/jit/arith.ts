@@ -7,10 +7,13 @@ import {
   I32_ADD,
   I32_AND,
   I32_EQ,
+  I32_EXTEND8_S,
+  I32_EXTEND16_S,
   I32_LOAD,
   I32_LOAD8_U,
   I32_LOAD16_U,
   I32_LT_U,
+  I32_MUL,
   I32_OR,
   I32_ROTL,
   I32_ROTR,
@@ -327,6 +330,19 @@ function shiftBy(k: u32, size: u32): void {
   const a = w ? L_A64 : L_A;
   const r = w ? L_U1 : L_T1;
   const b = w ? L_B64 : L_B; // the bit shifted out last, in bit 0
+  if (size < 4) {
+    if (k == SAR) {
+      get(a);
+      op(size == 1 ? I32_EXTEND8_S : I32_EXTEND16_S);
+      set(a);
+    } else if (k == ROL || k == ROR) {
+      // the operand fills the word: it turns as the word does
+      get(a);
+      i32c(size == 1 ? 0x01010101 : 0x00010001);
+      op(I32_MUL);
+      set(a);
+    }
+  }
   // result
   get(a);
   get(L_T2);
@@ -357,13 +373,18 @@ function shiftBy(k: u32, size: u32): void {
     return;
   }
   // CF
-  get(a);
-  if (k == SHL) i32c(bits);
-  get(L_T2);
-  if (k == SHL) op(I32_SUB);
-  else {
-    i32c(1);
-    op(I32_SUB);
+  if (k == SHL && size < 4) {
+    get(r);
+    i32c(bits);
+  } else {
+    get(a);
+    if (k == SHL) i32c(bits);
+    get(L_T2);
+    if (k == SHL) op(I32_SUB);
+    else {
+      i32c(1);
+      op(I32_SUB);
+    }
   }
   if (w) op(I64_EXTEND_U);
   if (k == SAR) op(w ? I64_SHR_S : I32_SHR_S);
@@ -384,13 +405,12 @@ function shiftBy(k: u32, size: u32): void {
   set(L_CARRIES);
 }
 
-/** Shifts and rotates of 32 and 64 bits. */
+/** Shifts and rotates. */
 export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
   if (k == 2 || k == 3) return false; // RCL, RCR
   const byCl = (form & FORM_CL) != 0;
   const w = size == 8;
   const count = u32(load<u8>(rec, R_IMM)) & (w ? 63 : 31);
-  if (size < 4) return false;
   const memory = isMemory(rec);
   if (!byCl && count == 0) {
     // nothing changes, but the operand is written: a 32-bit register loses its upper half

@@ -55,7 +55,7 @@ export function codeStore(rec: usize, size: u32): bool {
   if (!direct || !storesPlainly(rec)) return false;
   if (load<u8>(rec, R_FLAGS) & (RecordFlag.SoftDisp | RecordFlag.SoftImm)) return false;
   beginInstruction(rec);
-  address(rec, true);
+  address(rec, size, true);
   checkRam(size, PAGE_NO_WRITE_ENTRY & ~PageFlag.Code);
   get(L_EA);
   i32c(i32(lowRamHost));

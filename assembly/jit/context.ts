@@ -1,6 +1,6 @@
 // State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
 import { R_INDEX, R_LEN, R_OFF } from "../abi/record";
-import { DEBUG_WATCH, ModeBit, TR_MODE, TransBit, WatchBit } from "../abi/state";
+import { DEBUG_WATCH, ModeBit, SEG_FS, TR_MODE, TransBit, WatchBit } from "../abi/state";
 import { findLowRam, lowRamBytes } from "../memory/physical";
 import { dataTraps } from "../memory/traps";
 import { get, I32_WRAP, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
@@ -8,6 +8,14 @@ import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 
 /** 64-bit region: R is i64. */
 export let wide: bool = false;
+/** Neither 64-bit nor flat: every access adds a segment's base and checks its limit. */
+export let segmented: bool = false;
+/** The stack pointer is SP. */
+export let stack16: bool = false;
+/** Bit n: the base of segment n is used; the end of its readable range; of its writable range. */
+export let basesUsed: u32 = 0;
+export let readsUsed: u32 = 0;
+export let writesUsed: u32 = 0;
 /** The mode word bits the region was built for. */
 export let regionMode: u32 = 0;
 /** No paging (so not 64-bit code), no EPT, no page whose accesses must be seen: addresses are physical, RAM starts at 0. */
@@ -38,9 +46,23 @@ export function dataWatched(): bool {
   return dataTraps != 0 || (load<u32>(DEBUG_WATCH) & WatchBit.Data) != 0;
 }
 
+/** Linear address of offset 0 of the code, and the first offset past what may be executed. */
+export let codeBase: u64 = 0;
+export let codeEnd: u64 = 0;
+
+export function setCode(base: u64, end: u64): void {
+  codeBase = base;
+  codeEnd = end;
+}
+
 export function beginRegion(mode: u32): void {
   regionMode = mode;
   wide = (mode & ModeBit.Code64) != 0;
+  segmented = !(mode & (ModeBit.Code64 | ModeBit.Flat));
+  stack16 = !(mode & (ModeBit.Code64 | ModeBit.Stack32));
+  basesUsed = 0;
+  readsUsed = 0;
+  writesUsed = 0;
   findLowRam();
   direct = !(load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept)) && !dataWatched() && lowRamBytes != 0;
   used = 0;
@@ -115,6 +137,18 @@ export function place(): void {
   set(L_ADJUST);
   i32c(1);
   set(L_WHY);
+}
+
+/** Must an access through this segment (SEG_*) add its base and check its limit? FS and GS may have one in flat code too. */
+export function throughSegment(seg: u32): bool {
+  return !wide && (segmented || seg >= <u32>SEG_FS);
+}
+
+/** Notes that segment n is accessed. */
+export function useSegment(n: u32, write: bool): void {
+  basesUsed |= 1 << n;
+  if (write) writesUsed |= 1 << n;
+  else readsUsed |= 1 << n;
 }
 
 // --- registers; slot is a record's byte offset from GPR ---

@@ -14,7 +14,7 @@ import {
   RecordFlag,
 } from "../abi/record";
 import { SEG_FS } from "../abi/state";
-import { wide } from "./context";
+import { segmented, wide } from "./context";
 import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf } from "./kinds";
 import {
   FORM_MI,
@@ -294,6 +294,7 @@ export function findGroups(first: usize, records: u32): void {
   lastSymbol = 0;
   changeAll();
   memory.fill(owner, u8(NO_GROUP), 144);
+  if (segmented) return; // a group has one check of the linear address, not of offsets
   for (let i: u32 = 0; i < records; i++) {
     const rec = first + i * RECORD_SIZE;
     explicit(rec, i);

@@ -1,10 +1,9 @@
 // One record -> Wasm. False: not generated, the region ends before it.
-import { R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
+import { R_FLAGS, R_IMM, R_SEG, RecordFlag } from "../abi/record";
 import { alu, immediate, shift, unary } from "./arith";
-import { constR, get32, getR, setR, wide } from "./context";
+import { get32, getR, setR, wide } from "./context";
 import {
   get,
-  I32_ADD,
   I32_AND,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
@@ -14,7 +13,6 @@ import {
   I32_SHR_U,
   I32_WRAP,
   I32_XOR,
-  I64_ADD,
   I64_AND,
   I64_EXTEND_S,
   I64_EXTEND_U,
@@ -86,17 +84,21 @@ import {
   getSrc,
   loadHost,
   moveStack,
+  offset,
   probeMemory,
   probePush,
   probeTop,
   readMemory,
   readSource,
+  readStackAt,
   readStackTop,
   readTop,
   setDst,
   setSlot,
   setSrc,
+  stackFrom,
   storeAt,
+  toLinear,
 } from "./operand";
 import { strings } from "./strings";
 
@@ -150,7 +152,7 @@ function pushValue(size: u32): void {
 function exchange(rec: usize, size: u32): void {
   const temp = size == 8 ? L_U0 : L_T0;
   if (isMemory(rec)) {
-    address(rec, true);
+    address(rec, size, true);
     probeTop(size);
     loadHost(size);
     set(temp);
@@ -239,7 +241,7 @@ export function generate(rec: usize): bool {
     case KIND_SHIFT:
       return shift(rec, memberOf(rec), size, form);
     case KIND_LEA:
-      address(rec, false);
+      offset(rec);
       if (wide && size < 8) op(I32_WRAP);
       setDst(rec, size);
       return true;
@@ -379,14 +381,10 @@ export function generate(rec: usize): bool {
       }
       return true;
     case KIND_LEAVE:
-      if (size == 2) return false;
-      getR(40);
-      readTop(size, false);
+      if (size == 2 && wide) return false;
+      readStackAt(40, size);
       set(size == 8 ? L_U0 : L_T0);
-      getR(40);
-      constR(size);
-      op(wide ? I64_ADD : I32_ADD);
-      setR(32);
+      stackFrom(40, size);
       get(size == 8 ? L_U0 : L_T0);
       setSlot(40, size);
       return true;
@@ -414,12 +412,14 @@ export function generate(rec: usize): bool {
     case KIND_MOV_LOAD_OFFSET:
       if (wide) return false;
       i32c(load<i32>(rec, R_IMM));
+      toLinear(u32(load<u8>(rec, R_SEG)) << 3, size, false);
       readTop(size, false);
       setSlot(0, size);
       return true;
     case KIND_MOV_STORE_OFFSET:
       if (wide) return false;
       i32c(load<i32>(rec, R_IMM));
+      toLinear(u32(load<u8>(rec, R_SEG)) << 3, size, true);
       probeTop(size);
       get(L_HOST);
       getSlot(0, size);

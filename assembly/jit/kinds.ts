@@ -1,6 +1,5 @@
 // What the generator knows of a record.
-import { R_ADDR_SHIFT, R_FLAGS, R_OP, R_SEG, RecordFlag } from "../abi/record";
-import { SEG_FS } from "../abi/state";
+import { R_ADDR_SHIFT, R_FLAGS, R_OP, RecordFlag } from "../abi/record";
 import { wide } from "./context";
 import { KINDS } from "./kinds.generated";
 
@@ -21,10 +20,7 @@ export function isMemory(rec: usize): bool {
   return (load<u8>(rec, R_FLAGS) & RecordFlag.Mem) != 0;
 }
 
-/** Can generated code address this operand? In 32-bit regions FS and GS may have a base or limit: those stay in the interpreter. */
+/** Can generated code address this operand? */
 export function addressable(rec: usize): bool {
-  const seg = u32(load<u8>(rec, R_SEG)) << 3;
-  if (!wide && seg >= <u32>SEG_FS) return false;
-  const shift = load<u8>(rec, R_ADDR_SHIFT);
-  return wide ? shift != 48 : shift == 32;
+  return !wide || load<u8>(rec, R_ADDR_SHIFT) != 48;
 }

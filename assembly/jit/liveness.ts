@@ -63,7 +63,7 @@ function effect(rec: usize): u32 {
     case KIND_UNARY:
       return k < 2 ? COUNTS : k == 2 ? KEEPS : SETS;
     case KIND_SHIFT: {
-      if (size < 4 || k == 2 || k == 3) return SEES;
+      if (k == 2 || k == 3) return SEES;
       if (formOf(rec) & FORM_CL) return CHANGES;
       if (!(load<u8>(rec, R_IMM) & (size == 8 ? 63 : 31))) return KEEPS;
       return k < 2 ? CHANGES : SETS;

@@ -28,6 +28,13 @@ export const L_U0: u32 = 45;
 export const L_U1: u32 = 46;
 export const L_U2: u32 = 47;
 
+// one a segment, ES CS SS DS FS GS, where the region accesses memory through segments
+export const L_SEG_BASE: u32 = 48; // i32: SG_EFFECTIVE
+export const L_SEG_READ: u32 = 54; // i64: SG_READ_END
+export const L_SEG_WRITE: u32 = 60; // i64: SG_WRITE_END
+
 export const LOCALS_R: u32 = 21; // 2..22
 export const LOCALS_I32: u32 = 19; // 23..41
 export const LOCALS_I64: u32 = 6; // 42..47
+export const LOCALS_SEG_I32: u32 = 6; // 48..53
+export const LOCALS_SEG_I64: u32 = 12; // 54..65

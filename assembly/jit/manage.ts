@@ -14,6 +14,7 @@ import {
   JIT_TARGETS_END,
 } from "../abi/layout";
 import {
+  CODE_END,
   COUNT,
   COUNT_LIMIT,
   CPL,
@@ -21,6 +22,9 @@ import {
   LINEAR_MASK,
   MODE,
   ModeBit,
+  SEG_CS,
+  SEGS,
+  SG_EFFECTIVE,
   TAG_REAL,
   TR_MODE,
   TR_TABLE,
@@ -35,14 +39,14 @@ import { flushCount, tlbTable } from "../memory/context";
 import { lineMask } from "../memory/frames";
 import { codeTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
-import { dataWatched } from "./context";
+import { codeBase, codeEnd, dataWatched, setCode } from "./context";
 import { entryCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
 import { DEFAULT_THRESHOLD, noteMissed, noteRewritten, noteStaged, oftenRewritten, setMissLimit } from "./rewritten";
 import { sitesBytes } from "./site";
 
-// region: 160 bytes
+// region: 168 bytes
 const RG_SLOT: u32 = 0; // u32 table slot, 0: dead
 const RG_MODE: u32 = 4; // u32
 const RG_TOTAL: u32 = 8; // u32 longest path
@@ -57,14 +61,16 @@ const RG_TRANSLATED: u32 = 144; // u32 TransBit.Paging and Ept it was built for;
 const RG_USED: u32 = 148; // u32 batch at its last entry
 const RG_SITES: u32 = 152; // u32 its sites
 const RG_SITES_BYTES: u32 = 156; // u32
+const RG_BASE: u32 = 160; // u32 base of CS
+const RG_LAST: u32 = 164; // u32 CODE_END - 1
 const RG_LIST: u32 = 48; // PAGES x 24
-const REGION: u32 = 160;
+const REGION: u32 = 168;
 /** RG_SLOT of a region whose function is not in the table yet. */
 const UNLINKED: u32 = 0xffffffff;
 /** In jitCompile's answer. */
 const LATER: u32 = 0x80000000;
 
-// where to enter for a RIP in a context, whose mapping was checked at that flushCount:
+// where to enter for a RIP, with the base of CS in its upper half outside of 64-bit mode, in a context, whose mapping was checked at that flushCount:
 // 32 bytes {u64 rip, u64 context | flushCount, u32 region, u32 entry number, u32 mode, u32 regionChanges}
 const JM_CONTEXT: u32 = 8;
 const JM_REGION: u32 = 16;
@@ -74,7 +80,8 @@ const JM_CHANGES: u32 = 28;
 const JUMP: u32 = 32;
 
 const QUEUE_MAX: u32 = 32;
-const queue: usize = memory.data(512); // {u64 rip, u32 block, u32 mode}
+const queue: usize = memory.data(1024); // {u64 rip, u32 block, u32 mode, u64 base of CS, u64 CODE_END}
+const REQUEST: u32 = 32;
 let queued: u32 = 0;
 const indices: usize = memory.data(128); // u32 places of the regions of a batch
 let regionCount: u32 = 0; // places in use, dead ones among them
@@ -113,14 +120,15 @@ export function dropRegions(): void {
 
 /** A block became hot. False: the queue is full. */
 export function request(block: u32, rip: u64): bool {
-  // generated code takes segment bases for 0 and the stack pointer for 32 or 64 bits wide
-  if (!(load<u32>(MODE) & (ModeBit.Code64 | ModeBit.Flat))) return true;
   if (queued == QUEUE_MAX) return false;
   if (generation != blockGeneration) dropRegions(); // requests of forgotten blocks go with them
   if (oftenRewritten(load<u32>(block, BK_HOST), load<u16>(block, BK_BYTES))) return true;
-  store<u64>(queue + (queued << 4), rip);
-  store<u32>(queue + (queued << 4), block, 8);
-  store<u32>(queue + (queued << 4), load<u32>(MODE), 12);
+  const q = queue + queued * REQUEST;
+  store<u64>(q, rip);
+  store<u32>(q, block, 8);
+  store<u32>(q, load<u32>(MODE), 12);
+  store<u64>(q, load<u64>(SEGS + SEG_CS + SG_EFFECTIVE), 16);
+  store<u64>(q, load<u64>(CODE_END), 24);
   queued++;
   return true;
 }
@@ -196,7 +204,7 @@ function evict(): void {
 /** Makes this the mode that code is generated for, as far as generation looks at it. False: it takes more than a change of CPL. */
 function generateFor(mode: u32): bool {
   const other = load<u32>(MODE) ^ mode;
-  if (other & (ModeBit.Protected | ModeBit.LongMode)) return false;
+  if (other & (ModeBit.Protected | ModeBit.LongMode | ModeBit.Vm86)) return false;
   const user = (mode & ModeBit.User) != 0;
   store<u32>(MODE, mode);
   store<u64>(LINEAR_MASK, mode & ModeBit.Code64 ? ~(0 as u64) : 0xffffffff);
@@ -222,11 +230,13 @@ function generateQueue(): void {
   let index: u32 = 0;
   let evicted = false;
   for (let i: u32 = 0; i < queued; i++) {
-    const rip = load<u64>(queue + (i << 4));
-    const block = load<u32>(queue + (i << 4), 8);
+    const q = queue + i * REQUEST;
+    const rip = load<u64>(q);
+    const block = load<u32>(q, 8);
     // the block may have been dropped, or become part of another region's entries
     if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0) continue;
-    if (!generateFor(load<u32>(queue + (i << 4), 12)) || !plan(rip)) continue;
+    setCode(load<u64>(q, 16), load<u64>(q, 24));
+    if (!generateFor(load<u32>(q, 12)) || !plan(rip)) continue;
     index = deadRegion(index);
     let table: u32 = index < <u32>JIT_REGION_MAX ? placeTargets() : 0;
     const measured = table != 0;
@@ -285,6 +295,8 @@ function note(index: u32, table: u32, sites: u32): void {
   store<u32>(r, total, RG_TOTAL);
   store<u32>(r, span, RG_SPAN);
   store<u64>(r, firstRip, RG_FIRST);
+  store<u32>(r, u32(codeBase), RG_BASE);
+  store<u32>(r, u32(codeEnd - 1), RG_LAST);
   store<u32>(r, table, RG_TARGETS);
   store<u32>(r, sites, RG_SITES);
   store<u32>(r, sitesBytes, RG_SITES_BYTES);
@@ -327,6 +339,8 @@ export let lastRegion: u32 = 0;
 export let entryMode: u32 = 0;
 export let entryTag: u64 = 0;
 export let entryCountLimit: u64 = 0;
+export let entryBase: u64 = 0;
+export let entryEnd: u64 = 0;
 let entryCount0: u64 = 0;
 let entryWork: u64 = 0;
 let left: bool = false;
@@ -352,6 +366,8 @@ function call(r: u32, entry: u32, room: u32): void {
   entryMode = load<u32>(MODE);
   entryTag = load<u64>(TR_TAG);
   entryCountLimit = load<u64>(COUNT_LIMIT);
+  entryBase = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE);
+  entryEnd = load<u64>(CODE_END);
   entryCount0 = load<u64>(COUNT);
   entryWork = load<u64>(WORK);
   left = false;
@@ -365,6 +381,19 @@ function call(r: u32, entry: u32, room: u32): void {
   store<u64>(COUNT, entryCount0 + completed);
   store<u64>(WORK, entryWork + completed);
   stepNext = load<u32>(JIT_WHY) != 0;
+}
+
+/** Is CS where the region was generated for it? */
+function sameCode(r: u32): bool {
+  return (
+    load<u32>(r, RG_BASE) == load<u32>(SEGS + SEG_CS + SG_EFFECTIVE) &&
+    load<u32>(r, RG_LAST) == u32(load<u64>(CODE_END) - 1)
+  );
+}
+
+/** RIP with the base of CS, which is 0 in 64-bit mode. */
+function jumpKey(rip: u64): u64 {
+  return rip | (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) << 32);
 }
 
 function jumpOf(rip: u64): u32 {
@@ -381,7 +410,7 @@ function context(): u64 {
 export function jump(rip: u64, allowed: u64): bool {
   const j = jumpOf(rip);
   if (
-    load<u64>(j) != rip ||
+    load<u64>(j) != jumpKey(rip) ||
     generation != blockGeneration ||
     load<u32>(j, JM_CHANGES) != regionChanges ||
     load<u32>(j, JM_MODE) != load<u32>(MODE) ||
@@ -390,6 +419,7 @@ export function jump(rip: u64, allowed: u64): bool {
     return false;
   }
   const r = load<u32>(j, JM_REGION);
+  if (load<u32>(r, RG_LAST) != u32(load<u64>(CODE_END) - 1)) return false;
   const longest = load<u32>(r, RG_TOTAL);
   if (allowed < u64(longest)) return false;
   call(r, load<u32>(j, JM_ENTRY), u32(min<u64>(allowed, 0x40000000)) - longest);
@@ -406,7 +436,8 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
     return false;
   }
   if (load<u32>(r, RG_SLOT) == UNLINKED) return false;
-  if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated()) return false;
+  if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated() || !sameCode(r))
+    return false;
   if (load<u64>(TR_TAG) != load<u64>(TAG_REAL)) return false; // alignment is checked: every access needs the interpreter
   const room = min<u64>(allowed, 0x40000000);
   const longest = u64(load<u32>(r, RG_TOTAL));
@@ -420,7 +451,7 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
   }
   if (!mapped(r)) return false;
   const j = jumpOf(rip);
-  store<u64>(j, rip);
+  store<u64>(j, jumpKey(rip));
   store<u64>(j, context(), JM_CONTEXT);
   store<u32>(j, r, JM_REGION);
   store<u32>(j, entry, JM_ENTRY);

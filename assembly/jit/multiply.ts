@@ -3,9 +3,21 @@ import { R_IMM } from "../abi/record";
 import { getR, KNOWN_RESULT, known, place, set32, setKnown, setR } from "./context";
 import {
   get,
+  I32_ADD,
+  I32_DIV_S,
+  I32_DIV_U,
+  I32_EQZ,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
+  I32_GT_U,
+  I32_LE_U,
+  I32_MUL,
+  I32_NE,
+  I32_OR,
+  I32_REM_S,
+  I32_REM_U,
   I32_SHL,
+  I32_SHR_U,
   I32_WRAP,
   I64_ADD,
   I64_AND,
@@ -33,8 +45,8 @@ import {
 } from "./emit";
 import { setResult } from "./flags";
 import { branchExit } from "./labels";
-import { L_A64, L_B64, L_CARRIES, L_T1, L_U0, L_U1, L_U2 } from "./locals";
-import { getDst, getSlot, readRm, readSource, setDst } from "./operand";
+import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_T1, L_U0, L_U1, L_U2 } from "./locals";
+import { getDst, getSlot, readRm, readSource, setDst, setSlot } from "./operand";
 
 /** CF = OF = the condition on the stack (i32 0 or 1); the result is in `low`. */
 function flagsOfMul(low: u32, size: u32): void {
@@ -159,10 +171,83 @@ function signedHigh(): void {
   op(I64_SUB);
 }
 
-/** MUL and IMUL of rAX by 32 or 64 bits. */
+function signExtend(size: u32): void {
+  op(size == 1 ? I32_EXTEND8_S : I32_EXTEND16_S);
+}
+
+/** MUL and IMUL of AL or AX by the operand on the stack. */
+function multiplySmall(size: u32, sign: bool): void {
+  if (sign) signExtend(size);
+  getSlot(0, size);
+  if (sign) signExtend(size);
+  op(I32_MUL);
+  tee(L_T1);
+  setSlot(0, 2);
+  if (size == 2) {
+    get(L_T1);
+    i32c(16);
+    op(I32_SHR_U);
+    setSlot(16, 2);
+  }
+  get(L_T1);
+  if (sign) {
+    get(L_T1);
+    signExtend(size);
+    op(I32_NE);
+  } else {
+    i32c(size == 1 ? 0xff : 0xffff);
+    op(I32_GT_U);
+  }
+  flagsOfMul(L_T1, size);
+}
+
+/** DIV and IDIV of AX or DX:AX by the operand on the stack; see divide(). */
+function divideSmall(size: u32, sign: bool): void {
+  if (sign) signExtend(size);
+  tee(L_B);
+  if (sign) {
+    i32c(1);
+    op(I32_ADD);
+    i32c(1);
+    op(I32_LE_U);
+  } else op(I32_EQZ);
+  branchExit();
+  getSlot(0, 2);
+  if (size == 2) {
+    getSlot(16, 2);
+    i32c(16);
+    op(I32_SHL);
+    op(I32_OR);
+  } else if (sign) op(I32_EXTEND16_S);
+  tee(L_A);
+  get(L_B);
+  op(sign ? I32_DIV_S : I32_DIV_U);
+  tee(L_T1);
+  if (sign) {
+    get(L_T1);
+    signExtend(size);
+    op(I32_NE);
+  } else {
+    i32c(size == 1 ? 0xff : 0xffff);
+    op(I32_GT_U);
+  }
+  branchExit();
+  get(L_A);
+  get(L_B);
+  op(sign ? I32_REM_S : I32_REM_U);
+  setSlot(size == 1 ? 1 : 16, size);
+  get(L_T1);
+  setSlot(0, size);
+  if (known) setKnown(KNOWN_RESULT, size);
+}
+
+/** MUL and IMUL of rAX. */
 export function multiply(rec: usize, size: u32, sign: bool): bool {
-  if (size < 4) return false;
   readRm(rec, size);
+  if (size < 4) {
+    multiplySmall(size, sign);
+    return true;
+  }
   if (size == 8) {
     set(L_B64);
     getR(0);
@@ -212,11 +297,14 @@ export function multiply(rec: usize, size: u32, sign: bool): bool {
   return true;
 }
 
-/** DIV and IDIV by 32 or 64 bits; whatever might raise #DE leaves for the interpreter. */
+/** DIV and IDIV; whatever might raise #DE leaves for the interpreter. */
 export function divide(rec: usize, size: u32, sign: bool): bool {
-  if (size < 4) return false;
   readRm(rec, size);
   place();
+  if (size < 4) {
+    divideSmall(size, sign);
+    return true;
+  }
   if (size == 8) set(L_B64);
   else {
     widen(4, sign);

@@ -3,11 +3,26 @@
 
 import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
-import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
+import { ModeBit, SEG_FS, SEG_SIZE, SEG_SS, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { tlbMask, tlbTable } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
-import { blockRip, constR, direct, fills, get32, getR, place, regionMode, set32, setR, wide } from "./context";
+import {
+  blockRip,
+  constR,
+  direct,
+  fills,
+  get32,
+  getR,
+  place,
+  regionMode,
+  set32,
+  setR,
+  stack16,
+  throughSegment,
+  useSegment,
+  wide,
+} from "./context";
 import {
   get,
   I32_ADD,
@@ -31,6 +46,7 @@ import {
   I64_ADD,
   I64_AND,
   I64_EXTEND_U,
+  I64_GT_U,
   I64_LOAD,
   I64_NE,
   I64_OR,
@@ -49,7 +65,7 @@ import {
 import { groupBytes, groupOf, intoGroup, isChecked, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
-import { L_ACCESS, L_EA, L_ENTRY, L_GROUP, L_HOST, L_TAG } from "./locals";
+import { L_ACCESS, L_EA, L_ENTRY, L_GROUP, L_HOST, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE, L_TAG } from "./locals";
 
 /** Function 2 of a generated module: fillSettled. */
 const CALL_FILL: u32 = 2;
@@ -124,8 +140,8 @@ function addR(): void {
   op(wide ? I64_ADD : I32_ADD);
 }
 
-/** Pushes the effective address, as R; `segmented`: with the base of FS or GS. */
-export function address(rec: usize, segmented: bool): void {
+/** Pushes the offset that the memory operand names, as R. */
+export function offset(rec: usize): void {
   const base = u32(load<u8>(rec, R_BASE));
   const index = u32(load<u8>(rec, R_IDX)) & 0xf8;
   const soft = (load<u8>(rec, R_FLAGS) & RecordFlag.SoftDisp) != 0;
@@ -156,17 +172,47 @@ export function address(rec: usize, segmented: bool): void {
     constR(disp);
     if (terms) addR();
   }
-  if (wide && load<u8>(rec, R_ADDR_SHIFT) == 32) {
+  const shift = load<u8>(rec, R_ADDR_SHIFT);
+  if (wide && shift == 32) {
     op(I32_WRAP);
     op(I64_EXTEND_U);
-  }
-  if (!segmented || !wide) return;
-  const seg = u32(load<u8>(rec, R_SEG)) << 3;
-  if (seg >= <u32>SEG_FS) {
+  } else if (shift == 48) low16();
+}
+
+function low16(): void {
+  i32c(0xffff);
+  op(I32_AND);
+}
+
+/** Pushes the linear address of the `size` bytes of the memory operand, as R. */
+export function address(rec: usize, size: u32, write: bool): void {
+  offset(rec);
+  toLinear(u32(load<u8>(rec, R_SEG)) << 3, size, write);
+}
+
+/** Turns an offset (R) into a linear address; outside of the segment the region is left. */
+export function toLinear(seg: u32, size: u32, write: bool): void {
+  if (wide) {
+    if (seg < <u32>SEG_FS) return;
     i32c(0);
     mem(I64_LOAD, SEGS + seg + SG_EFFECTIVE);
     op(I64_ADD);
+    return;
   }
+  if (!throughSegment(seg)) return;
+  const n = seg / <u32>SEG_SIZE;
+  useSegment(n, write);
+  place();
+  tee(L_EA);
+  op(I64_EXTEND_U);
+  i64c(size);
+  op(I64_ADD);
+  get((write ? L_SEG_WRITE : L_SEG_READ) + n);
+  op(I64_GT_U);
+  branchExit();
+  get(L_EA);
+  get(L_SEG_BASE + n);
+  op(I32_ADD);
 }
 
 function table(): u32 {
@@ -367,12 +413,12 @@ function probe(stack: bool, size: u32): void {
 }
 
 export function readMemory(rec: usize, size: u32, sign: bool): void {
-  address(rec, true);
+  address(rec, size, false);
   read(false, size, sign);
 }
 
 export function probeMemory(rec: usize, size: u32): void {
-  address(rec, true);
+  address(rec, size, true);
   probe(false, size);
 }
 
@@ -393,22 +439,36 @@ export function readRm(rec: usize, size: u32): void {
   else getDst(rec, size);
 }
 
-// --- the stack; flat SS, 32- or 64-bit pointer ---
+// --- the stack ---
 
 const RSP_SLOT: u32 = 32;
 
 /** Pushes the value of `size` bytes on top of the stack. */
 export function readStackTop(size: u32): void {
-  getR(RSP_SLOT);
-  read(true, size, false);
+  readStackAt(RSP_SLOT, size);
+}
+
+/** Pushes the value of `size` bytes where a register points into the stack. */
+export function readStackAt(slot: u32, size: u32): void {
+  getR(slot);
+  if (stack16) low16();
+  toLinear(SEG_SS, size, false);
+  if (slot == RSP_SLOT) read(true, size, false);
+  else readTop(size, false);
 }
 
 /** Moves the stack pointer by a constant. */
 export function moveStack(bytes: i32): void {
-  getR(RSP_SLOT);
+  stackFrom(RSP_SLOT, bytes);
+}
+
+/** Sets the stack pointer to a register plus a constant. */
+export function stackFrom(slot: u32, bytes: i32): void {
+  getR(slot);
   constR(u64(i64(bytes)));
   addR();
-  setR(RSP_SLOT);
+  if (stack16) setSlot(RSP_SLOT, 2);
+  else setR(RSP_SLOT);
 }
 
 /** Probes the place of a push. */
@@ -416,5 +476,7 @@ export function probePush(size: u32): void {
   getR(RSP_SLOT);
   constR(u64(-i64(size)));
   addR();
+  if (stack16) low16();
+  toLinear(SEG_SS, size, true);
   probe(true, size);
 }

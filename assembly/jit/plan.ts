@@ -7,7 +7,17 @@ import { OP_TOO_LONG } from "../decode/table.generated";
 import { handlerHere } from "../execute/sameCode";
 import { fetchSettled } from "../memory/access";
 import { lineMask } from "../memory/frames";
-import { beginBlock, beginInstruction, beginRegion, ripNext, truncate, wide } from "./context";
+import {
+  beginBlock,
+  beginInstruction,
+  beginRegion,
+  codeBase,
+  codeEnd,
+  ripNext,
+  segmented,
+  truncate,
+  wide,
+} from "./context";
 import {
   addNode,
   analyse,
@@ -56,8 +66,8 @@ export let firstRip: u64 = 0;
 export let span: u32 = 0;
 
 /** Notes that the region depends on these bytes. False: too many pages. */
-function cover(rip: u64, host: u32, bytes: u32): bool {
-  const page = rip >> 12;
+function cover(linear: u64, host: u32, bytes: u32): bool {
+  const page = linear >> 12;
   for (let i: u32 = 0; i < pageCount; i++) {
     const p = pageList + i * 24;
     if (load<u64>(p) != page) continue;
@@ -78,17 +88,18 @@ function reach(rip: u64): u32 {
   const have = findNode(rip);
   if (have != NONE) return have;
   if (nodeCount == NODE_MAX) return NONE;
-  const host = fetchSettled(rip & load<u64>(LINEAR_MASK));
+  const linear = (codeBase + rip) & load<u64>(LINEAR_MASK);
+  const host = fetchSettled(linear);
   if (!host) return NONE;
   const b = findBlock(host, load<u32>(MODE));
   if (!b) return NONE;
   const count = u32(load<u16>(b, BK_COUNT));
-  if (total + count > INSTRUCTIONS_MAX) return NONE;
+  if (total + count > INSTRUCTIONS_MAX || rip + load<u16>(b, BK_BYTES) > codeEnd) return NONE;
   const low = rip < firstRip ? rip : firstRip;
   const high = rip > firstRip + span ? rip : firstRip + span;
   if (high - low >= SPAN_MAX) return NONE;
   if (oftenRewritten(host, load<u16>(b, BK_BYTES)) || load<u16>(firstRecord(b), R_OP) <= <u32>OP_TOO_LONG) return NONE;
-  if (!cover(rip, host, load<u16>(b, BK_BYTES))) return NONE;
+  if (!cover(linear, host, load<u16>(b, BK_BYTES))) return NONE;
   total += count;
   firstRip = low;
   span = u32(high - low);
@@ -113,8 +124,9 @@ function isTerminator(kind: u32): bool {
   }
 }
 
-export function canonical(rip: u64): bool {
-  return u64((i64(rip) << 16) >> 16) == rip;
+/** Can a near branch go there? Else it raises #GP(0). */
+export function reachable(rip: u64): bool {
+  return rip < codeEnd && u64((i64(rip) << 16) >> 16) == rip;
 }
 
 /** Can this block-ending record be generated? */
@@ -122,8 +134,9 @@ export function terminates(rec: usize): bool {
   const kind = kindOf(rec);
   if (!isTerminator(kind)) return false;
   if (kind == KIND_END) return true;
-  if (load<u8>(rec, R_SIZE) != (wide ? 8 : 4)) return false;
-  if ((kind == KIND_LOOP || kind == KIND_JCXZ) && load<u8>(rec, R_ADDR_SHIFT) != (wide ? 0 : 32)) return false;
+  const size = load<u8>(rec, R_SIZE);
+  if (wide ? size != 8 : !(size == 4 || (segmented && size == 2))) return false;
+  if ((kind == KIND_LOOP || kind == KIND_JCXZ) && wide && load<u8>(rec, R_ADDR_SHIFT) != 0) return false;
   if (kind == KIND_JMP_E || kind == KIND_CALL_E) return !isMemory(rec) || addressable(rec);
   return true;
 }
@@ -133,7 +146,8 @@ export function firstRecord(b: u32): usize {
 }
 
 export function targetOf(rec: usize, rip: u64): u64 {
-  return truncate(rip + load<u64>(rec, R_IMM));
+  const target = truncate(rip + load<u64>(rec, R_IMM));
+  return load<u8>(rec, R_SIZE) == 2 ? target & 0xffff : target;
 }
 
 /** Finds where a block leads. */
@@ -149,7 +163,7 @@ function explore(n: u32): void {
   let taken: u32 = NONE;
   let fall: u32 = NONE;
   if (kind == KIND_INT_N) {
-    const handler = handlerHere(load<u8>(rec, R_IMM));
+    const handler = segmented ? ~(0 as u64) : handlerHere(load<u8>(rec, R_IMM));
     if (handler != ~(0 as u64)) taken = reach(handler);
     if (taken != NONE) makeEntry(taken);
     fall = reach(next);

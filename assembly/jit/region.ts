@@ -1,22 +1,22 @@
 // A planned region as one Wasm function: structured loops from the dominator tree around the central node.
 
 import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
-import { R_FLAGS, R_IMM, R_OFF, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OFF, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { MODE, RIP } from "../abi/state";
 import { BK_COUNT, BK_HOST } from "../blocks/cache";
 import { callInterpreter } from "./calls";
 import { codeStore } from "./codeStore";
 import {
+  basesUsed,
   beginBlock,
   beginInstruction,
   beginRegion,
+  codeEnd,
   constR,
-  getR,
   place,
   ripNext,
   setFills,
   setFlagsSeen,
-  setR,
   used,
   wide,
   written,
@@ -30,6 +30,7 @@ import {
   I32_ADD,
   I32_AND,
   I32_EQZ,
+  I32_GE_U,
   I32_LOAD,
   I32_LOAD16_U,
   I32_LT_S,
@@ -124,9 +125,11 @@ import {
   LOCALS_I32,
   LOCALS_I64,
   LOCALS_R,
+  LOCALS_SEG_I32,
+  LOCALS_SEG_I64,
 } from "./locals";
-import { moveStack, probePush, readRm, readStackTop, storeAt } from "./operand";
-import { canonical, firstRecord, firstRip, span, targetOf, terminates } from "./plan";
+import { getSlot, moveStack, probePush, readRm, readStackTop, setSlot, storeAt } from "./operand";
+import { firstRecord, firstRip, reachable, span, targetOf, terminates } from "./plan";
 import { oftenMissed, oftenStaged } from "./rewritten";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
@@ -205,9 +208,17 @@ function followIndirect(): void {
   leave();
 }
 
-/** A branch to a non-canonical address faults on the branch itself: the interpreter does it. */
-function checkTarget(): void {
-  if (!wide) return;
+/** A branch to a non-canonical address, or past the end of CS, faults on the branch itself: the interpreter does it. */
+function checkTarget(size: u32): void {
+  if (!wide) {
+    if (codeEnd >= (1 as u64) << (size << 3)) return;
+    place();
+    get(L_V);
+    i32c(i32(codeEnd));
+    op(I32_GE_U);
+    branchExit();
+    return;
+  }
   get(L_V);
   i64c(0x800000000000);
   op(I64_ADD);
@@ -218,8 +229,7 @@ function checkTarget(): void {
   branchExit();
 }
 
-function pushReturn(rip: u64): void {
-  const size: u32 = wide ? 8 : 4;
+function pushReturn(rip: u64, size: u32): void {
   probePush(size);
   get(L_HOST);
   constR(rip);
@@ -231,32 +241,33 @@ function terminator(n: u32, rec: usize): void {
   const kind = kindOf(rec);
   const rip = ripOf(n);
   const next = ripNext();
-  const size: u32 = wide ? 8 : 4;
+  const size = u32(load<u8>(rec, R_SIZE));
   if (kind == KIND_END) follow(n, fallOf(n), next);
   else if (kind == KIND_JMP_REL || kind == KIND_CALL_REL) {
     const target = targetOf(rec, rip);
-    if (!canonical(target)) {
+    if (!reachable(target)) {
       place();
       branch(LABEL_EXIT);
       return;
     }
-    if (kind == KIND_CALL_REL) pushReturn(next);
+    if (kind == KIND_CALL_REL) pushReturn(next, size);
     follow(n, takenOf(n), target);
   } else if (kind == KIND_JCC || kind == KIND_LOOP || kind == KIND_JCXZ) {
     const target = targetOf(rec, rip);
-    if (!canonical(target)) {
+    if (!reachable(target)) {
       place();
       branch(LABEL_EXIT);
       return;
     }
     if (kind == KIND_JCC) pushCondition(memberOf(rec));
     else {
-      getR(8);
+      const counter: u32 = wide ? 8 : load<u8>(rec, R_ADDR_SHIFT) == 48 ? 2 : 4;
+      getSlot(8, counter);
       if (kind == KIND_LOOP) {
         constR(1);
         op(wide ? I64_SUB : I32_SUB);
-        setR(8);
-        getR(8);
+        setSlot(8, counter);
+        getSlot(8, counter);
         op(wide ? I64_EQZ : I32_EQZ);
         op(I32_EQZ);
       } else op(wide ? I64_EQZ : I32_EQZ);
@@ -268,15 +279,15 @@ function terminator(n: u32, rec: usize): void {
   } else if (kind == KIND_RET || kind == KIND_RET_IMM) {
     readStackTop(size);
     set(L_V);
-    checkTarget();
+    checkTarget(size);
     moveStack(i32(size) + (kind == KIND_RET_IMM ? i32(load<u16>(rec, R_IMM)) : 0));
     followIndirect();
   } else {
     place();
     readRm(rec, size);
     set(L_V);
-    checkTarget();
-    if (kind == KIND_CALL_E) pushReturn(next);
+    checkTarget(size);
+    if (kind == KIND_CALL_E) pushReturn(next, size);
     followIndirect();
   }
 }
@@ -432,10 +443,14 @@ export function emitRegion(at: u32, sites: u32): u32 {
   const bodyEnd = emitted();
   emitTo(at, JIT_CODE_END);
   const size = reserve();
-  unsigned(3);
+  unsigned(basesUsed ? 5 : 3);
   localGroup(LOCALS_R, wide ? TYPE_I64 : TYPE_I32);
   localGroup(LOCALS_I32, TYPE_I32);
   localGroup(LOCALS_I64, TYPE_I64);
+  if (basesUsed) {
+    localGroup(LOCALS_SEG_I32, TYPE_I32);
+    localGroup(LOCALS_SEG_I64, TYPE_I64);
+  }
   loadState(used);
   copyBytes(JIT_BODY, bodyEnd - JIT_BODY);
   storeState(written);

@@ -1,6 +1,18 @@
 // The registers and flags of a region: locals in generated code, the state block outside of it.
-import { FLAG_CARRIES, FLAG_RESULT, GPR, JIT_WHY, RIP, TR_TAG } from "../abi/state";
-import { flagsUsed, wide } from "./context";
+import {
+  FLAG_CARRIES,
+  FLAG_RESULT,
+  GPR,
+  JIT_WHY,
+  RIP,
+  SEG_SIZE,
+  SEGS,
+  SG_EFFECTIVE,
+  SG_READ_END,
+  SG_WRITE_END,
+  TR_TAG,
+} from "../abi/state";
+import { basesUsed, flagsUsed, readsUsed, wide, writesUsed } from "./context";
 import {
   get,
   I32_AND,
@@ -19,7 +31,7 @@ import {
   set,
   tee,
 } from "./emit";
-import { L_CARRIES, L_GPR, L_HOST, L_PC, L_RESULT, L_TAG, L_WHY } from "./locals";
+import { L_CARRIES, L_GPR, L_HOST, L_PC, L_RESULT, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE, L_TAG, L_WHY } from "./locals";
 
 export function loadState(mask: u32): void {
   for (let r: u32 = 0; r < 16; r++) {
@@ -54,6 +66,18 @@ export function loadState(mask: u32): void {
   i32c(0);
   mem(I64_LOAD, TR_TAG);
   set(L_TAG);
+  for (let n: u32 = 0; n < 6; n++) {
+    loadSegment(basesUsed, n, SG_EFFECTIVE, I32_LOAD, L_SEG_BASE);
+    loadSegment(readsUsed, n, SG_READ_END, I64_LOAD, L_SEG_READ);
+    loadSegment(writesUsed, n, SG_WRITE_END, I64_LOAD, L_SEG_WRITE);
+  }
+}
+
+function loadSegment(mask: u32, n: u32, field: u32, how: u32, local: u32): void {
+  if (!((mask >> n) & 1)) return;
+  i32c(0);
+  mem(how, SEGS + n * SEG_SIZE + field);
+  set(local + n);
 }
 
 function storeR(address: u32, local: u32, sign: bool): void {
