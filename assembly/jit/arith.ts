@@ -164,8 +164,13 @@ function compute(k: u32, size: u32): void {
 }
 
 /** Sets the flags of CMP; L_A and L_B (or the 64-bit pair) hold the operands. */
-export function compareOperands(size: u32): void {
+export function compare(size: u32): void {
   compute(CMP, size);
+}
+
+/** Adds the same operands: the sum in L_T1 or L_U1, and its flags. */
+export function sum(size: u32): void {
+  compute(ADD, size);
 }
 
 /** True: generated. */

@@ -1,28 +1,30 @@
 // One record -> Wasm. False: not generated, the region ends before it.
-import { R_FLAGS, R_IMM, R_SEG, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SEG, R_SIZE, RecordFlag } from "../abi/record";
+import { EFLAGS_REST } from "../abi/state";
+import { FLAG_DF } from "../abi/x86";
 import { alu, immediate, shift, unary } from "./arith";
+import { bitTest, compareExchange, doubleShift, exchangeAdd, scan } from "./bits";
+import { addThrough, bmi, movbe, swapBytes } from "./bmi";
 import { get32, getR, setR, wide } from "./context";
 import {
   get,
+  I32_ADD,
   I32_AND,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
+  I32_LOAD,
   I32_OR,
-  I32_ROTL,
   I32_SHR_S,
-  I32_SHR_U,
+  I32_STORE,
   I32_WRAP,
   I32_XOR,
-  I64_AND,
+  I64_ADD,
   I64_EXTEND_S,
   I64_EXTEND_U,
-  I64_OR,
-  I64_SHL,
   I64_SHR_S,
-  I64_SHR_U,
-  I64_XOR,
   i32c,
   i64c,
+  mem,
   op,
   set,
   W_SELECT,
@@ -35,15 +37,31 @@ import {
   FORM_RI,
   FORM_RM,
   FORM_RR,
+  KIND_ADCX,
+  KIND_ADOX,
   KIND_ALU,
+  KIND_ANDN,
+  KIND_BEXTR,
+  KIND_BIT,
   KIND_BIT_IMM,
+  KIND_BLSI,
+  KIND_BLSMSK,
+  KIND_BLSR,
+  KIND_BSF,
+  KIND_BSR,
   KIND_BSWAP,
+  KIND_BZHI,
   KIND_CBW,
   KIND_CLC,
+  KIND_CLD,
   KIND_CMC,
   KIND_CMOV,
+  KIND_CMPS,
+  KIND_CMPXCHG,
   KIND_CWD,
   KIND_DIV,
+  KIND_DOUBLE_SHIFT,
+  KIND_FENCE,
   KIND_IDIV,
   KIND_IMUL,
   KIND_IMUL_GE,
@@ -51,9 +69,13 @@ import {
   KIND_LEA,
   KIND_LEAVE,
   KIND_LODS,
+  KIND_LZCNT,
   KIND_MOV,
   KIND_MOV_LOAD_OFFSET,
   KIND_MOV_STORE_OFFSET,
+  KIND_MOVBE_LOAD,
+  KIND_MOVBE_STORE,
+  KIND_MOVNTI,
   KIND_MOVS,
   KIND_MOVSX8,
   KIND_MOVSX16,
@@ -61,21 +83,31 @@ import {
   KIND_MOVZX8,
   KIND_MOVZX16,
   KIND_MUL,
+  KIND_MULX,
   KIND_NOP,
   KIND_POP_REG,
+  KIND_POPCNT,
   KIND_PUSH_E,
   KIND_PUSH_IMM,
   KIND_PUSH_REG,
+  KIND_RORX,
+  KIND_SARX,
   KIND_SCAS,
   KIND_SET,
   KIND_SHIFT,
+  KIND_SHLX,
+  KIND_SHRX,
   KIND_STC,
+  KIND_STD,
   KIND_STOS,
+  KIND_TZCNT,
   KIND_UNARY,
+  KIND_XADD,
   KIND_XCHG,
   KIND_XCHG_ACCUMULATOR,
+  KIND_XLAT,
 } from "./kinds.generated";
-import { L_HOST, L_T0, L_T2, L_U0 } from "./locals";
+import { L_HOST, L_T0, L_U0 } from "./locals";
 import { divide, imulTruncated, multiply } from "./multiply";
 import {
   address,
@@ -99,6 +131,7 @@ import {
   stackFrom,
   storeAt,
   toLinear,
+  truncateOffset,
 } from "./operand";
 import { strings } from "./strings";
 
@@ -169,55 +202,6 @@ function exchange(rec: usize, size: u32): void {
   setDst(rec, size);
   get(temp);
   setSrc(rec, size);
-}
-
-function byteSwap(): void {
-  // i32 on the stack
-  set(L_T0);
-  get(L_T0);
-  i32c(0x00ff00ff);
-  op(I32_AND);
-  i32c(24);
-  op(I32_ROTL);
-  get(L_T0);
-  i32c(<i32>0xff00ff00);
-  op(I32_AND);
-  i32c(8);
-  op(I32_ROTL);
-  op(I32_OR);
-}
-
-/** BT BTS BTR BTC with an immediate, on registers of 32 and 64 bits. */
-function bitImmediate(rec: usize, k: u32, size: u32): bool {
-  if (isMemory(rec) || size < 4) return false;
-  const n = u32(load<u8>(rec, R_IMM)) & (size == 8 ? 63 : 31);
-  getDst(rec, size);
-  if (size == 8) {
-    i64c(i64(n));
-    op(I64_SHR_U);
-    op(I32_WRAP);
-  } else {
-    i32c(n);
-    op(I32_SHR_U);
-  }
-  i32c(1);
-  op(I32_AND);
-  set(L_T2);
-  if (k != 0) {
-    getDst(rec, size);
-    const mask = (1 as i64) << n;
-    if (size == 8) {
-      i64c(k == 2 ? ~mask : mask);
-      op(k == 1 ? I64_OR : k == 2 ? I64_AND : I64_XOR);
-    } else {
-      i32c(i32(k == 2 ? ~mask : mask));
-      op(k == 1 ? I32_OR : k == 2 ? I32_AND : I32_XOR);
-    }
-    setDst(rec, size);
-  }
-  get(L_T2);
-  setCFKeepOF();
-  return true;
 }
 
 /** The instructions that do not end a block. */
@@ -343,6 +327,7 @@ export function generate(rec: usize): bool {
       }
       return true;
     case KIND_NOP:
+    case KIND_FENCE:
       return true;
     case KIND_XCHG:
       exchange(rec, size);
@@ -359,26 +344,9 @@ export function generate(rec: usize): bool {
     }
     case KIND_BSWAP:
       if (size == 2) return false;
-      if (size == 4) {
-        getDst(rec, 4);
-        byteSwap();
-        setDst(rec, 4);
-      } else {
-        getDst(rec, 8);
-        op(I32_WRAP);
-        byteSwap();
-        op(I64_EXTEND_U);
-        i64c(32);
-        op(I64_SHL);
-        getDst(rec, 8);
-        i64c(32);
-        op(I64_SHR_U);
-        op(I32_WRAP);
-        byteSwap();
-        op(I64_EXTEND_U);
-        op(I64_OR);
-        setDst(rec, 8);
-      }
+      getDst(rec, size);
+      swapBytes(size);
+      setDst(rec, size);
       return true;
     case KIND_LEAVE:
       if (size == 2 && wide) return false;
@@ -388,8 +356,67 @@ export function generate(rec: usize): bool {
       get(size == 8 ? L_U0 : L_T0);
       setSlot(40, size);
       return true;
+    case KIND_BIT:
     case KIND_BIT_IMM:
-      return bitImmediate(rec, memberOf(rec), size);
+      return bitTest(rec, memberOf(rec), size, kind == KIND_BIT_IMM);
+    case KIND_DOUBLE_SHIFT:
+      return doubleShift(rec, memberOf(rec) == 0, size, form);
+    case KIND_BSF:
+    case KIND_BSR:
+    case KIND_POPCNT:
+    case KIND_TZCNT:
+    case KIND_LZCNT:
+      return scan(rec, kind);
+    case KIND_CMPXCHG:
+      return compareExchange(rec, size);
+    case KIND_XADD:
+      return exchangeAdd(rec, size);
+    case KIND_MOVBE_LOAD:
+    case KIND_MOVBE_STORE:
+      return movbe(rec, kind);
+    case KIND_MOVNTI: {
+      const bytes = u32(load<u8>(rec, R_SIZE));
+      probeMemory(rec, bytes);
+      get(L_HOST);
+      getSrc(rec, bytes);
+      storeAt(bytes);
+      return true;
+    }
+    case KIND_ANDN:
+    case KIND_BLSR:
+    case KIND_BLSMSK:
+    case KIND_BLSI:
+    case KIND_BEXTR:
+    case KIND_BZHI:
+    case KIND_MULX:
+    case KIND_SHLX:
+    case KIND_SHRX:
+    case KIND_SARX:
+    case KIND_RORX:
+      return bmi(rec, kind);
+    case KIND_ADCX:
+    case KIND_ADOX:
+      return addThrough(rec, kind);
+    case KIND_CLD:
+    case KIND_STD:
+      i32c(0);
+      i32c(0);
+      mem(I32_LOAD, EFLAGS_REST);
+      i32c(kind == KIND_CLD ? ~FLAG_DF : FLAG_DF);
+      op(kind == KIND_CLD ? I32_AND : I32_OR);
+      mem(I32_STORE, EFLAGS_REST);
+      return true;
+    case KIND_XLAT:
+      getR(24);
+      getSlot(0, 1);
+      if (wide) op(I64_EXTEND_U);
+      op(wide ? I64_ADD : I32_ADD);
+      truncateOffset(load<u8>(rec, R_ADDR_SHIFT));
+      toLinear(u32(load<u8>(rec, R_SEG)) << 3, 1, false);
+      readTop(1, false);
+      setSlot(0, 1);
+      return true;
+    case KIND_CMPS:
     case KIND_MOVS:
     case KIND_STOS:
     case KIND_LODS:

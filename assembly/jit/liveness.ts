@@ -8,25 +8,46 @@ import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf } from "./kinds
 import {
   FORM_CL,
   KIND_ALU,
+  KIND_ANDN,
+  KIND_BEXTR,
+  KIND_BLSI,
+  KIND_BLSMSK,
+  KIND_BLSR,
   KIND_BSWAP,
+  KIND_BZHI,
   KIND_CBW,
+  KIND_CLD,
   KIND_CWD,
+  KIND_DOUBLE_SHIFT,
+  KIND_FENCE,
   KIND_LEA,
   KIND_LEAVE,
+  KIND_LZCNT,
   KIND_MOV,
   KIND_MOV_LOAD_OFFSET,
   KIND_MOV_STORE_OFFSET,
+  KIND_MOVBE_LOAD,
+  KIND_MOVBE_STORE,
+  KIND_MOVNTI,
   KIND_MOVSX8,
   KIND_MOVSX16,
   KIND_MOVSXD,
   KIND_MOVZX8,
   KIND_MOVZX16,
+  KIND_MULX,
   KIND_NOP,
   KIND_POP_REG,
+  KIND_POPCNT,
   KIND_PUSH_E,
   KIND_PUSH_IMM,
   KIND_PUSH_REG,
+  KIND_RORX,
+  KIND_SARX,
   KIND_SHIFT,
+  KIND_SHLX,
+  KIND_SHRX,
+  KIND_STD,
+  KIND_TZCNT,
   KIND_UNARY,
   KIND_XCHG,
   KIND_XCHG_ACCUMULATOR,
@@ -60,6 +81,20 @@ function effect(rec: usize): u32 {
   switch (kindOf(rec)) {
     case KIND_ALU:
       return k == 2 || k == 3 ? SEES : SETS; // ADC, SBB
+    case KIND_DOUBLE_SHIFT:
+      if (size == 2) return SEES;
+      if (formOf(rec) & FORM_CL) return CHANGES;
+      return load<u8>(rec, R_IMM) & (size == 8 ? 63 : 31) ? SETS : KEEPS;
+    case KIND_POPCNT:
+    case KIND_TZCNT:
+    case KIND_LZCNT:
+    case KIND_ANDN:
+    case KIND_BLSR:
+    case KIND_BLSMSK:
+    case KIND_BLSI:
+    case KIND_BEXTR:
+    case KIND_BZHI:
+      return SETS;
     case KIND_UNARY:
       return k < 2 ? COUNTS : k == 2 ? KEEPS : SETS;
     case KIND_SHIFT: {
@@ -88,6 +123,17 @@ function effect(rec: usize): u32 {
     case KIND_LEAVE:
     case KIND_MOV_LOAD_OFFSET:
     case KIND_MOV_STORE_OFFSET:
+    case KIND_FENCE:
+    case KIND_CLD:
+    case KIND_STD:
+    case KIND_MOVBE_LOAD:
+    case KIND_MOVBE_STORE:
+    case KIND_MOVNTI:
+    case KIND_MULX:
+    case KIND_SHLX:
+    case KIND_SHRX:
+    case KIND_SARX:
+    case KIND_RORX:
       return KEEPS;
     default:
       return SEES;

@@ -109,7 +109,7 @@ export function imulTruncated(rec: usize, size: u32, immediate: bool): bool {
 }
 
 /** Pushes the high half of the unsigned product of L_A64 and L_B64. Uses L_U0, L_U2. */
-function unsignedHigh(): void {
+export function unsignedHigh(): void {
   // mid = a1 * b0 + (a0 * b0 >> 32)
   get(L_A64);
   i64c(32);

@@ -172,7 +172,11 @@ export function offset(rec: usize): void {
     constR(disp);
     if (terms) addR();
   }
-  const shift = load<u8>(rec, R_ADDR_SHIFT);
+  truncateOffset(load<u8>(rec, R_ADDR_SHIFT));
+}
+
+/** Truncates an offset (R) to the address size; shift: R_ADDR_SHIFT. */
+export function truncateOffset(shift: u32): void {
   if (wide && shift == 32) {
     op(I32_WRAP);
     op(I64_EXTEND_U);

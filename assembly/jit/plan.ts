@@ -47,6 +47,8 @@ import {
   KIND_JMP_E,
   KIND_JMP_REL,
   KIND_LOOP,
+  KIND_LOOPE,
+  KIND_LOOPNE,
   KIND_RET,
   KIND_RET_IMM,
 } from "./kinds.generated";
@@ -116,6 +118,8 @@ function isTerminator(kind: u32): bool {
     case KIND_JMP_E:
     case KIND_CALL_E:
     case KIND_LOOP:
+    case KIND_LOOPE:
+    case KIND_LOOPNE:
     case KIND_JCXZ:
     case KIND_END:
       return true;
@@ -136,9 +140,14 @@ export function terminates(rec: usize): bool {
   if (kind == KIND_END) return true;
   const size = load<u8>(rec, R_SIZE);
   if (wide ? size != 8 : !(size == 4 || (segmented && size == 2))) return false;
-  if ((kind == KIND_LOOP || kind == KIND_JCXZ) && wide && load<u8>(rec, R_ADDR_SHIFT) != 0) return false;
+  if (countsDown(kind) && wide && load<u8>(rec, R_ADDR_SHIFT) != 0) return false;
   if (kind == KIND_JMP_E || kind == KIND_CALL_E) return !isMemory(rec) || addressable(rec);
   return true;
+}
+
+/** LOOP and its kin, and JCXZ: branches that look at rCX. */
+export function countsDown(kind: u32): bool {
+  return kind == KIND_LOOP || kind == KIND_LOOPE || kind == KIND_LOOPNE || kind == KIND_JCXZ;
 }
 
 export function firstRecord(b: u32): usize {
@@ -170,7 +179,7 @@ function explore(n: u32): void {
     if (fall != NONE) makeEntry(fall);
   } else if (kind == KIND_IRET) fall = NONE;
   else if (!terminates(rec) || kind == KIND_END) fall = reach(next);
-  else if (kind == KIND_JCC || kind == KIND_LOOP || kind == KIND_JCXZ) {
+  else if (kind == KIND_JCC || countsDown(kind)) {
     taken = reach(targetOf(rec, rip));
     fall = reach(next);
   } else if (kind == KIND_JMP_REL) taken = reach(targetOf(rec, rip));

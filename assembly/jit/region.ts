@@ -91,6 +91,7 @@ import {
   KIND_JCXZ,
   KIND_JMP_REL,
   KIND_LOOP,
+  KIND_LOOPE,
   KIND_NONE,
   KIND_RET,
   KIND_RET_IMM,
@@ -129,7 +130,7 @@ import {
   LOCALS_SEG_I64,
 } from "./locals";
 import { getSlot, moveStack, probePush, readRm, readStackTop, setSlot, storeAt } from "./operand";
-import { firstRecord, firstRip, reachable, span, targetOf, terminates } from "./plan";
+import { countsDown, firstRecord, firstRip, reachable, span, targetOf, terminates } from "./plan";
 import { oftenMissed, oftenStaged } from "./rewritten";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
@@ -252,7 +253,7 @@ function terminator(n: u32, rec: usize): void {
     }
     if (kind == KIND_CALL_REL) pushReturn(next, size);
     follow(n, takenOf(n), target);
-  } else if (kind == KIND_JCC || kind == KIND_LOOP || kind == KIND_JCXZ) {
+  } else if (kind == KIND_JCC || countsDown(kind)) {
     const target = targetOf(rec, rip);
     if (!reachable(target)) {
       place();
@@ -263,13 +264,17 @@ function terminator(n: u32, rec: usize): void {
     else {
       const counter: u32 = wide ? 8 : load<u8>(rec, R_ADDR_SHIFT) == 48 ? 2 : 4;
       getSlot(8, counter);
-      if (kind == KIND_LOOP) {
+      if (kind != KIND_JCXZ) {
         constR(1);
         op(wide ? I64_SUB : I32_SUB);
         setSlot(8, counter);
         getSlot(8, counter);
         op(wide ? I64_EQZ : I32_EQZ);
         op(I32_EQZ);
+        if (kind != KIND_LOOP) {
+          pushCondition(kind == KIND_LOOPE ? 4 : 5); // ZF = 1, ZF = 0
+          op(I32_AND);
+        }
       } else op(wide ? I64_EQZ : I32_EQZ);
     }
     openIf();

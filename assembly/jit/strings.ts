@@ -1,12 +1,12 @@
-// MOVS, STOS, LODS and SCAS as Wasm: forward, and for a REP inside one page of each operand. Whatever else comes up runs in
+// MOVS, CMPS, STOS, LODS and SCAS as Wasm: forward, and for a REP inside one page of each operand. Whatever else comes up runs in
 // the interpreter.
 
-import { R_ADDR_SHIFT, R_FLAGS, RecordFlag } from "../abi/record";
-import { EFLAGS_REST } from "../abi/state";
+import { R_ADDR_SHIFT, R_FLAGS, R_SEG, RecordFlag } from "../abi/record";
+import { EFLAGS_REST, SEG_ES, SEG_FS } from "../abi/state";
 import { FLAG_DF } from "../abi/x86";
-import { compareOperands } from "./arith";
+import { compare } from "./arith";
 import { callInterpreter } from "./calls";
-import { constR, get32, getR, KNOWN_NONE, place, setKnown, setR, wide } from "./context";
+import { constR, get32, getR, KNOWN_NONE, place, segmented, setKnown, setR, wide } from "./context";
 import {
   get,
   I32_ADD,
@@ -37,11 +37,10 @@ import {
   W_ELSE,
   W_SELECT,
 } from "./emit";
-import { addressable } from "./kinds";
-import { KIND_LODS, KIND_SCAS, KIND_STOS } from "./kinds.generated";
+import { KIND_CMPS, KIND_LODS, KIND_SCAS, KIND_STOS } from "./kinds.generated";
 import { branch, branchExit, branchIf, close, LABEL_EXIT, openIf, openLoop } from "./labels";
 import { L_A, L_A64, L_B, L_B64, L_HOST, L_T0, L_T1, L_T2, L_U0 } from "./locals";
-import { getSlot, loadAt, probeTop, readPlace, readTop, setSlot, storeAt } from "./operand";
+import { getSlot, loadAt, probeTop, readPlace, readTop, setSlot, storeAt, toLinear } from "./operand";
 
 const RAX: u32 = 0;
 const RCX: u32 = 8;
@@ -70,11 +69,29 @@ function advanceBy(register: u32, bytes: u32): void {
   setR(register);
 }
 
-function advance(register: u32, size: u32): void {
+function address16(rec: usize): bool {
+  return load<u8>(rec, R_ADDR_SHIFT) == 48;
+}
+
+/** Moves rSI or rDI past one element. */
+function advance(rec: usize, register: u32, size: u32): void {
   getR(register);
   constR(size);
   addR();
-  setR(register);
+  if (address16(rec)) setSlot(register, 2);
+  else setR(register);
+}
+
+/** Segment of the source: the destination's is ES. */
+function sourceSegment(rec: usize): u32 {
+  return u32(load<u8>(rec, R_SEG)) << 3;
+}
+
+/** Pushes the linear address of the element at rSI or rDI. */
+function element(rec: usize, register: u32, size: u32, write: bool): void {
+  if (address16(rec)) getSlot(register, 2);
+  else getR(register);
+  toLinear(register == RSI ? sourceSegment(rec) : SEG_ES, size, write);
 }
 
 function pushDown(): void {
@@ -96,39 +113,51 @@ function pushCrosses(register: u32): void {
 }
 
 /** One element. */
-function single(kind: u32, size: u32): void {
+function single(rec: usize, kind: u32, size: u32): void {
   const value = size == 8 ? L_U0 : L_T2;
   if (kind == KIND_STOS) {
-    getR(RDI);
+    element(rec, RDI, size, true);
     probeTop(size);
     get(L_HOST);
     getSlot(RAX, size);
     storeAt(size);
-    advance(RDI, size);
+    advance(rec, RDI, size);
     return;
   }
-  getR(kind == KIND_SCAS ? RDI : RSI);
+  if (kind == KIND_CMPS) {
+    element(rec, RDI, size, false);
+    readTop(size, false);
+    set(size == 8 ? L_B64 : L_B);
+    element(rec, RSI, size, false);
+    readTop(size, false);
+    set(size == 8 ? L_A64 : L_A);
+    advance(rec, RSI, size);
+    advance(rec, RDI, size);
+    compare(size);
+    return;
+  }
+  element(rec, kind == KIND_SCAS ? RDI : RSI, size, false);
   readTop(size, false);
   set(value);
   if (kind == KIND_LODS) {
     get(value);
     setSlot(RAX, size);
-    advance(RSI, size);
+    advance(rec, RSI, size);
   } else if (kind == KIND_SCAS) {
-    advance(RDI, size);
+    advance(rec, RDI, size);
     getSlot(RAX, size);
     set(size == 8 ? L_A64 : L_A);
     get(value);
     set(size == 8 ? L_B64 : L_B);
-    compareOperands(size);
+    compare(size);
   } else {
-    getR(RDI);
+    element(rec, RDI, size, true);
     probeTop(size);
     get(L_HOST);
     get(value);
     storeAt(size);
-    advance(RSI, size);
-    advance(RDI, size);
+    advance(rec, RSI, size);
+    advance(rec, RDI, size);
   }
 }
 
@@ -311,7 +340,7 @@ function repeatScan(rec: usize, size: u32): void {
   openIf();
   branch(LABEL_EXIT);
   close();
-  compareOperands(size);
+  compare(size);
   close();
   close();
 }
@@ -320,9 +349,10 @@ function repeatScan(rec: usize, size: u32): void {
 export function strings(rec: usize, kind: u32, size: u32): bool {
   const flags = u32(load<u8>(rec, R_FLAGS));
   const repeats = (flags & (RecordFlag.Rep | RecordFlag.Repne)) != 0;
-  if (load<u8>(rec, R_ADDR_SHIFT) != (wide ? 0 : 32) || !addressable(rec)) return false;
-  if (repeats && kind == KIND_LODS) return false;
+  if (wide && load<u8>(rec, R_ADDR_SHIFT) != 0) return false;
   if (repeats) {
+    if (kind == KIND_LODS || kind == KIND_CMPS || segmented || address16(rec) || sourceSegment(rec) >= <u32>SEG_FS)
+      return false;
     if (kind == KIND_SCAS) repeatScan(rec, size);
     else repeatMove(rec, kind == KIND_STOS, size);
   } else {
@@ -330,7 +360,7 @@ export function strings(rec: usize, kind: u32, size: u32): bool {
     openIf();
     callInterpreter(rec, rec);
     op(W_ELSE);
-    single(kind, size);
+    single(rec, kind, size);
     close();
   }
   setKnown(KNOWN_NONE, 0);

@@ -9,6 +9,8 @@ export interface Operands {
   /** A register, or else [BX/EBX/RBX + displacement]. */
   readonly rm?: number;
   readonly displacement?: number;
+  /** Mandatory prefix. */
+  readonly prefix?: number;
 }
 
 const word = (value: number, bytes: number): number[] =>
@@ -62,8 +64,9 @@ export class Code {
   }
 
   /** Prefixes, opcode, modrm and what follows it. */
-  op(opcode: readonly number[], { size, reg, rm, displacement = 0 }: Operands, tail: readonly number[]): void {
+  op(opcode: readonly number[], { size, reg, rm, displacement = 0, prefix }: Operands, tail: readonly number[]): void {
     const rex = (size === 8 ? 8 : 0) | (reg >= 8 ? 4 : 0) | (rm !== undefined && rm >= 8 ? 1 : 0);
+    if (prefix) this.raw([prefix]);
     this.raw(this.#operandPrefix(size));
     // with REX, registers 4 to 7 of a byte operation are SPL to DIL; SPL must stay
     if (rex) this.raw([0x40 | rex]);
@@ -71,6 +74,22 @@ export class Code {
     this.raw(opcode);
     if (rm !== undefined) this.raw([0xc0 | ((reg & 7) << 3) | (rm & 7)]);
     else this.raw([(this.bits === 16 ? 0x47 : 0x43) | ((reg & 7) << 3), displacement & 255]);
+    this.raw(tail);
+  }
+
+  /** A VEX-encoded instruction of the maps 0F38 (2) and 0F3A (3); pp: 0, 66, F3, F2. */
+  vex(
+    map: number,
+    pp: number,
+    opcode: number,
+    operands: Operands & { vvvv: number },
+    tail: readonly number[] = [],
+  ): void {
+    const { size, reg, rm, vvvv, displacement = 0 } = operands;
+    const inverted = (reg >= 8 ? 0 : 0x80) | 0x40 | (rm !== undefined && rm >= 8 ? 0 : 0x20);
+    this.raw([0xc4, inverted | map, (size === 8 ? 0x80 : 0) | ((~vvvv & 15) << 3) | pp, opcode]);
+    if (rm !== undefined) this.raw([0xc0 | ((reg & 7) << 3) | (rm & 7)]);
+    else this.raw([0x43 | ((reg & 7) << 3), displacement & 255]);
     this.raw(tail);
   }
 

@@ -72,7 +72,7 @@ class Program {
     const w = size === 1 ? 0 : 1;
     const reg = size === 1 && this.#traits.bits !== 64 ? this.#one([0, 2, 4, 6]) : this.#register();
     const imm = Math.min(size, 4);
-    switch (random(30)) {
+    switch (random(36)) {
       case 0:
       case 1:
       case 2:
@@ -138,7 +138,8 @@ class Program {
         this.#modrm([0x0f, this.#one([0xbc, 0xbd])], Math.max(size, 2), reg);
         break;
       case 22:
-        this.#modrm([0x0f, this.#one([0xa4, 0xac])], Math.max(size, 2), reg, undefined, [random(256)]);
+        if (random(2)) this.#modrm([0x0f, this.#one([0xa5, 0xad])], Math.max(size, 2), reg);
+        else this.#modrm([0x0f, this.#one([0xa4, 0xac])], Math.max(size, 2), reg, undefined, [random(256)]);
         break;
       case 23:
         this.#modrm([this.#one([0x84, 0x86]) + w], size, reg);
@@ -156,15 +157,95 @@ class Program {
         code.raw([0x51]);
         code.loadRegister(1, random(9));
         const repeat = this.#one([[], [0xf3], [0xf2]]);
-        code.raw([...repeat, this.#one([0xa4, 0xa5, 0xa6, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]), 0x59]);
+        code.raw([...repeat, this.#one([0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]), 0x59]);
         break;
       }
       case 27:
-        code.raw(this.#one([[0x9c, 0x9d], [0x9f], [0x9e], [0x66, 0x99]]));
+        code.raw(this.#one([[0x9c, 0x9d], [0x9f], [0x9e], [0x66, 0x99], [0xd7], [0xfd, 0xfc]]));
+        break;
+      case 28:
+        // popcnt, tzcnt, lzcnt
+        this.#count(this.#one([0xb8, 0xbc, 0xbd]), Math.max(size, 2), reg);
+        break;
+      case 29:
+        // movbe, movnti
+        if (random(2)) this.#modrm([0x0f, 0x38, 0xf0 + random(2)], Math.max(size, 2), reg, true);
+        else this.#modrm([0x0f, 0xc3], Math.max(size, 4), reg, true);
+        break;
+      case 30:
+        this.#modrm([this.#one([0xd0, 0xd2]) + w], size, 2 + random(2)); // RCL, RCR
+        break;
+      case 31:
+        // mov esi, -64..63; bt family [ebx + n], esi: a bit of the string before or after it
+        if (this.#traits.bits === 64) code.loadRegister(6, random(64));
+        else code.loadRegister(6, (random(128) - 64) >>> 0);
+        this.#modrm([0x0f, this.#one([0xa3, 0xab, 0xb3, 0xbb])], Math.max(size, 2), 6, true);
+        break;
+      case 32:
+        this.#divide(size);
+        break;
+      case 33:
+      case 34:
+        if (this.#traits.bits === 16) code.raw([0x0f, 0xc8]);
+        else this.#vex(size === 8 ? 8 : 4, reg);
         break;
       default:
         code.raw([this.#one([0xf8, 0xf9, 0xf5, 0x98, 0x99, 0x90, 0xfc])]);
         break;
+    }
+  }
+
+  /** DIV or IDIV that cannot raise #DE: of a small positive number by an odd one. */
+  #divide(size: number): void {
+    const { code } = this;
+    const divisor = this.#one([6, 7]);
+    if (size === 1) code.op([0x0f, 0xb6], { size: this.#traits.bits === 16 ? 2 : 4, reg: 0, rm: 0 }, []); // movzx eax, al
+    code.op([0xd1], { size: Math.max(size, 2), reg: 5, rm: 0 }, []); // shr eax, 1
+    if (size !== 1) code.op([0x31], { size, reg: 2, rm: 2 }, []); // xor edx, edx
+    code.op([0x83], { size: Math.max(size, 2), reg: 1, rm: size === 1 ? 2 : divisor }, [1]); // or divisor, 1
+    code.op([0xf6 + (size === 1 ? 0 : 1)], { size, reg: 6 + this.#random(2), rm: size === 1 ? 2 : divisor }, []);
+  }
+
+  #count(opcode: number, size: number, reg: number): void {
+    const rm = this.#register();
+    if (this.#random(3)) this.code.op([0x0f, opcode], { size, reg, rm, prefix: 0xf3 }, []);
+    else this.code.op([0x0f, opcode], { size, reg, displacement: this.#random(64), prefix: 0xf3 }, []);
+  }
+
+  /** BMI1 and BMI2, ADCX and ADOX. */
+  #vex(size: number, reg: number): void {
+    const { code } = this;
+    const memory = this.#random(4) === 0;
+    const operands = {
+      size,
+      reg,
+      vvvv: this.#register(),
+      ...(memory ? { displacement: this.#random(64) } : { rm: this.#register() }),
+    };
+    switch (this.#random(7)) {
+      case 0:
+        code.vex(2, 0, 0xf2, operands); // andn
+        break;
+      case 1:
+        code.vex(2, 0, 0xf3, { ...operands, reg: 1 + this.#random(3) }); // blsr, blsmsk, blsi
+        break;
+      case 2:
+        code.vex(2, 0, this.#one([0xf5, 0xf7]), operands); // bzhi, bextr
+        break;
+      case 3:
+        code.vex(2, 1 + this.#random(3), 0xf7, operands); // shlx, sarx, shrx
+        break;
+      case 4:
+        code.vex(2, 3, 0xf6, operands); // mulx
+        break;
+      case 5:
+        code.vex(3, 3, 0xf0, { ...operands, vvvv: 0 }, [this.#random(256)]); // rorx
+        break;
+      default: {
+        const { vvvv: _, ...plain } = operands;
+        code.op([0x0f, 0x38, 0xf6], { ...plain, prefix: this.#one([0x66, 0xf3]) }, []); // adcx, adox
+        break;
+      }
     }
   }
 

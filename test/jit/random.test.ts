@@ -1,14 +1,6 @@
 // Random programs on both tiers, at long and at very short distances between two comparisons.
 import { describe, expect, it } from "vitest";
-import {
-  describeDifference,
-  loadImage,
-  Machine,
-  parseFlat,
-  type RegisterUpdate,
-  type StartMode,
-  verifyJit,
-} from "../../src/index.ts";
+import { describeDifference, loadImage, Machine, parseFlat, type StartMode, verifyJit } from "../../src/index.ts";
 import type { Bits } from "./code.ts";
 import { generator } from "./lockstep.ts";
 import { LOAD, PAGE_DIRECTORIES, program } from "./programs.ts";
@@ -30,8 +22,6 @@ interface Kind {
   readonly bits: Bits;
   readonly selfModifying?: boolean;
   readonly faults?: boolean;
-  /** Segments with a base, the data segment with a limit. */
-  readonly segments?: boolean;
   /** 32-bit paging, and system instructions that change its address space. */
   readonly paged?: boolean;
 }
@@ -51,14 +41,8 @@ function page(machine: Machine): void {
   machine.registers.write({ cr3: BigInt(PAGE_DIRECTORIES[0]), cr0: machine.registers.read().cr0 | 0x8001_0000n });
 }
 
-const BASED: RegisterUpdate = {
-  ds: { base: 0x30n, limit: 0xafff },
-  es: { base: 0x50n },
-  ss: { base: 0x70n },
-};
-
 async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
-  const { bits, selfModifying = false, faults = false, segments = false, paged = false } = kind;
+  const { bits, selfModifying = false, faults = false, paged = false } = kind;
   const code = program(generator(seed), { bits, selfModifying, faults, system: paged, rounds: 200 });
   const image = parseFlat(code, { mode: MODES[bits], load: LOAD, entry: LOAD });
   for (const step of [3000, 6]) {
@@ -68,7 +52,6 @@ async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
       make: (jit) => {
         const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
         loadImage(machine, image);
-        if (segments) machine.registers.write(BASED);
         if (paged) page(machine);
         return machine;
       },
@@ -88,16 +71,14 @@ describe.each(BITS)("random %i-bit programs on both tiers", (bits) => {
     ["that change themselves", { selfModifying: true }],
     ["with faults", { faults: true }],
     ["with both", { selfModifying: true, faults: true }],
-    ["with segments", { segments: true }],
   ])("%s", async (_name, kind) => {
     const seen: Seen = { functions: 0, instructions: 0n, halts: 0 };
     for (let i = 0; i < PROGRAMS; i++) {
       await check({ bits, ...kind }, SEED * 100_003 + i * 17 + bits, seen);
     }
-    if (kind.segments) return;
     expect(seen.instructions).toBeGreaterThan(PROGRAMS * 5000);
     expect(seen.halts).toBeGreaterThan(PROGRAMS / 4);
-    if (bits !== 16) expect(seen.functions).toBeGreaterThan(PROGRAMS);
+    expect(seen.functions).toBeGreaterThan(PROGRAMS);
   });
 });
 

@@ -62,6 +62,7 @@ describe("random programs in segments, on both tiers", () => {
       await check({ ...traits, rounds: 150 }, SEED * 100_003 + n * 10_007 + i * 17, seen);
     }
     expect(seen.instructions).toBeGreaterThan(PROGRAMS * 5000);
+    expect(seen.functions).toBeGreaterThan(PROGRAMS);
     expect(seen.halts).toBeGreaterThan(PROGRAMS / 4);
   });
 });
