@@ -168,9 +168,7 @@ class Program {
         this.#count(this.#one([0xb8, 0xbc, 0xbd]), Math.max(size, 2), reg);
         break;
       case 29:
-        // movbe, movnti
-        if (random(2)) this.#modrm([0x0f, 0x38, 0xf0 + random(2)], Math.max(size, 2), reg, true);
-        else this.#modrm([0x0f, 0xc3], Math.max(size, 4), reg, true);
+        this.#modrm([0x0f, 0x38, 0xf0 + random(2)], Math.max(size, 2), reg, true); // MOVBE
         break;
       case 30:
         this.#modrm([this.#one([0xd0, 0xd2]) + w], size, 2 + random(2)); // RCL, RCR
