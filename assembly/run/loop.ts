@@ -168,7 +168,11 @@ function stretch(limit: u64): void {
     }
     store<u64>(BLOCK_RIP, rip);
     account(dispatch(b + BK_RECORDS, limit, hotThreshold));
-  } while (load<u64>(COUNT) < limit && !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & STEP_FLAGS)));
+    // what a region left comes next even with something pending: else the region might be entered and left for ever
+  } while (
+    load<u64>(COUNT) < limit &&
+    (skip || !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & STEP_FLAGS)))
+  );
 }
 
 function saturatingAdd(a: u64, b: u64): u64 {
