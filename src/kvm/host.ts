@@ -1,4 +1,4 @@
-import { Core } from "../core/index.ts";
+import { Core, type JitOptions } from "../core/index.ts";
 import { Ledger } from "../cost/index.ts";
 import { applyModel, type CpuModel, genericModel } from "../machine/models.ts";
 import type { TraceSink } from "../trace/index.ts";
@@ -23,6 +23,8 @@ export interface HostOptions {
   readonly cpuidFault?: boolean;
   /** 0x140 of the VMM thread, 0 to 3. Bits above 0 need `miscFeaturesMask` of the model, which follows by default. */
   readonly hostValue?: number;
+  /** How the processor generates code; false: never. */
+  readonly jit?: false | JitOptions;
 }
 
 /** A physical machine with Linux and KVM on it: one core, one CPU, and the VMM's thread. */
@@ -53,6 +55,8 @@ export class Host {
     const hostValue = options.hostValue ?? 0;
     const memory = options.memory ?? 64 << 20;
     this.core = new Core(Math.ceil(memory / PAGE) + HOST_FRAMES);
+    const { jit } = options;
+    if (jit !== undefined) this.core.linker.configure(jit === false ? { threshold: 0 } : jit);
     this.core.exports.reset(0);
     const base = options.model ?? genericModel({ vmx: true });
     applyModel(this.core, {

@@ -212,9 +212,16 @@ describe("--verify-jit", () => {
     expect(stderr).toMatch(/agree\n[\d,]+ instructions compared at [\d,]+ points, \d+ generated functions/);
   });
 
-  it("is for the bare processor", async () => {
-    const { status, stderr } = await wasmVmx("run", guestFile([0xf4]), "--verify-jit", "--vmx");
+  it("under VMX too", async () => {
+    const guest = manifest.find(({ name }) => name === "app-start")!;
+    const { status, stdout, stderr } = await wasmVmx("run", ...guestArgs(guest.name), "--verify-jit", "--vmx");
+    expect({ status, stdout }).toEqual({ status: guest.expectedStatus, stdout: expectedConsole(guest) });
+    expect(stderr).toContain("interpreter and generated code agree");
+  });
+
+  it("is for neither tier alone", async () => {
+    const { status, stderr } = await wasmVmx("run", guestFile([0xf4]), "--verify-jit", "--no-jit");
     expect(status).toBe(2);
-    expect(stderr).toContain("--verify-jit excludes --vmx");
+    expect(stderr).toContain("--verify-jit excludes --no-jit");
   });
 });
