@@ -54,7 +54,7 @@ import {
   SA_WRITE,
 } from "../abi/x86";
 import { checksAlignment, selectContext, tlbTable } from "../memory/context";
-import { followDr7 } from "../memory/watch";
+import { Watch } from "../memory/watch";
 import { forgetCpuidAnswers } from "./cpuidCache";
 
 /** TR_APIC_PAGE: no page. */
@@ -223,7 +223,7 @@ export function recomputeMode(): void {
   store<u64>(CODE_END, long ? ALL : <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
   store<u64>(LINEAR_MASK, long ? ALL : LOW32);
   store<u32>(TR_MODE, translationMode());
-  followDr7();
+  Watch.followDr7();
   store<u32>(TR_TABLE, tlbTable(load<u32>(CPL) == 3));
   selectContext();
 }

@@ -29,7 +29,7 @@ import {
 import { FLAG_AC, FLAG_VM } from "../abi/x86";
 import { contextChanges, selectContext } from "../memory/context";
 import { frameRangeValid, unwatchFrame, watchedWrites, watchFrame } from "../memory/frames";
-import { followDr7 } from "../memory/watch";
+import { Watch } from "../memory/watch";
 import { cpuidGeneration } from "../system/cpuid";
 import { leaveMode64, translationUnderVmx } from "../system/mode";
 
@@ -61,7 +61,6 @@ let nextSlot: u32 = 0;
 // the TLB's context that was chosen for its registers: u64 CR3, EPT pointer, contextChanges (0: none), TR_TAG,
 // TR_TAG_IMPLICIT, TAG_REAL, u32 VPID
 const SEGMENTS_AT: u32 = 120;
-const SEGMENTS: u32 = GDTR_BASE + 32 - SEGS;
 /** First word of a guest image whose registers the VMCS holds too. */
 const SAVED: u32 = 2;
 const MODE_FLAGS: u32 = FLAG_AC | FLAG_VM;
@@ -119,6 +118,19 @@ export function dirtyGroups(): u32 {
     forgetSlot(slot);
   }
   return load<u32>(slot, S_DIRTY);
+}
+
+/** What the controls ask of an entry to the current VMCS, S_ENTRY, while nothing is dirty; else 0. */
+export function knownEntry(): u32 {
+  if (
+    load<u32>(slot) != load<u32>(VMCS_HOST) ||
+    load<u32>(slot, S_WRITES) != watchedWrites ||
+    load<u32>(slot, S_GENERATION) != cpuidGeneration ||
+    load<u32>(slot, S_DIRTY)
+  ) {
+    return 0;
+  }
+  return load<u32>(slot, S_ENTRY);
 }
 
 function release(at: usize): void {
@@ -187,6 +199,25 @@ function restoreContext(image: usize): void {
   keepContext(image);
 }
 
+// a loop costs V8 a check of its stack each time round
+class Words {
+  /** Base, limit and selector, access rights of a segment register. */
+  @inline static differ(a: usize, b: usize): u64 {
+    return (load<u64>(a) ^ load<u64>(b)) | (load<u64>(a, 8) ^ load<u64>(b, 8)) | (load<u64>(a, 16) ^ load<u64>(b, 16));
+  }
+
+  @inline static copy8(to: usize, from: usize): void {
+    store<u64>(to, load<u64>(from));
+    store<u64>(to, load<u64>(from, 8), 8);
+    store<u64>(to, load<u64>(from, 16), 16);
+    store<u64>(to, load<u64>(from, 24), 24);
+    store<u64>(to, load<u64>(from, 32), 32);
+    store<u64>(to, load<u64>(from, 40), 40);
+    store<u64>(to, load<u64>(from, 48), 48);
+    store<u64>(to, load<u64>(from, 56), 56);
+  }
+}
+
 /**
  * Are the segment and descriptor-table registers still those that the last VM entry loaded, and has an exit saved them?
  * Then the VMCS holds them. saved(): a full save has been done.
@@ -194,16 +225,21 @@ function restoreContext(image: usize): void {
 export function segmentsUnchanged(): bool {
   const image = slot + S_GUEST;
   if (load<u32>(image) != SAVED || load<u32>(image, 36) != load<u32>(CPL)) return false;
-  let a: usize = SEGS;
-  let b = image + SEGMENTS_AT;
-  let changed: u64 = 0;
-  for (const end: usize = SEGS + 8 * SEG_SIZE; a < end; a += SEG_SIZE, b += SEG_SIZE) {
-    changed |= load<u64>(a) ^ load<u64>(b); // base
-    changed |= load<u64>(a, 8) ^ load<u64>(b, 8); // limit, selector
-    changed |= load<u64>(a, 16) ^ load<u64>(b, 16); // access rights
-  }
-  for (const end: usize = SEGS + SEGMENTS; a < end; a += 8, b += 8) changed |= load<u64>(a) ^ load<u64>(b);
-  return changed == 0;
+  const kept = image + SEGMENTS_AT;
+  return !(
+    Words.differ(SEGS, kept) |
+    Words.differ(SEGS + SEG_SIZE, kept + SEG_SIZE) |
+    Words.differ(SEGS + 2 * SEG_SIZE, kept + 2 * SEG_SIZE) |
+    Words.differ(SEGS + 3 * SEG_SIZE, kept + 3 * SEG_SIZE) |
+    Words.differ(SEGS + 4 * SEG_SIZE, kept + 4 * SEG_SIZE) |
+    Words.differ(SEGS + 5 * SEG_SIZE, kept + 5 * SEG_SIZE) |
+    Words.differ(SEGS + 6 * SEG_SIZE, kept + 6 * SEG_SIZE) |
+    Words.differ(SEGS + 7 * SEG_SIZE, kept + 7 * SEG_SIZE) |
+    (load<u64>(GDTR_BASE) ^ load<u64>(kept, 8 * SEG_SIZE)) |
+    (load<u64>(GDTR_BASE, 8) ^ load<u64>(kept, 8 * SEG_SIZE + 8)) |
+    (load<u64>(GDTR_BASE, 16) ^ load<u64>(kept, 8 * SEG_SIZE + 16)) |
+    (load<u64>(GDTR_BASE, 24) ^ load<u64>(kept, 8 * SEG_SIZE + 24))
+  );
 }
 
 export function segmentsSaved(): void {
@@ -233,15 +269,19 @@ export function restoreImage(image: usize): bool {
   store<u32>(TR_TABLE, load<u32>(image, 60));
   copy(SEGS, image + SEGMENTS_AT);
   restoreContext(image);
-  followDr7();
+  Watch.followDr7();
   return true;
 }
 
 function copy(to: usize, from: usize): void {
-  for (let i: u32 = 0; i < SEGMENTS; i += 32) {
-    store<u64>(to + i, load<u64>(from + i));
-    store<u64>(to + i, load<u64>(from + i, 8), 8);
-    store<u64>(to + i, load<u64>(from + i, 16), 16);
-    store<u64>(to + i, load<u64>(from + i, 24), 24);
-  }
+  Words.copy8(to, from);
+  Words.copy8(to + 64, from + 64);
+  Words.copy8(to + 128, from + 128);
+  Words.copy8(to + 192, from + 192);
+  Words.copy8(to + 256, from + 256);
+  Words.copy8(to + 320, from + 320);
+  store<u64>(to, load<u64>(from, 384), 384);
+  store<u64>(to, load<u64>(from, 392), 392);
+  store<u64>(to, load<u64>(from, 400), 400);
+  store<u64>(to, load<u64>(from, 408), 408);
 }

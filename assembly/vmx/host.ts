@@ -72,6 +72,7 @@ import { NO_APIC_PAGE, recomputeMode } from "../system/mode";
 import { VMCS_REVISION_ID } from "../system/vmxCaps";
 import { nonRoot } from "./controls";
 import { enterGuest, pendingInjection } from "./entry";
+import { enterAgain } from "./entryAgain";
 import {
   invept,
   invvpid,
@@ -85,7 +86,7 @@ import {
   vmxon,
   vmxonFault,
 } from "./instructions";
-import { fieldOffset, NO_VMCS, readField, selectVmcs } from "./vmcs";
+import { Field, NO_VMCS, selectVmcs } from "./vmcs";
 
 const HOST_CS: u32 = 0x10;
 const HOST_DS: u32 = 0x18;
@@ -181,9 +182,9 @@ export function hostVmread(field: u32): u32 {
 /** A field of the current VMCS into COMM_VALUE, in non-root operation too; nothing changes. False: there is none. */
 export function hostVmcsField(field: u32): bool {
   const region = load<u32>(VMCS_HOST);
-  const offset = fieldOffset(field);
+  const offset = Field.offset(field);
   if (!region || !offset) return false;
-  store<u64>(COMM_VALUE, readField(region, field, offset));
+  store<u64>(COMM_VALUE, Field.read(region, field, offset));
   return true;
 }
 export function hostVmwrite(field: u32, value: u64): u32 {
@@ -191,7 +192,7 @@ export function hostVmwrite(field: u32, value: u64): u32 {
 }
 /** VMWRITE of a value in two halves: no BigInt crosses. */
 export function hostVmwriteHalves(field: u32, low: u32, high: u32): u32 {
-  return hostVmwrite(field, ((<u64>high) << 32) | low);
+  return !Quick.root() && faults() ? VmxResult.Fault : vmwrite(field, ((<u64>high) << 32) | low);
 }
 function enter(launch: bool): u32 {
   const result = enterGuest(launch, 0);
@@ -202,7 +203,8 @@ export function hostVmlaunch(): u32 {
   return faults() ? VmxResult.Fault : enter(true);
 }
 export function hostVmresume(): u32 {
-  return !Quick.root() && faults() ? VmxResult.Fault : enter(false);
+  if (!Quick.root() && faults()) return VmxResult.Fault;
+  return enterAgain(0) ? VmxResult.Succeed : enter(false);
 }
 export function hostInvept(type: u32, eptp: u64): u32 {
   return faults() ? VmxResult.Fault : invept(type, eptp);
