@@ -158,8 +158,8 @@ function stretch(limit: u64): void {
           continue;
         }
       } else {
-        const runs = load<u32>(b, BK_HOT) + 1;
-        if (runs < hotThreshold) store<u32>(b, runs, BK_HOT);
+        const runs = load<i32>(b, BK_HOT) + 1;
+        if (runs < i32(hotThreshold)) store<i32>(b, runs, BK_HOT);
         else if (request(b, rip)) {
           // one that comes to nothing is made again after as many runs
           store<u32>(b, 0, BK_HOT);
