@@ -35,7 +35,6 @@ import {
   TR_APIC_PAGE,
   TR_EPTP,
   TR_VPID,
-  VMCS_HOST,
   VMX_ABORT,
   VMX_STATE,
   VmxBit,
@@ -86,7 +85,7 @@ import {
   vmxon,
   vmxonFault,
 } from "./instructions";
-import { Field, NO_VMCS, selectVmcs } from "./vmcs";
+import { alwaysChecked, Field, NO_VMCS, selectVmcs } from "./vmcs";
 
 const HOST_CS: u32 = 0x10;
 const HOST_DS: u32 = 0x18;
@@ -177,22 +176,19 @@ export function hostVmptrst(): u64 {
   return faults() ? NO_VMCS : vmptrst();
 }
 export function hostVmread(field: u32): u32 {
-  return !Quick.root() && faults() ? VmxResult.Fault : vmread(field);
+  return faults() ? VmxResult.Fault : vmread(field);
 }
-/** A field of the current VMCS into COMM_VALUE, in non-root operation too; nothing changes. False: there is none. */
-export function hostVmcsField(field: u32): bool {
-  const region = load<u32>(VMCS_HOST);
+/** See CoreExports.vmcsOffset. */
+export function hostVmcsOffset(field: u32): u32 {
   const offset = Field.offset(field);
-  if (!region || !offset) return false;
-  store<u64>(COMM_VALUE, Field.read(region, field, offset));
-  return true;
+  return offset && alwaysChecked(offset) ? offset | 0x1000 : offset;
 }
 export function hostVmwrite(field: u32, value: u64): u32 {
-  return !Quick.root() && faults() ? VmxResult.Fault : vmwrite(field, value);
+  return faults() ? VmxResult.Fault : vmwrite(field, value);
 }
 /** VMWRITE of a value in two halves: no BigInt crosses. */
 export function hostVmwriteHalves(field: u32, low: u32, high: u32): u32 {
-  return !Quick.root() && faults() ? VmxResult.Fault : vmwrite(field, ((<u64>high) << 32) | low);
+  return hostVmwrite(field, ((<u64>high) << 32) | low);
 }
 function enter(launch: bool): u32 {
   const result = enterGuest(launch, 0);

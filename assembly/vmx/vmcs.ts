@@ -126,7 +126,7 @@ export function fieldReadOnly(encoding: u32): bool {
 }
 
 /** Fields that every VM entry checks, whatever was written: no group is dirty for them. */
-function alwaysChecked(offset: u32): bool {
+export function alwaysChecked(offset: u32): bool {
   return (
     between(offset, V_GUEST_RSP, V_GUEST_PENDING_DEBUG_EXCEPTIONS) ||
     between(offset, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_INSTRUCTION_LENGTH) ||
