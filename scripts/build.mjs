@@ -69,6 +69,7 @@ function entryPoints() {
   const programs = [
     "cli/main",
     "cli/labWorker",
+    "cli/policyHooks",
     ...readdirSync(at("src/bench")).map((file) => `bench/${parse(file).name}`),
   ];
   const modules = exported.map((file) => file.replace("./dist/", "").replace(/\.js$/, ".ts"));

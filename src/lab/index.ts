@@ -6,6 +6,7 @@ export {
   type CheckReport,
   checkPolicy,
   checkText,
+  countSchedules,
   eventText,
   type Finding,
   replaySchedule,
