@@ -112,6 +112,7 @@ function bundle(out) {
   joinChunks(out, outputs, (contents, file) =>
     buildSync({ ...common, stdin: { contents, resolveDir: at(out, "src/chunks") }, outfile: at(out, file) }),
   );
+  restoreClassNames(out);
 }
 
 /** Each file costs an import the better part of a millisecond: the chunks that the package's first entry loads become one. */
@@ -139,6 +140,20 @@ function joinChunks(out, outputs, write) {
     writeFileSync(at(out, path), text);
   }
   for (const chunk of joined) rmSync(at(out, chunk));
+}
+
+/** esbuild calls a class that speaks of itself `_Machine`; people see the name in their consoles. */
+function restoreClassNames(out) {
+  for (const file of readdirSync(at(out), { recursive: true })) {
+    if (!file.endsWith(".js")) continue;
+    const text = readFileSync(at(out, file), "utf8");
+    const names = [...text.matchAll(/\b(\w+)\s*=\s*class _(\w+)\b/g)].filter(([, name, inner]) => name === inner);
+    if (names.length === 0) continue;
+    writeFileSync(
+      at(out, file),
+      names.reduce((changed, [, name]) => changed.replace(new RegExp(`\\b_${name}\\b`, "g"), name), text),
+    );
+  }
 }
 
 /** src/ -> dist/. Returns true when something was written. */

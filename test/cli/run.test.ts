@@ -161,7 +161,11 @@ describe("bad input ends with status 2 and says why", () => {
     ["--load with an ELF", () => [guestFile(good), "--load", "0"], "--load is for flat binaries"],
     ["an unknown mode", () => [guestFile(nop), "--mode", "protcted"], "did you mean protected?"],
     ["an unknown policy", () => [guestFile(nop), "--policy", "upstrem"], "did you mean upstream?"],
-    ["an unknown option", () => [guestFile(nop), "--max-instruction", "5"], "did you mean --max-instructions?"],
+    [
+      "an unknown option",
+      () => [guestFile(nop), "--max-instruction", "5"],
+      "did you mean --max-instructions?); see wasm-vmx run --help",
+    ],
     ["an option without its value", () => [guestFile(nop), "--load", "--json"], "--load needs a value"],
     ["a value for a switch", () => [guestFile(nop), "--json=1"], "--json takes no value"],
     ["--bare with a policy", () => [guestFile(nop), "--bare", "--policy", "upstream"], "--bare excludes"],
