@@ -36,7 +36,7 @@ export {
   hostInvept as invept,
   hostInvvpid as invvpid,
   hostVmclear as vmclear,
-  hostVmcsField as vmcsField,
+  hostVmcsOffset as vmcsOffset,
   hostVmlaunch as vmlaunch,
   hostVmptrld as vmptrld,
   hostVmptrst as vmptrst,

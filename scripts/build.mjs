@@ -2,9 +2,9 @@
 // Plain Node, so that it runs before anything is built. Talks on stderr only.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, parse } from "node:path";
+import { basename, dirname, join, parse, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -69,25 +69,18 @@ function entryPoints() {
   const programs = [
     "cli/main",
     "cli/labWorker",
+    "cli/policyHooks",
     ...readdirSync(at("src/bench")).map((file) => `bench/${parse(file).name}`),
   ];
-  return [...exported.map((file) => file.replace("./dist/", "")), ...programs.map((name) => `src/${name}.js`)];
+  const modules = exported.map((file) => file.replace("./dist/", "").replace(/\.js$/, ".ts"));
+  return [...modules, ...programs.map((name) => `src/${name}.ts`)];
 }
 
-/**
- * Modules as few files: one for each entry, and chunks of what they share, so that an import reads little. Declarations
- * stay as tsc wrote them.
- */
-function bundle(modules, out) {
+/** Modules as few files: one for each entry, and chunks of what they share, so that an import reads little. */
+function bundle(out) {
   const { buildSync } = createRequire(import.meta.url)("esbuild");
-  buildSync({
-    absWorkingDir: at(modules),
-    entryPoints: entryPoints(),
-    outdir: at(out),
-    outbase: at(modules),
-    chunkNames: "src/chunks/[name]-[hash]",
+  const common = {
     bundle: true,
-    splitting: true,
     format: "esm",
     platform: "neutral",
     target: "node20",
@@ -95,8 +88,72 @@ function bundle(modules, out) {
     mainFields: ["module", "main"],
     legalComments: "none",
     logLevel: "error",
+    // what is not there is not parsed at every start; names stay, for stack traces
+    minifySyntax: true,
+    minifyWhitespace: true,
+    lineLimit: 160,
+  };
+  const { metafile } = buildSync({
+    ...common,
+    absWorkingDir: root,
+    entryPoints: entryPoints(),
+    outdir: at(out),
+    outbase: root,
+    chunkNames: "src/chunks/[name]-[hash]",
+    splitting: true,
+    metafile: true,
   });
-  cpSync(at(modules), at(out), { recursive: true, filter: (path) => !path.endsWith(".js") });
+  const outputs = Object.fromEntries(
+    Object.entries(metafile.outputs).map(([path, { imports, exports }]) => [
+      relative(out, path),
+      { exports, imports: imports.map((one) => relative(out, one.path)) },
+    ]),
+  );
+  joinChunks(out, outputs, (contents, file) =>
+    buildSync({ ...common, stdin: { contents, resolveDir: at(out, "src/chunks") }, outfile: at(out, file) }),
+  );
+  restoreClassNames(out);
+}
+
+/** Each file costs an import the better part of a millisecond: the chunks that the package's first entry loads become one. */
+function joinChunks(out, outputs, write) {
+  const joined = new Set();
+  const visit = (file) => {
+    for (const chunk of outputs[file].imports.filter((path) => path.startsWith("src/chunks/") && !joined.has(path))) {
+      joined.add(chunk);
+      visit(chunk);
+    }
+  };
+  visit("src/index.js");
+  const names = [...joined].flatMap((chunk) => outputs[chunk].exports);
+  const twice = names.filter((name, i) => names.indexOf(name) !== i);
+  if (twice.length) throw new Error(`chunks that are to be one export the same names: ${twice.join(", ")}`);
+  const [first] = [...joined].map((chunk) => basename(chunk));
+  const file = `src/chunks/${first.replace("chunk", "machine")}`;
+  write([...joined].map((chunk) => `export * from "./${basename(chunk)}";`).join("\n"), file);
+  for (const [path, { imports }] of Object.entries(outputs)) {
+    if (joined.has(path)) continue;
+    let text = readFileSync(at(out, path), "utf8");
+    for (const chunk of imports.filter((one) => joined.has(one))) {
+      text = text.replaceAll(basename(chunk), basename(file));
+    }
+    writeFileSync(at(out, path), text);
+  }
+  for (const chunk of joined) rmSync(at(out, chunk));
+}
+
+/** esbuild calls a class that speaks of itself `_Machine`; people see the name in their consoles. */
+function restoreClassNames(out) {
+  for (const file of readdirSync(at(out), { recursive: true })) {
+    if (!file.endsWith(".js")) continue;
+    const text = readFileSync(at(out, file), "utf8");
+    const names = [...text.matchAll(/\b(\w+)\s*=\s*class _(\w+)\b/g)].filter(([, name, inner]) => name === inner);
+    if (names.length === 0) continue;
+    writeFileSync(
+      at(out, file),
+      names.reduce((changed, [, name]) => changed.replace(new RegExp(`\\b_${name}\\b`, "g"), name), text),
+    );
+  }
 }
 
 /** src/ -> dist/. Returns true when something was written. */
@@ -115,14 +172,13 @@ export function buildHost(log = console.error) {
   if (isFresh("build/dist.stamp", hash, "dist/src/index.js")) return false;
   log("wasm-vmx: compiling the host (src/ -> dist/)");
   const fresh = `build/dist.${process.pid}`;
-  const modules = `build/modules.${process.pid}`;
   try {
-    runNode("tsc", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.build.json", "--outDir", modules]);
-    bundle(modules, fresh);
+    runNode("tsc", "node_modules/typescript/bin/tsc", ["-p", "tsconfig.build.json", "--outDir", fresh]);
+    bundle(fresh);
     rmSync(at("dist"), { recursive: true, force: true });
     renameSync(at(fresh), at("dist"));
   } finally {
-    for (const path of [fresh, modules]) rmSync(at(path), { recursive: true, force: true });
+    rmSync(at(fresh), { recursive: true, force: true });
   }
   writeFileSync(at("build/dist.stamp"), hash);
   return true;

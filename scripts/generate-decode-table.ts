@@ -27,7 +27,8 @@ const MODRM: readonly Shape["arrange"][] = ["EG", "GE", "E", "R"];
 export const IMM = { None: 0, Ib: 1, Iz: 2, Iv: 3, Iw: 4, IwIb: 5, One: 6, Far: 7, J8: 8, Jz: 9, Offset: 10 } as const;
 /** What a node looks at; its entries follow one another from number `op` on. */
 const NODE = { Mode: 0, Mod: 1, Digit: 2, Rm: 3, Prefix: 4, High: 5, Low: 6 } as const;
-const ENTRY_BYTES = 8;
+const ENTRY_BYTES = 3;
+const SHAPE_BYTES = 6;
 
 export interface Entry {
   readonly op: number;
@@ -175,17 +176,28 @@ class Tables {
 
 const SPARSE: readonly OpcodeMap[] = ["0f38", "0f3a", "vex0f38", "vex0f3a"];
 
-function bytesOf(e: Entry): number[] {
-  return [
-    e.op & 255,
-    e.op >> 8,
-    e.format,
-    e.feature,
-    e.flags & 255,
-    (e.flags >> 8) & 255,
-    (e.flags >> 16) & 255,
-    e.flags >>> 24,
-  ];
+/** {u8 format, u8 feature, u32 flags}: what many entries have in common. */
+class Shapes {
+  readonly bytes: number[] = [];
+  readonly #known = new Map<string, number>();
+
+  of({ format, feature, flags }: Entry): number {
+    const key = `${format} ${feature} ${flags}`;
+    let index = this.#known.get(key);
+    if (index === undefined) {
+      index = this.#known.size;
+      if (index > 255) throw new Error("opcode table: more than 256 shapes");
+      this.#known.set(key, index);
+      this.bytes.push(format, feature, ...[0, 8, 16, 24].map((shift) => (flags >>> shift) & 255));
+    }
+    return index;
+  }
+}
+
+function byteLines(bytes: readonly number[]): string {
+  const lines: string[] = [];
+  for (let i = 0; i < bytes.length; i += 40) lines.push(`  ${bytes.slice(i, i + 40).join(", ")},`);
+  return lines.join("\n");
 }
 
 const REGISTERS: Record<string, string> = { EBX: "CE_EBX", ECX: "CE_ECX", EDX: "CE_EDX" };
@@ -215,9 +227,8 @@ export function positionsOf(entries: readonly Entry[]): number[][] {
 export function tableFile(entries: readonly Entry[], cases: number): string {
   const { tables, flat } = layOut(entries);
   const nodesAt = flat.length;
-  const bytes = [...flat, ...tables.nodes].flatMap(bytesOf);
-  const lines: string[] = [];
-  for (let i = 0; i < bytes.length; i += 40) lines.push(`  ${bytes.slice(i, i + 40).join(", ")},`);
+  const shapes = new Shapes();
+  const bytes = [...flat, ...tables.nodes].flatMap((e) => [e.op & 255, e.op >> 8, shapes.of(e)]);
   const constants = [
     ...Object.entries(FLAGS).map(([k, v]) => `export const F_${k.toUpperCase()}: u32 = ${v};`),
     ...Object.entries(ARRANGE).map(([k, v]) => `export const ARRANGE_${k.toUpperCase()}: u32 = ${v};`),
@@ -226,7 +237,7 @@ export function tableFile(entries: readonly Entry[], cases: number): string {
     ...SPARSE.map((m, i) => `export const MAP_${m.toUpperCase()}: usize = ${(512 + i) * ENTRY_BYTES};`),
   ].join("\n");
   const features = Object.values(FEATURES).map(([leaf, register, bit]) => `  ${leaf}, ${REGISTERS[register]}, ${bit},`);
-  return `${HEADER}// Entries of 8 bytes {u16 op, u8 format, u8 feature, u32 flags}: one-byte map, 0F map, roots of the other maps, nodes.
+  return `${HEADER}// Entries {u16 op, u8 shape}: one-byte map, 0F map, roots of the other maps, nodes. Shapes {u8 format, u8 feature, u32 flags}.
 import { CE_EBX, CE_ECX, CE_EDX } from "../abi/layout";
 
 ${constants}
@@ -236,8 +247,12 @@ export const OP_END: u32 = 1;
 export const OP_TOO_LONG: u32 = 2;
 export const OP_COUNT: u32 = ${cases};
 export const ENTRY_BYTES: u32 = ${ENTRY_BYTES};
+export const SHAPE_BYTES: u32 = ${SHAPE_BYTES};
 export const OPCODES: usize = memory.data<u8>([
-${lines.join("\n")}
+${byteLines(bytes)}
+]);
+export const SHAPES: usize = memory.data<u8>([
+${byteLines(shapes.bytes)}
 ]);
 export const OPCODES_0F: usize = OPCODES + 256 * ${ENTRY_BYTES};
 export const OPCODES_NODES: usize = OPCODES + ${nodesAt} * ${ENTRY_BYTES};

@@ -26,6 +26,15 @@ const RARE = [
     "jit/flags",
   ],
   ...[
+    "vmx/address",
+    "vmx/entryControls",
+    "vmx/entryHost",
+    "vmx/entrySegments",
+    "vmx/instructionInfo",
+    "vmx/msrLists",
+    "vmx/pdpte",
+  ],
+  ...[
     "jit/graph",
     "jit/groups",
     "jit/instruction",

@@ -1,5 +1,6 @@
 // docs/study-cpuid-faulting.md: the argument of the 2019 thread replayed. Every number comes from the runs made here.
 import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { COST_MODELS, costModel, formatInterval } from "../src/cost/index.ts";
 import {
   checkPolicy,
@@ -109,7 +110,8 @@ const trip = formatInterval({
   high: 2 * costModel("thread-trip").wrmsr.cycles.high,
 });
 
-const text = `# CPUID faulting under KVM: the argument of March 2019, run
+/** The whole file. */
+export const study = `# CPUID faulting under KVM: the argument of March 2019, run
 
 \`npm run study\` writes this file; every number in it was counted or computed by that run.
 
@@ -173,7 +175,7 @@ CPUIDs for hardware faulting to pay.
 ## What schedules break
 
 \`wasm-vmx lab check\` on hosts with value 0 and 1; entries, guest WRMSRs, preemptions, moves between CPUs, ioctls and
-arch_prctl in every order up to three steps, then at random. A "stale write" is one that reaches the hardware after the vCPU
+arch_prctl of two vCPUs in every order up to three steps, then at random. A "stale write" is one that reaches the hardware after the vCPU
 was put; it comes from the missing preempt_disable between the test of loaded_cpu_state and the WRMSR in vmx_set_msr. What is
 found was played again under KVM on the emulated processor, with a guest that executes the WRMSRs; it shows the same there
 unless a line says otherwise.
@@ -184,5 +186,7 @@ The race of \`${policyByName("always-hardware").name}\` is for ever, as its next
 host's; \`host-nonzero\` takes it from Linux's shadow and is right again after one load.
 `;
 
-writeFileSync(at("docs/study-cpuid-faulting.md"), text);
-console.log("docs/study-cpuid-faulting.md written");
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  writeFileSync(at("docs/study-cpuid-faulting.md"), study);
+  console.log("docs/study-cpuid-faulting.md written");
+}

@@ -33,7 +33,7 @@ const BK_FRAME_NEXT: usize = 12;
 export const BK_COUNT: usize = 16;
 export const BK_BYTES: usize = 18;
 const BK_SIZE: usize = 20;
-export const BK_HOT: usize = 24;
+export const BK_HOT: usize = 24; // i32 runs; below 0 in the midst of a region
 export const BK_REGION: usize = 28;
 export const BK_RECORDS: u32 = 32;
 

@@ -25,8 +25,8 @@ import {
 } from "../abi/record";
 import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
 import { decoded } from "../imports";
-import { feature } from "../system/cpuid";
 import { FAST_EITHER, FAST_EITHER_READ, FAST_END, FAST_OF, FAST_OTHERS } from "./fast.generated";
+import { available, shapeOf } from "./shape";
 import {
   ARRANGE_E,
   ARRANGE_EG,
@@ -52,7 +52,6 @@ import {
   F_RM8,
   F_SIZED,
   F_VVVV,
-  FEATURES,
   IMM_FAR,
   IMM_IB,
   IMM_IV,
@@ -120,14 +119,6 @@ const index16: usize = memory.data<u8>([48, 56, 48, 56, 128, 128, 128, 128]); //
 
 let segment: u32 = 0; // chosen segment + 1, 0: default
 let ripRelative: bool = false;
-
-/** Has the model what the entry needs? */
-function available(entry: usize): bool {
-  const n = u32(load<u8>(entry, 3));
-  if (n == 0) return true;
-  const f = FEATURES + (n - 1) * 12;
-  return feature(load<u32>(f), load<u32>(f, 4), load<u32>(f, 8));
-}
 
 /** The memory operand of a modrm byte with mod != 3. */
 function memoryOperand(rec: usize, modrm: u32, rex: u32, addressShift: u32, code64: bool): void {
@@ -331,8 +322,9 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   let modrm: u32 = 0;
   let haveModrm = false;
   let base = entry;
-  while (load<u32>(entry, 4) & F_NODE) {
-    const kind = u32(load<u8>(entry, 2));
+  let shape = shapeOf(entry);
+  while (load<u32>(shape, 2) & F_NODE) {
+    const kind = u32(load<u8>(shape));
     base = OPCODES_NODES + u32(load<u16>(entry)) * ENTRY_BYTES;
     let choice: u32;
     if (kind == NODE_PREFIX) choice = mandatory;
@@ -345,15 +337,18 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
       choice = kind == NODE_MOD ? u32(modrm >= 0xc0) : kind == NODE_DIGIT ? (modrm >> 3) & 7 : modrm & 7;
     }
     entry = base + choice * ENTRY_BYTES;
+    shape = shapeOf(entry);
   }
   if (short) return tooLong(rec, limited);
-  if (!available(entry)) {
-    if (load<u32>(entry, 4) & F_ELSE) entry = base;
-    else bad = true;
+  if (!available(shape)) {
+    if (load<u32>(shape, 2) & F_ELSE) {
+      entry = base;
+      shape = shapeOf(entry);
+    } else bad = true;
   }
   let op = u32(load<u16>(entry));
-  const format = u32(load<u8>(entry, 2));
-  const flags = load<u32>(entry, 4);
+  const format = u32(load<u8>(shape));
+  const flags = load<u32>(shape, 2);
   const arrange = format & 7;
   const imm = format >> 3;
 

@@ -46,7 +46,7 @@ import {
   probeAccessed,
 } from "../system/descriptor";
 import { frameCount, frameProbe, framePush, frameStart, frameStore, insideStack } from "../system/frame";
-import { cpl, deriveSegment, longMode, recomputeTransfer } from "../system/mode";
+import { cpl, deriveSegment, longMode, noteSegmentChange, recomputeTransfer } from "../system/mode";
 import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
 import { canonical, mergeSp, stackMask } from "../system/width";
 
@@ -194,7 +194,10 @@ export function dropDataSegments(level: u32): void {
 function dropIfInner(seg: u32, level: u32): void {
   const attr = load<u32>(SEGS + seg + SG_ATTR);
   // the base of a null FS or GS stays
-  if (attr & SA_UNUSABLE) store<u32>(SEGS + seg + SG_SELECTOR, 0);
+  if (attr & SA_UNUSABLE) {
+    store<u32>(SEGS + seg + SG_SELECTOR, 0);
+    noteSegmentChange();
+  }
   if (attr & SA_UNUSABLE || (attr & (SA_CODE | SA_CONFORMING)) == (SA_CODE | SA_CONFORMING)) return;
   if (attrDpl(attr) >= level) return;
   setNull(seg, 0);

@@ -81,9 +81,9 @@ export class Follow {
       return false;
     }
     if (hot) {
-      const runs = load<u32>(next, BK_HOT) + 1;
-      if (load<u32>(next, BK_REGION) || runs >= hot) return false;
-      store<u32>(next, runs, BK_HOT);
+      const runs = load<i32>(next, BK_HOT) + 1;
+      if (load<u32>(next, BK_REGION) || runs >= i32(hot)) return false;
+      store<i32>(next, runs, BK_HOT);
     }
     store<u64>(COUNT, count);
     store<u64>(WORK, load<u64>(WORK) + done);

@@ -5,7 +5,7 @@ import { R_SIZE } from "../abi/record";
 import { GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, SEG_LDTR, SEG_TR, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { probeWrite, readMem } from "../memory/access";
 import { aborted } from "../state/stop";
-import { code64 } from "../system/mode";
+import { code64, noteSegmentChange } from "../system/mode";
 import { loadLdtr, loadTr, selectorOf } from "../system/segments";
 import { canonical } from "../system/width";
 import { exitDescriptorTable, exitInvlpg, nonRoot } from "../vmx/intercept";
@@ -52,6 +52,7 @@ function loadTable(rec: usize, baseAt: usize, limitAt: usize): void {
   }
   store<u64>(baseAt, base);
   store<u32>(limitAt, limit);
+  noteSegmentChange();
 }
 
 /** All 32 bits of the base are stored with 16-bit operands too, as processors since the 386 do. */

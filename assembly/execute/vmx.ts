@@ -26,6 +26,7 @@ import { readMem } from "../memory/access";
 import { aborted, raise } from "../state/stop";
 import { code64 } from "../system/mode";
 import { enterGuest } from "../vmx/entry";
+import { enterAgain } from "../vmx/entryAgain";
 import { displacement, vmxFieldInfo, vmxMemoryInfo } from "../vmx/instructionInfo";
 import * as semantics from "../vmx/instructions";
 import { exitInstruction, fieldAccessExits, nonRoot, secondary } from "../vmx/intercept";
@@ -75,7 +76,8 @@ export function vmcall(rec: usize): void {
 function enter(rec: usize, reason: u32, launch: bool): void {
   if (!bare(rec, reason)) return;
   if (load<u32>(HOOKS) & HookBit.VmEntry && hooked(rec, u32(launch))) return;
-  enterGuest(launch, <u32>load<u8>(rec, R_INDEX) + 1);
+  const completed = <u32>load<u8>(rec, R_INDEX) + 1;
+  if (launch || !enterAgain(completed)) enterGuest(launch, completed);
 }
 
 /** #UD but in a guest that has VM functions; from any CPL and mode. @sdm 3C "VMFUNC" */

@@ -172,8 +172,39 @@ function noteEdge(from: u32, to: u32): bool {
   return false;
 }
 
+/** Is a loop header that dominates n, and is not n, reached from `at`? The blocks on the way are marked. */
+function meetsOuter(n: u32, at: u32): bool {
+  if (at == NONE) return false;
+  if (at != n && isLoop(at) && dominates(at, n)) return true;
+  if (load<u8>(MARK + at)) return false;
+  store<u8>(MARK + at, 1);
+  return meetsOuter(n, takenOf(at)) || meetsOuter(n, fallOf(at));
+}
+
+/** Loops that are in no other one are entered at their headers: where the budget ends a region goes on there. */
+function enterLoops(): bool {
+  let made = false;
+  for (let i: u32 = 1; i < reached; i++) {
+    const n = orderAt(i);
+    if (!isLoop(n) || entryOf(n)) continue;
+    memory.fill(MARK, 0, NODE_MAX + 1);
+    if (meetsOuter(n, n)) continue;
+    makeEntry(n);
+    made = true;
+  }
+  return made;
+}
+
 /** Orders the graph and finds loops and merge nodes; what has to go through the central node becomes an entry. */
 export function analyse(): void {
+  makeReducible();
+  if (enterLoops()) makeReducible();
+  for (let n: u32 = 1; n < nodeCount; n++) {
+    store<u8>(node(n), u8(entryOf(n) != 0 || load<u16>(node(n), 28) > 1), 22);
+  }
+}
+
+function makeReducible(): void {
   let again = true;
   while (again) {
     again = false;
@@ -189,8 +220,5 @@ export function analyse(): void {
         break;
       }
     }
-  }
-  for (let n: u32 = 1; n < nodeCount; n++) {
-    store<u8>(node(n), u8(entryOf(n) != 0 || load<u16>(node(n), 28) > 1), 22);
   }
 }

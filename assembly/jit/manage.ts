@@ -32,7 +32,7 @@ import {
   TransBit,
   WORK,
 } from "../abi/state";
-import { BK_BYTES, BK_HOST, BK_REGION, blockGeneration } from "../blocks/cache";
+import { BK_BYTES, BK_HOST, BK_HOT, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
 import { fetchSettled, translateQuiet } from "../memory/access";
 import { flushCount, tlbTable } from "../memory/context";
@@ -40,7 +40,7 @@ import { lineMask } from "../memory/frames";
 import { codeTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
 import { codeBase, codeEnd, dataWatched, setCode } from "./context";
-import { entryCount } from "./graph";
+import { blockOf, entryCount, nodeCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
 import { DEFAULT_THRESHOLD, noteMissed, noteRewritten, noteStaged, oftenRewritten, setMissLimit } from "./rewritten";
@@ -78,6 +78,9 @@ const JM_ENTRY: u32 = 20;
 const JM_MODE: u32 = 24;
 const JM_CHANGES: u32 = 28;
 const JUMP: u32 = 32;
+
+/** Compiling so many instructions costs no more than a run of a block in the interpreter, times the threshold. */
+const INSTRUCTIONS_A_RUN: u32 = 16;
 
 const QUEUE_MAX: u32 = 32;
 const queue: usize = memory.data(1024); // {u64 rip, u32 block, u32 mode, u64 base of CS, u64 CODE_END}
@@ -233,8 +236,8 @@ function generateQueue(): void {
     const q = queue + i * REQUEST;
     const rip = load<u64>(q);
     const block = load<u32>(q, 8);
-    // the block may have been dropped, or become part of another region's entries
-    if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0) continue;
+    // the block may have been dropped, or become part of another region
+    if (load<u32>(block, BK_HOST) == 0 || load<u32>(block, BK_REGION) != 0 || load<i32>(block, BK_HOT) < 0) continue;
     setCode(load<u64>(q, 16), load<u64>(q, 24));
     if (!generateFor(load<u32>(q, 12)) || !plan(rip)) continue;
     index = deadRegion(index);
@@ -306,6 +309,11 @@ function note(index: u32, table: u32, sites: u32): void {
     const b = entryBlock(i);
     // the first region of a block keeps it
     if (load<u32>(b, BK_REGION) == 0) store<u32>(b, r, BK_REGION);
+  }
+  // a block in the midst of the region gets one of its own when the interpreter has spent as much on it as that costs
+  const least = -i32(min<u32>(hotThreshold, 0x100000) * (total / INSTRUCTIONS_A_RUN));
+  for (let n: u32 = 1; n < nodeCount; n++) {
+    if (load<u32>(blockOf(n), BK_REGION) == 0) store<i32>(blockOf(n), least, BK_HOT);
   }
 }
 

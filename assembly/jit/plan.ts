@@ -1,12 +1,25 @@
 // The plan of a region: blocks reached from a hot one by direct branches, in up to PAGES pages, and their graph.
 
-import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OP, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { LINEAR_MASK, MODE } from "../abi/state";
+import {
+  R_ADDR_SHIFT,
+  R_BASE,
+  R_DISP,
+  R_FLAGS,
+  R_IDX,
+  R_IMM,
+  R_OP,
+  R_SIZE,
+  RECORD_SIZE,
+  RecordFlag,
+} from "../abi/record";
+import { CPL, GPR, LINEAR_MASK, MODE, ZERO_SLOT } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
 import { OP_TOO_LONG } from "../decode/table.generated";
 import { handlerHere } from "../execute/sameCode";
-import { fetchSettled } from "../memory/access";
+import { fetchSettled, translateQuiet } from "../memory/access";
 import { lineMask } from "../memory/frames";
+import { physToHost } from "../memory/physical";
+import { READ } from "../memory/walk";
 import {
   beginBlock,
   beginInstruction,
@@ -159,6 +172,30 @@ export function targetOf(rec: usize, rip: u64): u64 {
   return load<u8>(rec, R_SIZE) == 2 ? target & 0xffff : target;
 }
 
+/** Entries of a table that are looked at. */
+const CASES_MAX: u32 = 256;
+
+/**
+ * A jump or call through a table at a constant address leads to what the table names, as far as that has run. This only
+ * decides what is in the region: the branch reads its target each time.
+ */
+function reachCases(rec: usize): void {
+  const size: u32 = wide ? 8 : 4;
+  if (segmented || !isMemory(rec) || !addressable(rec) || load<u8>(rec, R_FLAGS) & RecordFlag.SoftDisp) return;
+  if (load<u8>(rec, R_BASE) != ZERO_SLOT - GPR || (load<u8>(rec, R_IDX) & 7) != (wide ? 3 : 2)) return;
+  let at = load<u64>(rec, R_DISP) & load<u64>(LINEAR_MASK);
+  for (let i: u32 = 0; i < CASES_MAX; i++) {
+    const physical = translateQuiet(at, READ, load<u32>(CPL) == 3);
+    const host = physical == ~(0 as u64) ? 0 : physToHost(physical);
+    if (!host || (u32(at) & 0xfff) > 4096 - size) return;
+    const target = wide ? load<u64>(host) : u64(load<u32>(host));
+    if (target - firstRip + SPAN_MAX >= 2 * SPAN_MAX) return;
+    const n = reach(target);
+    if (n != NONE) makeEntry(n);
+    at = (at + size) & load<u64>(LINEAR_MASK);
+  }
+}
+
 /** Finds where a block leads. */
 function explore(n: u32): void {
   const b = blockOf(n);
@@ -191,6 +228,7 @@ function explore(n: u32): void {
     const back = reach(next);
     if (back != NONE) makeEntry(back);
   }
+  if (kind == KIND_JMP_E || kind == KIND_CALL_E) reachCases(rec);
   setSuccessors(n, taken, fall);
 }
 

@@ -227,13 +227,15 @@ function note(kind: u32, host1: u32, host2: u32): void {
   if (bytesAll > whole) memory.copy(e + WA_DATA + whole, host2, bytesAll - whole);
 }
 
-/** Did the running instruction meet a watchpoint? */
-export function watchHits(): u32 {
-  return load<u32>(COMM_WATCH_COUNT);
-}
+/** Watchpoints that the running instruction has met. */
+export class WatchHits {
+  @inline static count(): u32 {
+    return load<u32>(COMM_WATCH_COUNT);
+  }
 
-export function clearWatchHits(): void {
-  store<u32>(COMM_WATCH_COUNT, 0);
+  @inline static clear(): void {
+    store<u32>(COMM_WATCH_COUNT, 0);
+  }
 }
 
 /** Asks the callback about a staged write. 0: go on, 1: `data` is replaced, 2: memory stays as it is. */

@@ -52,9 +52,11 @@ export function updateWatch(changed: bool): void {
   if (bits & WatchBit.Code) store<u32>(EXTRA, 1);
 }
 
-/** The part of updateWatch() that is free when no breakpoint is enabled. */
-export function followDr7(): void {
-  if (load<u64>(DR7) & DR7_ENABLED || load<u32>(DEBUG_WATCH)) updateWatch(false);
+export class Watch {
+  /** The part of updateWatch() that is free when no breakpoint is enabled. */
+  @inline static followDr7(): void {
+    if (load<u64>(DR7) & DR7_ENABLED || load<u32>(DEBUG_WATCH)) updateWatch(false);
+  }
 }
 
 /** Does a data breakpoint lie in the page? Asked while WatchBit.Data is set. */

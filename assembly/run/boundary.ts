@@ -61,7 +61,7 @@ import {
   codeWritesPending,
 } from "../memory/frames";
 import { commit, discard } from "../memory/staging";
-import { clearWatchHits, watchHits } from "../memory/traps";
+import { WatchHits } from "../memory/traps";
 import { codeBreakpoints } from "../memory/watch";
 import { FLAG_IF, FLAG_RF } from "../state/flags";
 import { raise, raiseDebugTrap, raiseSoft, stop } from "../state/stop";
@@ -89,7 +89,10 @@ const HAS_ERROR: u32 = 0x800;
 /** Drops the decoded code that stores of the last instruction hit. */
 export function drainCodeWrites(): void {
   const n = codeWritesPending();
-  if (!n) return;
+  if (n) dropWrittenCode(n);
+}
+
+function dropWrittenCode(n: u32): void {
   if (codeWritesOverflow()) {
     dropAllBlocks();
     dropRegions();
@@ -119,7 +122,7 @@ function takeHits(): void {
 /** The instruction did not complete: the breakpoints and watchpoints it met do not count. */
 function forgetHits(): void {
   store<u32>(DEBUG_HITS, 0);
-  clearWatchHits();
+  WatchHits.clear();
 }
 
 /** Writes stop bits of staged stores and left blocks off. */
@@ -189,7 +192,7 @@ function deliverOrExit(): i32 {
       finishStores();
       store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
       store<u32>(EXTRA, 1);
-      return watchHits() ? RunCode.Watchpoint : GO_ON;
+      return WatchHits.count() ? RunCode.Watchpoint : GO_ON;
     }
     discard();
     forgetHits();
@@ -224,7 +227,10 @@ function leaveGuest(): i32 {
   store<u32>(EV_INJECTED, 0);
   drainCodeWrites();
   store<u32>(EXTRA, 1);
-  return load<u32>(STOP) & StopBit.Host ? hostStop() : GO_ON;
+  if (!(load<u32>(STOP) & StopBit.Host)) return GO_ON;
+  disarmTrap();
+  store<u32>(STOP, 0);
+  return load<u32>(STOP_CODE);
 }
 
 function hostStop(): i32 {
@@ -269,7 +275,7 @@ export function settle(): i32 {
   finishStores();
   store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
   if (load<u32>(STOP)) return settle();
-  return watchHits() ? RunCode.Watchpoint : GO_ON;
+  return WatchHits.count() ? RunCode.Watchpoint : GO_ON;
 }
 
 /** The fault of an instruction breakpoint, lowest of what comes before an instruction; RF holds it back. */
@@ -290,7 +296,7 @@ export function hostDeadline(): i32 {
 }
 
 /** Is there nothing at this boundary that could be delivered, exit or hold an event back? */
-function nothingWaits(): bool {
+export function nothingWaits(): bool {
   return (
     !(
       load<u32>(EV_INJECTED) |
@@ -311,14 +317,10 @@ function nothingWaits(): bool {
 }
 
 /**
- * Between two instructions: pending debug traps, NMI, external interrupts, window exits, in SDM priority order.
+ * Between two instructions, when something waits: pending debug traps, NMI, external interrupts, window exits, in SDM priority order.
  * GO_ON means that the next instruction may run, or that one event has been delivered (WORK has risen).
  */
 export function boundary(): i32 {
-  if (nothingWaits()) {
-    store<u32>(EXTRA, 0);
-    return GO_ON;
-  }
   if (pendingInjection()) return settle();
   if (load<u32>(EV_DEFERRED)) {
     store<u32>(EV_DEFERRED, 0);

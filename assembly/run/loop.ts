@@ -33,12 +33,12 @@ import { dispatch, STEP_FLAGS } from "../execute/dispatch";
 import { compileQueue, enter, hotThreshold, jump, leftAt, request, requests, stepNext } from "../jit/manage";
 import { tlbMask } from "../memory/context";
 import { setAlone } from "../memory/staging";
-import { clearWatchHits, codeTraps } from "../memory/traps";
+import { codeTraps, WatchHits } from "../memory/traps";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { beginStep } from "../system/debug";
 import { account } from "./account";
-import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, settle, takeAlone } from "./boundary";
+import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, nothingWaits, settle, takeAlone } from "./boundary";
 import { departures, stepTraps } from "./singleStep";
 import { takeHeld } from "./step";
 import { codeTrap, fetchCode, stepped } from "./traps";
@@ -158,8 +158,8 @@ function stretch(limit: u64): void {
           continue;
         }
       } else {
-        const runs = load<u32>(b, BK_HOT) + 1;
-        if (runs < hotThreshold) store<u32>(b, runs, BK_HOT);
+        const runs = load<i32>(b, BK_HOT) + 1;
+        if (runs < i32(hotThreshold)) store<i32>(b, runs, BK_HOT);
         else if (request(b, rip)) {
           // one that comes to nothing is made again after as many runs
           store<u32>(b, 0, BK_HOT);
@@ -192,7 +192,7 @@ export function run(maxInstructions: u64, work: u64): u32 {
   boundCount();
   store<u64>(WORK_LIMIT, saturatingAdd(load<u64>(WORK), work));
   store<u32>(EXTRA, 1);
-  clearWatchHits();
+  WatchHits.clear();
   let length = STRETCH_FIRST;
   for (;;) {
     if (load<u32>(STOP)) {
@@ -207,13 +207,18 @@ export function run(maxInstructions: u64, work: u64): u32 {
     }
     if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
     if (load<u32>(EXTRA)) {
-      const work = load<u64>(WORK);
-      const code = boundary();
-      if (code != GO_ON) return code;
-      boundCount();
-      // there is a boundary before the first instruction of a handler too
-      if (load<u64>(WORK) != work) continue;
-      if (load<u32>(STOP) || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
+      if (nothingWaits()) {
+        store<u32>(EXTRA, 0);
+        boundCount();
+      } else {
+        const work = load<u64>(WORK);
+        const code = boundary();
+        if (code != GO_ON) return code;
+        boundCount();
+        // there is a boundary before the first instruction of a handler too
+        if (load<u64>(WORK) != work || load<u32>(STOP)) continue;
+      }
+      if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
     }
     if (takeAlone() || load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA) & LOOK_AFTER_ONE) {
       stepOne();

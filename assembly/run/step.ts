@@ -78,14 +78,14 @@ export function jitStep(site: u32, rip: u64, begun: u32): u32 {
   startOf(begun);
   store<u64>(BLOCK_RIP, rip);
   const rec = runSite(site);
-  if (undisturbed(changes, flushes)) {
+  const s = load<u32>(STOP);
+  if (!s && undisturbed(changes, flushes)) {
     takeWork(begun);
     return 0;
   }
   const before = load<u64>(COUNT);
   account(rec);
   const last = load<u16>(rec, R_OP) == OP_END || load<u16>(rec + RECORD_SIZE, R_OP) == OP_END;
-  const s = load<u32>(STOP);
   if (s && last && !(s & ~(StopBit.Commit | StopBit.Leave))) {
     const code = settle();
     if (code != GO_ON) {

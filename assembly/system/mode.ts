@@ -54,7 +54,7 @@ import {
   SA_WRITE,
 } from "../abi/x86";
 import { checksAlignment, selectContext, tlbTable } from "../memory/context";
-import { followDr7 } from "../memory/watch";
+import { Watch } from "../memory/watch";
 import { forgetCpuidAnswers } from "./cpuidCache";
 
 /** TR_APIC_PAGE: no page. */
@@ -88,8 +88,16 @@ export function cpl(): u32 {
   return load<u32>(CPL);
 }
 
+/** Rises with every change of a segment or descriptor-table register by an instruction or event: vmx/ saves what has changed. */
+export let segmentChanges: u32 = 0;
+
+export function noteSegmentChange(): void {
+  segmentChanges++;
+}
+
 /** Derived fields of one segment; seg is SEG_*. Needs an up-to-date mode word. */
 export function deriveSegment(seg: u32): void {
+  segmentChanges++;
   const at: usize = SEGS + seg;
   const mode = load<u32>(MODE);
   const attr = load<u32>(at, SG_ATTR);
@@ -138,17 +146,18 @@ function modeWord(): u32 {
   return user | code | stack | ModeBit.Protected;
 }
 
-/** The bits of TR_MODE that VMX controls decide. */
-export function translationUnderVmx(): u32 {
-  const ept: u32 = load<u64>(TR_EPTP) ? TransBit.Ept : 0;
-  return load<u64>(TR_APIC_PAGE) == NO_APIC_PAGE ? ept : ept | TransBit.Apic;
+export class UnderVmx {
+  /** The bits of TR_MODE that VMX controls decide. */
+  @inline static translation(): u32 {
+    return (load<u64>(TR_EPTP) ? TransBit.Ept : 0) | (load<u64>(TR_APIC_PAGE) == NO_APIC_PAGE ? 0 : TransBit.Apic);
+  }
 }
 
 function translationMode(): u32 {
   const cr0 = load<u64>(CR0);
   const cr4 = load<u64>(CR4);
   const efer = load<u64>(EFER);
-  let bits = translationUnderVmx();
+  let bits = UnderVmx.translation();
   if (cr0 & CR0_PG) bits |= TransBit.Paging;
   if (cr0 & CR0_WP) bits |= TransBit.Wp;
   if (cr4 & CR4_PAE) bits |= TransBit.Pae;
@@ -223,7 +232,7 @@ export function recomputeMode(): void {
   store<u64>(CODE_END, long ? ALL : <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) + 1);
   store<u64>(LINEAR_MASK, long ? ALL : LOW32);
   store<u32>(TR_MODE, translationMode());
-  followDr7();
+  Watch.followDr7();
   store<u32>(TR_TABLE, tlbTable(load<u32>(CPL) == 3));
   selectContext();
 }

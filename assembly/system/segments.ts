@@ -38,7 +38,7 @@ import {
   probeAccessed,
   systemType,
 } from "./descriptor";
-import { code64, cpl, deriveSegment, longMode, protectedMode, recomputeMode, vm86 } from "./mode";
+import { code64, cpl, deriveSegment, longMode, noteSegmentChange, protectedMode, recomputeMode, vm86 } from "./mode";
 import { canonical } from "./width";
 
 export function selectorOf(seg: u32): u32 {
@@ -47,6 +47,7 @@ export function selectorOf(seg: u32): u32 {
 
 /** Writes selector and hidden part; the caller calls recomputeMode() or deriveSegment(). */
 export function setSegment(seg: u32, selector: u32, base: u64, limit: u32, attr: u32): void {
+  noteSegmentChange();
   const at: usize = SEGS + seg;
   store<u32>(at, selector, SG_SELECTOR);
   store<u64>(at, base, SG_BASE);
@@ -70,6 +71,7 @@ export function setRealSegment(seg: u32, selector: u32): void {
     setVm86Segment(seg, selector);
     return;
   }
+  noteSegmentChange();
   const at: usize = SEGS + seg;
   store<u32>(at, selector, SG_SELECTOR);
   store<u64>(at, (<u64>selector) << 4, SG_BASE);

@@ -11,7 +11,6 @@ import {
   CR4,
   EFER,
   EFLAGS_REST,
-  GDTR_BASE,
   LINEAR_MASK,
   MODE,
   SEG_SIZE,
@@ -29,9 +28,9 @@ import {
 import { FLAG_AC, FLAG_VM } from "../abi/x86";
 import { contextChanges, selectContext } from "../memory/context";
 import { frameRangeValid, unwatchFrame, watchedWrites, watchFrame } from "../memory/frames";
-import { followDr7 } from "../memory/watch";
+import { Watch } from "../memory/watch";
 import { cpuidGeneration } from "../system/cpuid";
-import { leaveMode64, translationUnderVmx } from "../system/mode";
+import { leaveMode64, segmentChanges, UnderVmx } from "../system/mode";
 
 // groups of fields that need a check
 export const CONTROLS_DIRTY: u32 = 1;
@@ -57,11 +56,10 @@ const slots: usize = memory.data(4544); // SLOTS * SLOT
 export let slot: usize = slots;
 let nextSlot: u32 = 0;
 
-// image: valid (u32), the registers below, then SEGMENTS bytes of segment and descriptor-table registers. From 64 on
+// image: valid (u32), the registers below, then segment and descriptor-table registers. From 64 on
 // the TLB's context that was chosen for its registers: u64 CR3, EPT pointer, contextChanges (0: none), TR_TAG,
-// TR_TAG_IMPLICIT, TAG_REAL, u32 VPID
+// TR_TAG_IMPLICIT, TAG_REAL, u32 VPID, segmentChanges when its segments were loaded
 const SEGMENTS_AT: u32 = 120;
-const SEGMENTS: u32 = GDTR_BASE + 32 - SEGS;
 /** First word of a guest image whose registers the VMCS holds too. */
 const SAVED: u32 = 2;
 const MODE_FLAGS: u32 = FLAG_AC | FLAG_VM;
@@ -121,6 +119,19 @@ export function dirtyGroups(): u32 {
   return load<u32>(slot, S_DIRTY);
 }
 
+/** What the controls ask of an entry to the current VMCS, S_ENTRY, while nothing is dirty; else 0. */
+export function knownEntry(): u32 {
+  if (
+    load<u32>(slot) != load<u32>(VMCS_HOST) ||
+    load<u32>(slot, S_WRITES) != watchedWrites ||
+    load<u32>(slot, S_GENERATION) != cpuidGeneration ||
+    load<u32>(slot, S_DIRTY)
+  ) {
+    return 0;
+  }
+  return load<u32>(slot, S_ENTRY);
+}
+
 function release(at: usize): void {
   const region = load<u32>(at);
   if (region && frameRangeValid(region, 4096)) unwatchFrame(region);
@@ -156,6 +167,7 @@ export function keepImage(image: usize): void {
   store<u32>(image, load<u32>(TR_MODE), 56);
   store<u32>(image, load<u32>(TR_TABLE), 60);
   copy(image + SEGMENTS_AT, SEGS);
+  store<u32>(image, segmentChanges, 116);
   keepContext(image);
 }
 
@@ -187,23 +199,34 @@ function restoreContext(image: usize): void {
   keepContext(image);
 }
 
+// SEGMENTS in 4 turns: a loop costs V8 a check of its stack each time round
+const TURN: u32 = 13 * 8;
+
+function copy(to: usize, from: usize): void {
+  for (const end: usize = from + 4 * TURN; from < end; from += TURN, to += TURN) {
+    store<u64>(to, load<u64>(from));
+    store<u64>(to, load<u64>(from, 8), 8);
+    store<u64>(to, load<u64>(from, 16), 16);
+    store<u64>(to, load<u64>(from, 24), 24);
+    store<u64>(to, load<u64>(from, 32), 32);
+    store<u64>(to, load<u64>(from, 40), 40);
+    store<u64>(to, load<u64>(from, 48), 48);
+    store<u64>(to, load<u64>(from, 56), 56);
+    store<u64>(to, load<u64>(from, 64), 64);
+    store<u64>(to, load<u64>(from, 72), 72);
+    store<u64>(to, load<u64>(from, 80), 80);
+    store<u64>(to, load<u64>(from, 88), 88);
+    store<u64>(to, load<u64>(from, 96), 96);
+  }
+}
+
 /**
  * Are the segment and descriptor-table registers still those that the last VM entry loaded, and has an exit saved them?
  * Then the VMCS holds them. saved(): a full save has been done.
  */
 export function segmentsUnchanged(): bool {
   const image = slot + S_GUEST;
-  if (load<u32>(image) != SAVED || load<u32>(image, 36) != load<u32>(CPL)) return false;
-  let a: usize = SEGS;
-  let b = image + SEGMENTS_AT;
-  let changed: u64 = 0;
-  for (const end: usize = SEGS + 8 * SEG_SIZE; a < end; a += SEG_SIZE, b += SEG_SIZE) {
-    changed |= load<u64>(a) ^ load<u64>(b); // base
-    changed |= load<u64>(a, 8) ^ load<u64>(b, 8); // limit, selector
-    changed |= load<u64>(a, 16) ^ load<u64>(b, 16); // access rights
-  }
-  for (const end: usize = SEGS + SEGMENTS; a < end; a += 8, b += 8) changed |= load<u64>(a) ^ load<u64>(b);
-  return changed == 0;
+  return load<u32>(image) == SAVED && load<u32>(image, 36) == load<u32>(CPL) && load<u32>(image, 116) == segmentChanges;
 }
 
 export function segmentsSaved(): void {
@@ -219,7 +242,7 @@ export function restoreImage(image: usize): bool {
     load<u64>(image, 8) != load<u64>(CR0) ||
     load<u64>(image, 16) != load<u64>(CR4) ||
     load<u64>(image, 24) != load<u64>(EFER) ||
-    (load<u32>(image, 56) & (TransBit.Ept | TransBit.Apic)) != translationUnderVmx()
+    (load<u32>(image, 56) & (TransBit.Ept | TransBit.Apic)) != UnderVmx.translation()
   ) {
     return false;
   }
@@ -232,16 +255,8 @@ export function restoreImage(image: usize): bool {
   store<u32>(TR_MODE, load<u32>(image, 56));
   store<u32>(TR_TABLE, load<u32>(image, 60));
   copy(SEGS, image + SEGMENTS_AT);
+  store<u32>(image, segmentChanges, 116);
   restoreContext(image);
-  followDr7();
+  Watch.followDr7();
   return true;
-}
-
-function copy(to: usize, from: usize): void {
-  for (let i: u32 = 0; i < SEGMENTS; i += 32) {
-    store<u64>(to + i, load<u64>(from + i));
-    store<u64>(to + i, load<u64>(from + i, 8), 8);
-    store<u64>(to + i, load<u64>(from + i, 16), 16);
-    store<u64>(to + i, load<u64>(from + i, 24), 24);
-  }
 }

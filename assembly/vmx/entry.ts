@@ -60,7 +60,7 @@ import {
   hostImage,
   markDirty,
 } from "./cache";
-import { entryIsPlain, noteEntry } from "./entryAgain";
+import { noteEntry } from "./entryAgain";
 import { controlsValid, injectionValid } from "./entryControls";
 import { checkGuestState, injecting, STATE_VALID, vectoring } from "./entryGuest";
 import { addressSpaceFits, hostStateValid } from "./entryHost";
@@ -137,24 +137,9 @@ function checkControlsAndHost(): u32 {
   return addressSpaceFits() ? 0 : ERROR_VM_ENTRY_INVALID_HOST_STATE_FIELD;
 }
 
-/** VMRESUME that entryIsPlain(). */
-function enterAgain(completed: u32): void {
-  store<u32>(VMX_STATE, VmxBit.On | VmxBit.NonRoot | (completed == 0 ? VmxBit.HostEntered : 0));
-  loadGuestState();
-  store<u32>(INTERRUPTIBILITY, 0);
-  store<u32>(ACTIVITY, Activity.Active);
-  store<u64>(PENDING_DEBUG, 0);
-  store<u32>(DELIVERING, 0);
-  store<u32>(EV_INJECTED, 0);
-  store<u64>(PAUSE_LAST, NO_PAUSE);
-  store<u64>(ENTRIES, load<u64>(ENTRIES) + 1);
-  store<u32>(EXTRA, 1);
-  if (completed) stop(StopBit.Leave); // the host is in no block
-}
-
 /**
- * VMLAUNCH (launch) or VMRESUME. completed: instructions of the block up to and with this one (R_INDEX + 1), 0 when the
- * host calls, to which the exit then returns.
+ * VMLAUNCH (launch), or VMRESUME that enterAgain() has left. completed: instructions of the block up to and with this one
+ * (R_INDEX + 1), 0 when the host calls, to which the exit then returns.
  */
 export function enterGuest(launch: bool, completed: u32): u32 {
   if (!hasVmcs() || isShadowVmcs()) return vmFailInvalid();
@@ -163,10 +148,6 @@ export function enterGuest(launch: bool, completed: u32): u32 {
     return vmFailValid(ERROR_VM_ENTRY_EVENTS_BLOCKED_BY_MOV_SS);
   if (launch == launched()) {
     return vmFailValid(launch ? ERROR_VMLAUNCH_CURRENT_VMCS_NOT_CLEAR : ERROR_VMRESUME_CURRENT_VMCS_NOT_LAUNCHED);
-  }
-  if (!launch && entryIsPlain()) {
-    enterAgain(completed);
-    return VmxResult.Succeed;
   }
   const error = checkControlsAndHost();
   if (error) return vmFailValid(error);

@@ -8,7 +8,21 @@ import {
   PRIMARY_USE_TPR_SHADOW,
   SECONDARY_VIRTUALIZE_APIC_ACCESSES,
 } from "../abi/controls";
-import { EFER, VMCS_HOST } from "../abi/state";
+import {
+  ACTIVITY,
+  DELIVERING,
+  EFER,
+  ENTRIES,
+  EV_INJECTED,
+  EXTRA,
+  INTERRUPTIBILITY,
+  PAUSE_LAST,
+  PENDING_DEBUG,
+  StopBit,
+  VMCS_HOST,
+  VMX_STATE,
+  VmxBit,
+} from "../abi/state";
 import {
   V_ENTRY_CONTROLS,
   V_ENTRY_INTERRUPTION_INFO,
@@ -26,10 +40,15 @@ import {
   V_VMCS_LINK_POINTER,
 } from "../abi/vmcsLayout";
 import { LINEAR_WIDTH, PHYSICAL_WIDTH } from "../abi/width";
-import { EFER_LMA, FLAG_FIXED, FLAG_VM, SA_L } from "../abi/x86";
-import { dirtyGroups, S_CHECKED_VM, S_ENTRY, slot } from "./cache";
+import { Activity, BLOCK_MOV_SS, EFER_LMA, FLAG_FIXED, FLAG_VM, SA_L } from "../abi/x86";
+import { stop } from "../state/stop";
+import { forgetCpuidAnswers } from "../system/cpuidCache";
+import { interruptShadow } from "../system/shadow";
+import { dirtyGroups, knownEntry, S_CHECKED_VM, S_ENTRY, slot } from "./cache";
 import { secondary } from "./controls";
 import { guestUsesPdptes, RFLAGS_RESERVED } from "./entryGuest";
+import { loadGuestState } from "./entryLoad";
+import { NO_PAUSE } from "./intercept";
 import { INFO_VALID } from "./interruptionInfo";
 import { NO_VMCS } from "./vmcs";
 
@@ -55,11 +74,15 @@ export function noteEntry(): void {
   store<u32>(slot, plain ? (wide ? PLAIN_WIDE : PLAIN) : 0, S_ENTRY);
 }
 
-/** Would the long way find that the entry succeeds, injects nothing and only loads state? */
-export function entryIsPlain(): bool {
-  if (dirtyGroups()) return false;
-  const kind = load<u32>(slot, S_ENTRY);
+/**
+ * Would the long way find that VMRESUME succeeds, injects nothing and only loads state? What it asks before the fields holds:
+ * a VMCS whose S_ENTRY is known is current and launched, and is no shadow VMCS.
+ */
+function entryIsPlain(completed: u32): bool {
+  const kind = knownEntry();
   if (!kind) return false;
+  // as in enterGuest()
+  if (completed <= 1 && load<u32>(INTERRUPTIBILITY) && interruptShadow() & BLOCK_MOV_SS) return false;
   const v = load<u32>(VMCS_HOST);
   if (
     (load<u32>(v, V_ENTRY_INTERRUPTION_INFO) & INFO_VALID) |
@@ -76,4 +99,22 @@ export function entryIsPlain(): bool {
   if (flags & (RFLAGS_RESERVED | FLAG_VM) || !(flags & FLAG_FIXED)) return false;
   const wideHost = (load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_HOST_ADDRESS_SPACE_SIZE) != 0;
   return wideHost == ((load<u64>(EFER) & EFER_LMA) != 0);
+}
+
+/** VMRESUME as enterGuest() would do it. False: nothing has been done, that must. */
+export function enterAgain(completed: u32): bool {
+  if (!entryIsPlain(completed)) return false;
+  store<u32>(VMX_STATE, VmxBit.On | VmxBit.NonRoot | (completed == 0 ? VmxBit.HostEntered : 0));
+  forgetCpuidAnswers();
+  loadGuestState();
+  store<u32>(INTERRUPTIBILITY, 0);
+  store<u32>(ACTIVITY, Activity.Active);
+  store<u64>(PENDING_DEBUG, 0);
+  store<u32>(DELIVERING, 0);
+  store<u32>(EV_INJECTED, 0);
+  store<u64>(PAUSE_LAST, NO_PAUSE);
+  store<u64>(ENTRIES, load<u64>(ENTRIES) + 1);
+  store<u32>(EXTRA, 1);
+  if (completed) stop(StopBit.Leave); // the host is in no block
+  return true;
 }

@@ -35,7 +35,6 @@ import {
   TR_APIC_PAGE,
   TR_EPTP,
   TR_VPID,
-  VMCS_HOST,
   VMX_ABORT,
   VMX_STATE,
   VmxBit,
@@ -72,6 +71,7 @@ import { NO_APIC_PAGE, recomputeMode } from "../system/mode";
 import { VMCS_REVISION_ID } from "../system/vmxCaps";
 import { nonRoot } from "./controls";
 import { enterGuest, pendingInjection } from "./entry";
+import { enterAgain } from "./entryAgain";
 import {
   invept,
   invvpid,
@@ -85,7 +85,7 @@ import {
   vmxon,
   vmxonFault,
 } from "./instructions";
-import { fieldOffset, NO_VMCS, readField, selectVmcs } from "./vmcs";
+import { alwaysChecked, Field, NO_VMCS, selectVmcs } from "./vmcs";
 
 const HOST_CS: u32 = 0x10;
 const HOST_DS: u32 = 0x18;
@@ -176,18 +176,15 @@ export function hostVmptrst(): u64 {
   return faults() ? NO_VMCS : vmptrst();
 }
 export function hostVmread(field: u32): u32 {
-  return !Quick.root() && faults() ? VmxResult.Fault : vmread(field);
+  return faults() ? VmxResult.Fault : vmread(field);
 }
-/** A field of the current VMCS into COMM_VALUE, in non-root operation too; nothing changes. False: there is none. */
-export function hostVmcsField(field: u32): bool {
-  const region = load<u32>(VMCS_HOST);
-  const offset = fieldOffset(field);
-  if (!region || !offset) return false;
-  store<u64>(COMM_VALUE, readField(region, field, offset));
-  return true;
+/** See CoreExports.vmcsOffset. */
+export function hostVmcsOffset(field: u32): u32 {
+  const offset = Field.offset(field);
+  return offset && alwaysChecked(offset) ? offset | 0x1000 : offset;
 }
 export function hostVmwrite(field: u32, value: u64): u32 {
-  return !Quick.root() && faults() ? VmxResult.Fault : vmwrite(field, value);
+  return faults() ? VmxResult.Fault : vmwrite(field, value);
 }
 /** VMWRITE of a value in two halves: no BigInt crosses. */
 export function hostVmwriteHalves(field: u32, low: u32, high: u32): u32 {
@@ -202,7 +199,8 @@ export function hostVmlaunch(): u32 {
   return faults() ? VmxResult.Fault : enter(true);
 }
 export function hostVmresume(): u32 {
-  return !Quick.root() && faults() ? VmxResult.Fault : enter(false);
+  if (!Quick.root() && faults()) return VmxResult.Fault;
+  return enterAgain(0) ? VmxResult.Succeed : enter(false);
 }
 export function hostInvept(type: u32, eptp: u64): u32 {
   return faults() ? VmxResult.Fault : invept(type, eptp);

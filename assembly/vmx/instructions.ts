@@ -48,10 +48,9 @@ import { releaseRegion } from "./cache";
 import { eptFlags, nonRoot } from "./controls";
 import { vmFail, vmFailInvalid, vmFailValid, vmSucceed } from "./result";
 import {
-  fieldOffset,
+  Field,
   fieldReadOnly,
   NO_VMCS,
-  readField,
   selectVmcs,
   setVmcs64,
   shadowRegion,
@@ -150,30 +149,36 @@ export function vmptrst(): u64 {
   return load<u64>(CURRENT_VMCS);
 }
 
-/** The VMCS that VMREAD and VMWRITE act on, in linear memory: the current one, for a guest its shadow. 0: none. */
+class Accessed {
+  /** The VMCS that VMREAD and VMWRITE act on, in linear memory: the current one, for a guest its shadow. 0: none. */
+  @inline static vmcs(): u32 {
+    return nonRoot() ? shadowRegion() : load<u32>(VMCS_HOST);
+  }
+}
+
 export function accessedVmcs(): u32 {
-  return nonRoot() ? shadowRegion() : load<u32>(VMCS_HOST);
+  return Accessed.vmcs();
 }
 
 /** VMREAD; on success the value is in COMM_VALUE. */
 export function vmread(encoding: u64): u32 {
-  const region = accessedVmcs();
+  const region = Accessed.vmcs();
   if (!region) return vmFailInvalid();
-  const offset = fieldOffset(encoding);
+  const offset = Field.offset(encoding);
   if (offset == 0) return vmFailValid(ERROR_VMREAD_VMWRITE_UNSUPPORTED_COMPONENT);
-  store<u64>(COMM_VALUE, readField(region, <u32>encoding, offset));
+  store<u64>(COMM_VALUE, Field.read(region, <u32>encoding, offset));
   return vmSucceed();
 }
 
 /** Would VMREAD of this encoding succeed? */
 export function fieldExists(encoding: u64): bool {
-  return accessedVmcs() != 0 && fieldOffset(encoding) != 0;
+  return accessedVmcs() != 0 && Field.offset(encoding) != 0;
 }
 
 export function vmwrite(encoding: u64, value: u64): u32 {
-  const region = accessedVmcs();
+  const region = Accessed.vmcs();
   if (!region) return vmFailInvalid();
-  const offset = fieldOffset(encoding);
+  const offset = Field.offset(encoding);
   if (offset == 0) return vmFailValid(ERROR_VMREAD_VMWRITE_UNSUPPORTED_COMPONENT);
   if (!(VMX_MISC & MISC_VMWRITE_ANY) && fieldReadOnly(<u32>encoding)) {
     return vmFailValid(ERROR_VMWRITE_READ_ONLY_COMPONENT);

@@ -87,24 +87,37 @@ export function setLaunched(on: bool): void {
 //   0 access: 1 = high half of a 64-bit field   9:1 index   11:10 type   14:13 width   others reserved
 //   type: 0 control, 1 read-only data, 2 guest state, 3 host state; width: 0 16-bit, 1 64-bit, 2 32-bit, 3 natural
 const HIGH: u32 = 1;
-const RESERVED: u64 = 0xffffffffffff9000;
-const WIDTH_16: u32 = 0;
-const WIDTH_64: u32 = 1;
-const WIDTH_32: u32 = 2;
+/** What is 0 in the encoding of any field: an index beyond 63 is none of ours. */
+const RESERVED: u64 = 0xffffffffffff9380;
+/** 64-bit and natural width. */
+const WIDE: u32 = 0x2000;
+/** 32-bit and natural width. */
+const WIDTH_32: u32 = 0x4000;
+const WIDTHS: u32 = 0x6000;
 
-function widthOf(encoding: u32): u32 {
-  return (encoding >> 13) & 3;
-}
+// VMREAD and VMWRITE are one function each, without calls
+export class Field {
+  /** Offset of a field in the region, 0: this processor has no such field. */
+  @inline static offset(encoding: u64): u32 {
+    const e = <u32>encoding;
+    if (encoding & RESERVED || (e & HIGH && (e & WIDTHS) != WIDE)) return 0;
+    const entry = VMCS_CLASSES + (((e >> 6) & 0x30) | ((e >> 7) & 0xc0));
+    if (!((load<u64>(entry, 8) >> <u64>(e >> 1)) & 1)) return 0;
+    return load<u32>(entry) + ((e & 0x7e) << 2);
+  }
 
-/** Offset of a field in the region, 0: this processor has no such field. */
-export function fieldOffset(encoding: u64): u32 {
-  if (encoding & RESERVED) return 0;
-  const e = <u32>encoding;
-  const index = (e >> 1) & 0x1ff;
-  if (index > 63 || (e & HIGH && widthOf(e) != WIDTH_64)) return 0;
-  const entry = VMCS_CLASSES + ((((e >> 10) & 3) | (widthOf(e) << 2)) << 4);
-  if (!((load<u64>(entry, 8) >> index) & 1)) return 0;
-  return load<u32>(entry) + index * 8;
+  /** Value of an existing field as VMREAD gives it; `offset` is its offset(), `region` the VMCS in linear memory. */
+  @inline static read(region: u32, encoding: u32, offset: u32): u64 {
+    const value = load<u64>(region + offset);
+    if (encoding & WIDE) return encoding & HIGH ? value >> 32 : value;
+    return value & (encoding & WIDTH_32 ? 0xffffffff : 0xffff);
+  }
+
+  /** Bits beyond the width of the field are dropped; a high half leaves the low one. */
+  @inline static write(region: u32, encoding: u32, offset: u32, value: u64): void {
+    if (encoding & HIGH) store<u32>(region + offset + 4, <u32>value);
+    else store<u64>(region + offset, encoding & WIDE ? value : value & (encoding & WIDTH_32 ? 0xffffffff : 0xffff));
+  }
 }
 
 /** VM-exit information: VMWRITE needs IA32_VMX_MISC[29]. */
@@ -112,47 +125,32 @@ export function fieldReadOnly(encoding: u32): bool {
   return ((encoding >> 10) & 3) == 1;
 }
 
-/** Value of an existing field as VMREAD gives it; `offset` is its fieldOffset(), `region` the VMCS in linear memory. */
-export function readField(region: u32, encoding: u32, offset: u32): u64 {
-  const value = load<u64>(region + offset);
-  const width = widthOf(encoding);
-  if (width == WIDTH_16) return value & 0xffff;
-  if (width == WIDTH_32) return value & 0xffffffff;
-  return encoding & HIGH ? value >> 32 : value;
-}
-
 /** Fields that every VM entry checks, whatever was written: no group is dirty for them. */
-function alwaysChecked(at: u32): bool {
-  const offset = <i32>at;
+export function alwaysChecked(offset: u32): bool {
   return (
-    (offset >= V_GUEST_RSP && offset <= V_GUEST_PENDING_DEBUG_EXCEPTIONS) ||
-    (offset >= V_ENTRY_INTERRUPTION_INFO && offset <= V_ENTRY_INSTRUCTION_LENGTH) ||
-    (offset >= V_GUEST_INTERRUPTIBILITY_STATE && offset <= V_GUEST_ACTIVITY_STATE) ||
+    between(offset, V_GUEST_RSP, V_GUEST_PENDING_DEBUG_EXCEPTIONS) ||
+    between(offset, V_ENTRY_INTERRUPTION_INFO, V_ENTRY_INSTRUCTION_LENGTH) ||
+    between(offset, V_GUEST_INTERRUPTIBILITY_STATE, V_GUEST_ACTIVITY_STATE) ||
     offset == V_GUEST_CR3
   );
 }
 
-/** VMWRITE to an existing field of the current VMCS. */
-export function writeField(encoding: u32, offset: u32, value: u64): void {
-  if (!alwaysChecked(offset)) {
-    const type = (encoding >> 10) & 3;
-    if (type == 0) markDirty(CONTROLS_DIRTY);
-    else if (type == 2) markDirty(GUEST_DIRTY);
-    else if (type == 3) markDirty(HOST_DIRTY);
-  }
-  putField(load<u32>(VMCS_HOST), encoding, offset, value);
+function between(offset: u32, first: u32, last: u32): bool {
+  return offset - first <= last - first;
 }
 
-/** Bits beyond the width of the field are dropped; a high half leaves the low one. */
-function putField(region: u32, encoding: u32, offset: u32, value: u64): void {
-  const width = widthOf(encoding);
-  if (encoding & HIGH) store<u32>(region + offset + 4, <u32>value);
-  else store<u64>(region + offset, width == WIDTH_16 ? value & 0xffff : width == WIDTH_32 ? value & 0xffffffff : value);
+/** What VMWRITE to a field makes dirty, by its type: a nibble each. */
+const DIRTY_BY_TYPE: u32 = CONTROLS_DIRTY | (GUEST_DIRTY << 8) | (HOST_DIRTY << 12);
+
+/** VMWRITE to an existing field of the current VMCS. */
+export function writeField(encoding: u32, offset: u32, value: u64): void {
+  if (!alwaysChecked(offset)) markDirty((DIRTY_BY_TYPE >> ((encoding >> 8) & 12)) & 15);
+  Field.write(load<u32>(VMCS_HOST), encoding, offset, value);
 }
 
 /** VMWRITE to an existing field of another VMCS. */
 export function writeShadowField(region: u32, encoding: u32, offset: u32, value: u64): void {
-  putField(region, encoding, offset, value);
+  Field.write(region, encoding, offset, value);
   noteWrite(region + offset, 8);
 }
 

@@ -48,6 +48,7 @@ const RBX = 3;
 /** A 64-bit guest with EPT in a freshly started processor in root operation. */
 export class ExitBench {
   readonly core: Core;
+  readonly #places = new Map<string, bigint>();
 
   constructor() {
     this.core = new Core(FRAMES);
@@ -125,12 +126,23 @@ export class ExitBench {
     write(f.VMCS_GUEST_RSP, STACK);
   }
 
+  /** Address of the code, written once: code that is written again and again is not measured here. */
+  #place(name: string, code: readonly number[]): bigint {
+    let at = this.#places.get(name);
+    if (at === undefined) {
+      at = CODE + 64n * BigInt(this.#places.size);
+      this.#places.set(name, at);
+      this.core.writePhysical(at, Uint8Array.from(code));
+    }
+    return at;
+  }
+
   /** `count` exits of one kind. */
   time({ name, reason, code }: ExitCase, count: number): ExitTiming {
     const { core } = this;
-    core.writePhysical(CODE, Uint8Array.from([...code, 0xeb, 256 - code.length - 2]));
+    const at = this.#place(name, [...code, 0xeb, 256 - code.length - 2]);
     core.setGpr(RBX, UNMAPPED);
-    core.exports.vmwrite(f.VMCS_GUEST_RIP, CODE);
+    core.exports.vmwrite(f.VMCS_GUEST_RIP, at);
     this.#must("VMCLEAR", core.exports.vmclear(VMCS));
     this.#must("VMPTRLD", core.exports.vmptrld(VMCS));
     this.#must("VMLAUNCH", core.exports.vmlaunch());
@@ -145,17 +157,17 @@ export class ExitBench {
 
   #loop(reason: number, count: number): void {
     const { core } = this;
-    const { exports } = core;
+    const { exports, vmcs } = core;
     for (let i = 0; i < count; i++) {
       const code = core.run(1_000_000n, 1_000_000n);
       if (code !== RunCode.VmExit) throw new Error(`run code ${code} instead of a VM exit`);
-      exports.vmread(f.VMCS_EXIT_REASON);
-      const got = core.read32(COMM_VALUE);
+      const got = vmcs.readLow(f.VMCS_EXIT_REASON);
       if (got !== reason) throw new Error(`exit reason ${got} instead of ${reason}`);
-      exports.vmread(f.VMCS_EXIT_INSTRUCTION_LENGTH);
-      const length = reason === exits.REASON_EPT_VIOLATION ? 2 : core.read32(COMM_VALUE);
-      exports.vmread(f.VMCS_GUEST_RIP);
-      exports.vmwriteHalves(f.VMCS_GUEST_RIP, core.read32(COMM_VALUE) + length, core.read32(COMM_VALUE + 4));
+      const length = vmcs.readLow(f.VMCS_EXIT_INSTRUCTION_LENGTH) as number;
+      const low = vmcs.readLow(f.VMCS_GUEST_RIP) as number;
+      const high = vmcs.readHigh(f.VMCS_GUEST_RIP) as number;
+      // the length is undefined after an EPT violation
+      vmcs.write(f.VMCS_GUEST_RIP, low + (reason === exits.REASON_EPT_VIOLATION ? 2 : length), high);
       const result = exports.vmresume();
       if (result !== VmxResult.Succeed) this.#must("VMRESUME", result);
     }

@@ -1,6 +1,9 @@
 // Start-up: sizes, import to first guest instruction, further machines, each in new processes.
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 
 export interface Startup {
@@ -8,10 +11,14 @@ export interface Startup {
   readonly wasmGzip: number;
   readonly wasmBrotli: number;
   readonly importMs: number;
+  /** Import of an empty module: what is Node's own. */
+  readonly emptyImportMs: number;
   /** From before the import to after the first instruction. */
   readonly firstInstructionMs: number;
   /** A further machine in the same process, from its making to its first instruction. */
   readonly nextMachineMs: number;
+  /** The same without the garbage collections that fell into it: engines count the memory of a machine as garbage to come. */
+  readonly nextMachineWithoutGcMs: number;
   /** Resident memory that a further machine adds, its untouched RAM of 16 MiB aside. */
   readonly nextMachineMiB: number;
   readonly processes: number;
@@ -31,27 +38,59 @@ const child = (entry: string): string => `
   };
   one();
   const first = performance.now();
-  const times = [];
+  const { PerformanceObserver } = await import("node:perf_hooks");
+  const collections = [];
+  new PerformanceObserver((list) => collections.push(...list.getEntries())).observe({ entryTypes: ["gc"] });
+  const spans = [];
   const rss = process.memoryUsage().rss;
   for (let i = 0; i < 10; i++) {
     const begin = performance.now();
     one();
-    times.push(performance.now() - begin);
+    spans.push([begin, performance.now()]);
   }
   const grown = (process.memoryUsage().rss - rss) / 10 / 2 ** 20;
-  console.log(JSON.stringify([imported - start, first - start, times.sort((a, b) => a - b)[5], grown]));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const median = (values) => values.sort((a, b) => a - b)[5];
+  const without = ([begin, end]) =>
+    end - begin -
+    collections.reduce((sum, { startTime, duration }) => sum + (startTime >= begin && startTime < end ? duration : 0), 0);
+  const [whole, own] = [median(spans.map(([begin, end]) => end - begin)), median(spans.map(without))];
+  console.log(JSON.stringify([imported - start, first - start, whole, own, grown]));
 `;
+
+const emptyChild = (entry: string): string => `
+  const start = performance.now();
+  await import(${JSON.stringify(entry)});
+  console.log(JSON.stringify([performance.now() - start]));
+`;
+
+function emptyModule(): { readonly folder: string; readonly url: string } {
+  const folder = mkdtempSync(join(tmpdir(), "wasm-vmx-"));
+  const file = join(folder, "empty.mjs");
+  writeFileSync(file, "");
+  return { folder, url: pathToFileURL(file).href };
+}
+
+function inNewProcess(code: string): number[] {
+  const { stdout, stderr, status } = spawnSync(process.execPath, ["--input-type=module", "-e", code], {
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(`a process that was to be timed failed: ${stderr}`);
+  return JSON.parse(stdout) as number[];
+}
 
 /** Medians over new processes. `root`: the package's folder. */
 export function measureStartup(root: URL, processes = 15): Startup {
   const entry = new URL("dist/src/index.js", root).href;
-  const rows = Array.from({ length: processes }, () => {
-    const { stdout, stderr, status } = spawnSync(process.execPath, ["--input-type=module", "-e", child(entry)], {
-      encoding: "utf8",
-    });
-    if (status !== 0) throw new Error(`a process that was to be timed failed: ${stderr}`);
-    return JSON.parse(stdout) as number[];
-  });
+  const empty = emptyModule();
+  const rows: number[][] = [];
+  try {
+    for (let i = 0; i < processes; i++) {
+      rows.push([...inNewProcess(child(entry)), ...inNewProcess(emptyChild(empty.url))]);
+    }
+  } finally {
+    rmSync(empty.folder, { recursive: true, force: true });
+  }
   const column = (i: number) => rows.map((row) => row[i]!).sort((a, b) => a - b)[processes >> 1]!;
   const wasm = readFileSync(new URL("build/core.wasm", root));
   return {
@@ -61,7 +100,9 @@ export function measureStartup(root: URL, processes = 15): Startup {
     importMs: column(0),
     firstInstructionMs: column(1),
     nextMachineMs: column(2),
-    nextMachineMiB: column(3),
+    nextMachineWithoutGcMs: column(3),
+    nextMachineMiB: column(4),
+    emptyImportMs: column(5),
     processes,
   };
 }
@@ -70,9 +111,9 @@ export function startupLines(s: Startup): string[] {
   const kb = (bytes: number) => `${(bytes / 1000).toFixed(1)} KB`;
   return [
     `core.wasm                              ${kb(s.wasmBytes)}, gzip ${kb(s.wasmGzip)}, brotli ${kb(s.wasmBrotli)}`,
-    `import                                 ${s.importMs.toFixed(1)} ms`,
+    `import                                 ${s.importMs.toFixed(1)} ms (of an empty module: ${s.emptyImportMs.toFixed(1)} ms)`,
     `import to first guest instruction      ${s.firstInstructionMs.toFixed(1)} ms`,
-    `a further machine, to its first one    ${s.nextMachineMs.toFixed(2)} ms`,
+    `a further machine, to its first one    ${s.nextMachineMs.toFixed(2)} ms (${s.nextMachineWithoutGcMs.toFixed(2)} ms without garbage collections)`,
     `resident memory of a further machine   ${s.nextMachineMiB.toFixed(2)} MiB (16 MiB of RAM, untouched)`,
     `medians of ${s.processes} processes, ${process.version}`,
   ];

@@ -46,8 +46,12 @@ export function suggestion(word: string, names: Iterable<string>): string {
   return best === "" ? "" : ` (did you mean ${best}?)`;
 }
 
-/** parseArgs with messages that name the nearest option. */
-export function parseOptions(args: readonly string[], options: Readonly<Record<string, OptionSpec>>): ParsedArgs {
+/** parseArgs with messages that name the nearest option, or `help`, the command that lists them. */
+export function parseOptions(
+  args: readonly string[],
+  options: Readonly<Record<string, OptionSpec>>,
+  help: string,
+): ParsedArgs {
   const parsed = parseArgs({ args: [...args], options, allowPositionals: true, strict: false, tokens: true });
   const strings = new Map<string, string>();
   const lists = new Map<string, string[]>();
@@ -57,7 +61,7 @@ export function parseOptions(args: readonly string[], options: Readonly<Record<s
     const spec = options[token.name];
     if (spec === undefined) {
       const names = Object.keys(options).map((name) => `--${name}`);
-      throw new UsageError(`unknown option ${token.rawName}${suggestion(token.rawName, names)}`);
+      throw new UsageError(`unknown option ${token.rawName}${suggestion(token.rawName, names)}; see ${help}`);
     }
     if (spec.type === "boolean") {
       if (token.value !== undefined) throw new UsageError(`option --${token.name} takes no value`);

@@ -25,7 +25,8 @@ ${POLICY_OPTIONS_HELP}
 ${GUEST_OPTIONS_HELP}
   --max-instructions N
                      stop each run after exactly N instructions
-  --trace            kvm tracepoints of every run on stderr, as trace-cmd prints them
+  --trace            kvm tracepoints of every run on stderr, as trace-cmd prints
+                     them
   --json             one JSON object
   --help             this text
 

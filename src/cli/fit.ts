@@ -1,6 +1,7 @@
 // Help texts are written for 80 columns; narrower terminals get them folded.
 
 const NARROWEST = 20;
+const HELP_COLUMNS = 80;
 /** Where the explanations of options begin. */
 const TEXT_COLUMN = 21;
 
@@ -22,6 +23,14 @@ export function wrapWords(text: string, columns: number, indent = 0): string[] {
     } else line = line === "" ? word : `${line} ${word}`;
   }
   return line === "" ? lines : [...lines, pad + line];
+}
+
+/** An option or name and its explanation, for help texts of 80 columns. */
+export function helpRow(head: string, text: string): string {
+  const lines = wrapWords(text, HELP_COLUMNS, TEXT_COLUMN);
+  const left = `  ${head}`;
+  if (left.length + 2 > TEXT_COLUMN) return [left, ...lines].join("\n");
+  return [left.padEnd(TEXT_COLUMN) + lines[0]!.trimStart(), ...lines.slice(1)].join("\n");
 }
 
 interface Block {

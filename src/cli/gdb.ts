@@ -29,8 +29,8 @@ GDB connects. Its console goes to stdout; port 0xF4 ends it.
   --policy POLICY    what KVM does with MSR 0x140 at a switch (implies --vmx)
   --vcpus N          vCPUs under VMX (default 1, at most 16): all start at the
                      entry, EBX says which, 4 KiB of stack between them
-  --no-record        no recording: reverse-step and reverse-continue, which work
-                     on the bare processor, are off; the guest runs a bit faster
+  --no-record        no recording: reverse-step and reverse-continue are off, and
+                     a bare guest runs a bit faster
   --log              packets on stderr
 ${GUEST_OPTIONS_HELP}
   --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
@@ -80,19 +80,20 @@ export function listenAddress(text: string): ListenAddress {
 
 const MAX_VCPUS = 16;
 
-function targetFrom(args: ParsedArgs, guest: Omit<VmxGuestOptions, "policy" | "vcpus">): GdbTarget {
+function targetFrom(args: ParsedArgs, guest: Omit<VmxGuestOptions, "policy" | "vcpus" | "record">): GdbTarget {
   const policy = policyFrom(args);
   const count = args.strings.get("vcpus");
   const cpu = modelFrom(args.strings.get("cpu"));
+  const record = !args.flags.has("no-record");
   if (args.flags.has("vmx") || policy !== undefined) {
     if (cpu) throw new UsageError("--cpu is for bare guests: KVM gives its guests their own CPUID");
     const vcpus = count === undefined ? 1 : parseNumber("--vcpus", count, MAX_VCPUS);
     if (vcpus === 0) throw new UsageError("--vcpus must be at least 1");
-    return vmxTarget({ ...guest, policy, vcpus });
+    return vmxTarget({ ...guest, policy, vcpus, record });
   }
   if (count !== undefined) throw new UsageError("--vcpus is for --vmx: a bare machine has one processor");
   const { machine, status } = bareMachine({ ...guest, cpu });
-  return new MachineTarget(machine, { status, record: !args.flags.has("no-record") });
+  return new MachineTarget(machine, { status, record });
 }
 
 export const gdbCommand: Command = {

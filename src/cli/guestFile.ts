@@ -11,7 +11,7 @@ export const GUEST_OPTIONS = {
 } as const satisfies Record<string, OptionSpec>;
 
 export const GUEST_OPTIONS_HELP = `\
-  --mode MODE        real, protected (32-bit, flat, paging off) or long (64-bit)
+  --mode MODE        real, protected (32-bit, flat, paging off) or long (64-bit);
                      default: real for flat binaries; an ELF file decides itself
   --load ADDRESS     where a flat binary goes (default 0x7C00, else 1 MiB)
   --entry ADDRESS    first instruction (default: the load address, or the ELF's)

@@ -1,6 +1,7 @@
 import { COST_MODELS, type CostModel } from "../cost/index.ts";
 import { type Host, kernelRules } from "../kvm/index.ts";
 import {
+  type CheckOptions,
   checkPolicy,
   checkText,
   expand,
@@ -15,12 +16,13 @@ import {
 import { ALL_POLICIES, type Policy } from "../policy/index.ts";
 import { type ParsedArgs, parseNumber, UsageError } from "./args.ts";
 import { type Command, ExitStatus } from "./command.ts";
+import { columnsOf } from "./fit.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP } from "./guestFile.ts";
 import { runCalibrate } from "./labCalibrate.ts";
-import { runCheck } from "./labCheck.ts";
-import { writeHtml } from "./labHtml.ts";
+import { checkOptions, runCheck } from "./labCheck.ts";
+import { checkWritable, writeHtml } from "./labHtml.ts";
 import { mergeFiles } from "./labMerge.ts";
-import { AXIS_HELP, AXIS_OPTIONS, axesFrom, shardFrom, sourceFrom } from "./labOptions.ts";
+import { AXIS_HELP, AXIS_OPTIONS, axesFrom, mixSource, shardFrom, sourceFrom } from "./labOptions.ts";
 import { runSweep } from "./labRun.ts";
 import { SURFACE_HELP, SURFACE_OPTIONS, surfaceLines, surfaceOptions } from "./labSurface.ts";
 import {
@@ -35,7 +37,7 @@ import { progressOn, styler, withInterrupt } from "./terminal.ts";
 
 const help = `\
 Usage: wasm-vmx lab [GUEST] [options]
-       wasm-vmx lab merge FILE... [--cost LIST] [--json | --csv]
+       wasm-vmx lab merge FILE... [--cost LIST] [--json | --csv] [--html FILE]
        wasm-vmx lab check [--policy LIST] [--policy-file FILE] [options]
        wasm-vmx lab calibrate [FILE]
 
@@ -49,14 +51,15 @@ in memory. A GUEST of yours runs as it is.
 
 ${AXIS_HELP}
 
-${POLICY_OPTIONS_HELP}
-                     here --cost takes a list; tables are under the first
+${POLICY_OPTIONS_HELP}; here
+                     --cost takes a list, and tables are under its first
 ${GUEST_OPTIONS_HELP}
   --max-instructions N
                      stop each vCPU after exactly N instructions
   --workers N        threads to run in (default: the processors); the results
                      are the same with any number
-  --shard I/N        run the I-th of N parts only; prints JSON for lab merge
+  --shard I/N        run the I-th of N parts only; prints JSON for lab merge,
+                     on one machine or many
   --json             all counts as one JSON object, which lab merge reads too
   --csv              one line a run
 ${SURFACE_HELP}
@@ -66,20 +69,24 @@ ${SURFACE_HELP}
                      surface, the steps of one round trip under each policy
   --help             this text
 
-lab check tries every short schedule of a vCPU thread (entries, guest WRMSRs,
-preemptions, moves, ioctls, arch_prctl) and random longer ones of two, and
-prints the shortest under which a policy leaks, loses the host's value, or
-writes after the put. Status 1 when a policy of --policy-file does.
+lab check tries every short schedule of two vCPU threads (entries, guest WRMSRs,
+preemptions, moves, ioctls, arch_prctl) and random longer ones, and prints the
+shortest under which a policy leaks, loses the host's value, writes after the
+put, or fails. Status 1 when a policy of --policy-file does. With --policy-file
+a sweep checks these policies too.
   --schedules N      random schedules a policy (default 5000)
   --seed N           of the random schedules (default 1)
+  --exhaustive N     every schedule of up to N steps (default 3; 4 takes minutes)
 
-lab calibrate times CPUID exits and KVM_RUN round trips on this machine's /dev/kvm
-with a small VMM in C (needs gcc) and writes a cost model for --cost.
+lab calibrate times CPUID exits and KVM_RUN round trips on this machine's
+/dev/kvm with a small VMM in C (needs gcc) and writes a cost model for --cost.
+
+Ctrl-C ends a sweep and prints what is done; a second one ends at once.
 
 Policies:
 ${POLICY_LIST}
 
-Exit status 0, 2 for bad input, 130 when interrupted.
+Exit status 0, 1 from lab check, 2 for bad input, 130 when interrupted.
 
 Examples:
   wasm-vmx lab --html report.html
@@ -92,15 +99,39 @@ function models(args: ParsedArgs): CostModel[] {
   return text === undefined ? [...COST_MODELS.slice(0, 5)] : list(text).map(readCostModel);
 }
 
+/** What cannot be asked for together or cannot be written, before the work is done. */
+function checkOutput(args: ParsedArgs, shards: number): void {
+  const { flags, strings } = args;
+  if (flags.has("csv") && flags.has("json")) throw new UsageError("--json and --csv exclude each other");
+  const html = strings.get("html");
+  if (shards > 1 && (html !== undefined || flags.has("csv"))) {
+    throw new UsageError(`--shard prints JSON: ${html === undefined ? "--csv" : "--html"} goes with lab merge`);
+  }
+  if (html !== undefined) checkWritable(html);
+}
+
+/** UsageError for options that another form of the command has. */
+function onlyOptions(args: ParsedArgs, form: string, known: readonly string[]): void {
+  const odd = [...args.strings.keys(), ...args.flags].find((name) => !known.includes(name));
+  if (odd !== undefined) throw new UsageError(`--${odd} has no effect with ${form}`);
+}
+
 /** Prints results in the form asked for. */
-function print(results: SweepResults, args: ParsedArgs, path: { readonly partial: boolean }): void {
+function print(
+  results: SweepResults,
+  args: ParsedArgs,
+  path: { readonly partial: boolean; readonly interrupted?: boolean },
+): void {
   const { flags } = args;
   const chosen = models(args);
-  if (flags.has("csv") && flags.has("json")) throw new UsageError("--json and --csv exclude each other");
   if (flags.has("csv")) process.stdout.write(sweepCsv(results, chosen));
   else if (flags.has("json") || path.partial) process.stdout.write(`${JSON.stringify(results)}\n`);
   else {
-    const [first, ...rest] = [...sweepText(results, chosen), ...surfaceLines(args, results, chosen)];
+    const [first, ...rest] = [
+      ...sweepText(results, chosen, columnsOf(process.stdout)),
+      // a surface wants a whole sweep
+      ...(path.interrupted ? [] : surfaceLines(args, results, chosen)),
+    ];
     process.stdout.write(`${[styler(process.stdout)("bold", first!), ...rest].join("\n")}\n`);
   }
 }
@@ -111,9 +142,9 @@ function reportOptions(args: ParsedArgs): ReportOptions {
 }
 
 /** Property checks of the policies that are not built in. */
-function checksOf(policies: readonly Policy[]): SweepResults["checks"] {
+function checksOf(policies: readonly Policy[], options: CheckOptions): SweepResults["checks"] {
   const own = policies.filter((policy) => !ALL_POLICIES.includes(policy));
-  return own.map((policy) => ({ policy: policy.name, text: checkText(checkPolicy(policy)) }));
+  return own.map((policy) => ({ policy: policy.name, text: checkText(checkPolicy(policy, options)) }));
 }
 
 /** Every run's events on stderr, its scenario before them. */
@@ -125,6 +156,13 @@ function traceTo(model: CostModel) {
 async function sweep(args: ParsedArgs): Promise<number> {
   models(args);
   surfaceOptions(args);
+  const shard = shardFrom(args);
+  checkOutput(args, shard.count);
+  const check = checkOptions(args);
+  if (!args.strings.has("policy-file")) {
+    const idle = ["schedules", "seed", "exhaustive"].find((name) => args.strings.has(name));
+    if (idle !== undefined) throw new UsageError(`--${idle} is for lab check, or a sweep with --policy-file`);
+  }
   const { run, known } = await policiesFrom(args);
   const { name, source } = sourceFrom(args);
   const scenarios = expand(
@@ -134,7 +172,6 @@ async function sweep(args: ParsedArgs): Promise<number> {
       source.kind === "image",
     ),
   );
-  const shard = shardFrom(args);
   const places = shardOf(scenarios.length, shard.index, shard.count);
   const workers = args.strings.get("workers");
   const progress = progressOn(process.stderr, "lab", places.length, "runs");
@@ -155,15 +192,31 @@ async function sweep(args: ParsedArgs): Promise<number> {
   }));
   progress.end();
   if (interrupted) {
+    if (results.cells.length > 0) print(results, args, { partial: shard.count > 1, interrupted });
     process.stderr.write(`wasm-vmx: interrupted after ${results.cells.length} of ${places.length} runs\n`);
     return ExitStatus.Interrupted;
   }
-  const checks = shard.index === 1 ? (checksOf(run) ?? []) : [];
+  const checks = shard.index === 1 ? (checksOf(run, check) ?? []) : [];
   const reported: SweepResults = checks.length > 0 ? { ...results, checks } : results;
   print(reported, args, { partial: shard.count > 1 });
   const html = args.strings.get("html");
-  if (html !== undefined && shard.count === 1)
-    writeHtml(html, reported, models(args), source, known, reportOptions(args));
+  if (html !== undefined) writeHtml(html, reported, models(args), source, known, reportOptions(args));
+  return ExitStatus.Ok;
+}
+
+/** `lab merge`: the report of a whole sweep. Policies of the user are run again for the page's round trips. */
+async function merge(args: ParsedArgs, files: readonly string[]): Promise<number> {
+  const shown = ["cost", "json", "csv", "html", "policy-file", ...Object.keys(SURFACE_OPTIONS)];
+  onlyOptions(args, "lab merge", shown);
+  checkOutput(args, 1);
+  models(args);
+  surfaceOptions(args);
+  const { known } = await policiesFrom(args);
+  const merged = mergeFiles(files);
+  print(merged, args, { partial: false });
+  const html = args.strings.get("html");
+  const source = merged.guest === "mix" ? mixSource().source : undefined;
+  if (html !== undefined) writeHtml(html, merged, models(args), source, known, reportOptions(args));
   return ExitStatus.Ok;
 }
 
@@ -180,6 +233,7 @@ export const labCommand: Command = {
     shard: { type: "string" },
     schedules: { type: "string" },
     seed: { type: "string" },
+    exhaustive: { type: "string" },
     json: { type: "boolean" },
     csv: { type: "boolean" },
     html: { type: "string" },
@@ -187,15 +241,16 @@ export const labCommand: Command = {
   },
   async run(args: ParsedArgs) {
     const [first, ...rest] = args.positionals;
-    if (first === "merge") {
-      const merged = mergeFiles(rest);
-      print(merged, args, { partial: false });
-      const html = args.strings.get("html");
-      if (html !== undefined) writeHtml(html, merged, models(args), undefined, [], reportOptions(args));
-      return ExitStatus.Ok;
+    if (first === "merge") return merge(args, rest);
+    if (first === "calibrate") {
+      onlyOptions(args, "lab calibrate", []);
+      return runCalibrate(rest);
     }
-    if (first === "calibrate") return runCalibrate(rest);
-    if (first === "check" && rest.length === 0) return runCheck(args);
+    if (first === "check") {
+      if (rest.length > 0) throw new UsageError(`lab check runs no guest of yours: "${rest[0]}" is too much`);
+      onlyOptions(args, "lab check", ["policy", "policy-file", "host", "schedules", "seed", "exhaustive", "json"]);
+      return runCheck(args);
+    }
     return sweep(args);
   },
 };

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { calibratedModel, type Measurement } from "../lab/index.ts";
 import { UsageError } from "./args.ts";
 import { ExitStatus } from "./command.ts";
+import { checkWritable } from "./labHtml.ts";
 import { packageRoot } from "./packageRoot.ts";
 
 const SECONDS = 60;
@@ -46,6 +47,7 @@ function measure(): Measurement {
 /** `lab calibrate [FILE]`: a cost model measured on this machine, as JSON. */
 export function runCalibrate([file, ...extra]: readonly string[]): number {
   if (extra.length > 0) throw new UsageError("lab calibrate takes one file to write to");
+  if (file !== undefined) checkWritable(file);
   checkKvm();
   const where = `${cpus()[0]?.model.trim() ?? "unknown CPU"}, Linux ${release()}, ${new Date().toISOString().slice(0, 10)}`;
   const text = `${JSON.stringify(calibratedModel(measure(), where), null, 2)}\n`;

@@ -3,7 +3,8 @@ import { fileURLToPath } from "node:url";
 import { type Axes, DEFAULT_SCENARIO, type GuestSource, MIX_KEYS, type Scenario, SMP_VCPUS } from "../lab/index.ts";
 import { checkImage } from "../machine/index.ts";
 import { type OptionSpec, type ParsedArgs, parseNumber, UsageError } from "./args.ts";
-import { guestFrom } from "./guestFile.ts";
+import { helpRow } from "./fit.ts";
+import { GUEST_OPTIONS, guestFrom } from "./guestFile.ts";
 import { packageRoot } from "./packageRoot.ts";
 import { hostsFrom, kernelFrom, list } from "./policyOptions.ts";
 
@@ -49,7 +50,11 @@ const AXES: Readonly<Record<string, readonly [key: keyof Scenario, parse: Parse,
   "race-every": ["raceEvery", whole, "guest WRMSRs between preemptions in vmx_set_msr"],
   ioctls: ["ioctls", whole, "ioctls without an entry, after each user-space exit"],
   "switch-point": ["switchPoint", oneOf("prepare", "load"), "where policies switch: prepare, load"],
-  "host-value-from": ["hostValueFrom", oneOf("policy", "rdmsr", "shadow"), "policy, rdmsr or shadow"],
+  "host-value-from": [
+    "hostValueFrom",
+    oneOf("policy", "rdmsr", "shadow"),
+    "where policies take the host's value from: as each does by default, the MSR, Linux's shadow: policy, rdmsr, shadow",
+  ],
   vcpus: ["vcpus", positive(64), "vCPUs of all VMs, a VMM thread each"],
   "vcpus-per-vm": ["vcpusPerVm", positive(SMP_VCPUS), "vCPUs of a VM, which share its memory"],
   "host-cpus": ["hostCpus", positive(64), "host CPUs they share"],
@@ -64,7 +69,7 @@ const shown = (value: unknown): string => (value === true ? "on" : value === fal
 export const AXIS_HELP = Object.entries(AXES)
   .map(([name, [key, , help]]) => {
     const standard = standardAxes()[key] ?? [DEFAULT_SCENARIO[key]];
-    return `  ${`--${name} LIST`.padEnd(25)} ${help} (${standard.map(shown).join(",")})`;
+    return helpRow(`--${name} LIST`, `${help} (${standard.map(shown).join(",")})`);
   })
   .join("\n");
 
@@ -95,19 +100,26 @@ export function axesFrom(args: ParsedArgs, policies: readonly string[], own: boo
 /** The laboratory's guest, or the user's. */
 export function sourceFrom(args: ParsedArgs): { readonly name: string; readonly source: GuestSource } {
   if (args.positionals.length === 0) {
-    const read = (name: string): Uint8Array => {
-      const path = fileURLToPath(new URL(`fixtures/lab/bin/${name}.bin`, packageRoot()));
-      try {
-        return new Uint8Array(readFileSync(path));
-      } catch {
-        throw new UsageError(`the laboratory's guest is missing: ${path}`);
-      }
-    };
-    return { name: "mix", source: { kind: "mix", binary: read("mix"), smp: read("smp") } };
+    const own = Object.keys(GUEST_OPTIONS).find((name) => args.strings.has(name));
+    if (own !== undefined) throw new UsageError(`--${own} is for a GUEST of yours: wasm-vmx lab GUEST --${own} ...`);
+    return mixSource();
   }
   const { path, image, memory } = guestFrom(args, "lab");
   checkImage(image, memory);
   return { name: path, source: { kind: "image", image, memory } };
+}
+
+/** The laboratory's own guest. */
+export function mixSource(): { readonly name: string; readonly source: GuestSource } {
+  const read = (name: string): Uint8Array => {
+    const path = fileURLToPath(new URL(`fixtures/lab/bin/${name}.bin`, packageRoot()));
+    try {
+      return new Uint8Array(readFileSync(path));
+    } catch {
+      throw new UsageError(`the laboratory's guest is missing: ${path}`);
+    }
+  };
+  return { name: "mix", source: { kind: "mix", binary: read("mix"), smp: read("smp") } };
 }
 
 /** --shard i/n */

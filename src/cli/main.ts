@@ -63,7 +63,8 @@ async function dispatch(argv: readonly string[]): Promise<number> {
     return ExitStatus.Ok;
   }
   const command = await entryOf(name).load();
-  const args = parseOptions(rest, { help: { type: "boolean", short: "h" }, ...command.options });
+  const options = { help: { type: "boolean", short: "h" }, ...command.options } as const;
+  const args = parseOptions(rest, options, `wasm-vmx ${name} --help`);
   if (args.flags.has("help")) {
     print(command.help);
     return ExitStatus.Ok;

@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { existsSync } from "node:fs";
+import { register } from "node:module";
+import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { threadId } from "node:worker_threads";
 import { ALL_POLICIES, type Policy } from "../policy/index.ts";
 import { UsageError } from "./args.ts";
+import { packageRoot } from "./packageRoot.ts";
 
 const METHODS = ["prepareSwitchToGuest", "setMsrLoaded", "prepareSwitchToHost"] as const;
 
@@ -33,35 +34,12 @@ function problem(value: unknown): string | undefined {
 
 const DEFAULTS: Policy["defaults"] = { hostValue: "rdmsr", restoreReads: false };
 
-/** Node.js before 22.18 does not load TypeScript itself: the types are taken out beside the file, for the import only. */
-async function importTypeScript(path: string): Promise<unknown> {
-  let ts: typeof import("typescript");
-  try {
-    ts = (await import("typescript")).default;
-  } catch {
-    throw new UsageError(
-      `cannot load ${path}: this Node.js (${process.version}) does not run TypeScript; use 22.18 or newer, or JavaScript`,
-    );
-  }
-  const { outputText } = ts.transpileModule(readFileSync(path, "utf8"), {
-    compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
-  });
-  const plain = join(dirname(path), `.${basename(path)}.${process.pid}-${threadId}.mjs`);
-  writeFileSync(plain, outputText);
-  try {
-    return await import(pathToFileURL(plain).href);
-  } finally {
-    rmSync(plain, { force: true });
-  }
-}
+let hooked = false;
 
 async function importFile(path: string): Promise<unknown> {
-  try {
-    return await import(pathToFileURL(path).href);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ERR_UNKNOWN_FILE_EXTENSION") return importTypeScript(path);
-    throw error;
-  }
+  if (!hooked) register(new URL("dist/src/cli/policyHooks.js", packageRoot()));
+  hooked = true;
+  return import(pathToFileURL(path).href);
 }
 
 /** Policies of the user: the default export of a module, one or a list. */

@@ -3,6 +3,7 @@ import { COST_MODELS, type CostModel, costModel, parseCostModel } from "../cost/
 import { KERNEL_VERSIONS } from "../kvm/index.ts";
 import { ALL_POLICIES, POLICIES, type Policy } from "../policy/index.ts";
 import { type OptionSpec, type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
+import { helpRow } from "./fit.ts";
 import { loadPolicyFile } from "./policyFile.ts";
 
 /** Options of every command that runs guests under policies. */
@@ -24,11 +25,12 @@ export const POLICY_OPTIONS_HELP = `\
                      ${MODEL_NAMES.slice(5).join(", ")}
   --host LIST        values of 0x140 of the VMM's thread, 0 to 3 (default 0,1)
   --policy LIST      policies by name, "thread" for the five of the thread (the
-                     default) or "all"
-  --policy-file FILE a TypeScript or JavaScript file whose default export is a
+                     default), "all"
+  --policy-file FILE
+                     a TypeScript or JavaScript file whose default export is a
                      policy, or a list of them; they run beside the others`;
 
-export const POLICY_LIST = ALL_POLICIES.map(({ name, summary }) => `  ${name.padEnd(16)} ${summary}`).join("\n");
+export const POLICY_LIST = ALL_POLICIES.map(({ name, summary }) => helpRow(name, summary)).join("\n");
 
 /** Items of a list with commas. */
 export function list(text: string): string[] {
@@ -80,16 +82,16 @@ export async function policiesFrom(args: ParsedArgs): Promise<ChosenPolicies> {
   const file = args.strings.get("policy-file");
   const own = file === undefined ? [] : await loadPolicyFile(file);
   const known = [...ALL_POLICIES, ...own];
-  const text = args.strings.get("policy");
-  if (text === undefined || text === "thread") return { run: [...POLICIES, ...own], known };
-  if (text === "all") return { run: known, known };
   const names = known.map(({ name }) => name);
-  const run = list(text).map((name) => {
+  const run = list(args.strings.get("policy") ?? "thread").flatMap((name) => {
+    if (name === "thread") return POLICIES;
+    if (name === "all") return known;
     const policy = known.find((one) => one.name === name);
     if (policy === undefined) {
-      throw new UsageError(`unknown policy "${name}"${suggestion(name, names)}; there are: ${names.join(", ")}`);
+      const all = ["thread", "all", ...names];
+      throw new UsageError(`unknown policy "${name}"${suggestion(name, all)}; there are: ${all.join(", ")}`);
     }
     return policy;
   });
-  return { run: [...run, ...own.filter((policy) => !run.includes(policy))], known };
+  return { run: [...new Set([...run, ...own])], known };
 }

@@ -2,11 +2,11 @@ import { setCoreDefaults } from "../core/index.ts";
 import { type CpuModel, checkImage, genericModel } from "../machine/index.ts";
 import { POLICIES } from "../policy/index.ts";
 import { type ParsedArgs, parseNumber, suggestion, UsageError } from "./args.ts";
-import { BOOT_OPTIONS, BOOT_OPTIONS_HELP, bootFrom } from "./boot.ts";
+import { BOOT_OPTIONS, BOOT_OPTIONS_HELP, bootFrom, type DeviceProfile } from "./boot.ts";
 import type { Command } from "./command.ts";
 import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
-import { exitStatus, type Outcome, summaryJson, summaryLines } from "./outcome.ts";
-import { type GuestRunOptions, runBare } from "./runBare.ts";
+import { exitStatus, summaryJson, summaryLines } from "./outcome.ts";
+import { runBare } from "./runBare.ts";
 import { runVerified } from "./runVerified.ts";
 import { runVmx } from "./runVmx.ts";
 import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
@@ -28,8 +28,8 @@ ${GUEST_OPTIONS_HELP}
 ${BOOT_OPTIONS_HELP}
   --cpu MODEL        generic (default), or vmx: a hypervisor can run (bare)
   --no-jit           interpreter only; the results are the same
-  --verify-jit       runs interpreter and generated code in lock-step (bare) and
-                     reports the first difference, or that there is none
+  --verify-jit       runs interpreter and generated code in lock-step and reports
+                     the first difference, or that there is none
   --max-instructions N
                      stop after exactly N instructions
   --trace            a line on stderr for each port access, CPUID and MSR access
@@ -66,13 +66,14 @@ export function modelFrom(name: string | undefined, apic = false): CpuModel | un
   throw new UsageError(`unknown CPU model "${name}": ${names.join(", ")}${suggestion(name, names)}`);
 }
 
-async function execute(args: ParsedArgs, options: GuestRunOptions): Promise<Outcome> {
+/** Where the guest runs: under VMX when there is a policy. */
+function worldFrom(args: ParsedArgs, devices: DeviceProfile): { readonly cpu?: CpuModel; readonly policy?: string } {
   const policy = args.strings.get("policy");
   if (args.flags.has("bare") && (args.flags.has("vmx") || policy !== undefined)) {
     throw new UsageError("--bare excludes --vmx and --policy");
   }
-  const cpu = modelFrom(args.strings.get("cpu"), options.devices === "pc");
-  if (!args.flags.has("vmx") && policy === undefined) return runBare({ ...options, cpu });
+  const cpu = modelFrom(args.strings.get("cpu"), devices === "pc");
+  if (!args.flags.has("vmx") && policy === undefined) return cpu ? { cpu } : {};
   if (args.strings.get("devices") === "pc") {
     throw new UsageError(
       "--devices pc is for --bare: they keep the bare processor's time. Under --vmx the guest has a console, a serial " +
@@ -80,7 +81,12 @@ async function execute(args: ParsedArgs, options: GuestRunOptions): Promise<Outc
     );
   }
   if (cpu) throw new UsageError("--cpu is for --bare: KVM gives its guests their own CPUID");
-  return runVmx({ ...options, policy });
+  const names = POLICIES.map(({ name }) => name);
+  const name = policy ?? "upstream";
+  if (!names.includes(name)) {
+    throw new UsageError(`unknown policy "${name}"${suggestion(name, names)}; there are ${names.join(", ")}`);
+  }
+  return { policy: name };
 }
 
 export const runCommand: Command = {
@@ -108,20 +114,20 @@ export const runCommand: Command = {
     const json = args.flags.has("json");
     if (args.flags.has("no-jit")) setCoreDefaults({ jit: { threshold: 0 } });
     const guestConsole = json ? new ConsoleWriter() : new ConsoleWriter(process.stdout);
+    const { cpu, policy } = worldFrom(args, devices);
     if (args.flags.has("verify-jit")) {
-      for (const other of ["vmx", "no-jit", "trace"]) {
+      for (const other of ["no-jit", "trace"]) {
         if (args.flags.has(other)) throw new UsageError(`--verify-jit excludes --${other}`);
       }
-      if (args.strings.has("policy")) throw new UsageError("--verify-jit excludes --policy");
-      const cpu = modelFrom(args.strings.get("cpu"), devices === "pc");
-      return runVerified({ image, memory, boot, devices, maxInstructions, json, cpu });
+      return runVerified({ image, memory, boot, devices, maxInstructions, json, cpu, policy });
     }
     const trace = args.flags.has("trace") ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
 
     const start = performance.now();
-    const outcome = await withInterrupt((signal) =>
-      execute(args, { image, memory, boot, devices, maxInstructions, signal, console: guestConsole.put, trace }),
-    );
+    const outcome = await withInterrupt((signal) => {
+      const options = { image, memory, boot, devices, maxInstructions, signal, console: guestConsole.put, trace };
+      return policy === undefined ? runBare({ ...options, cpu }) : runVmx({ ...options, policy });
+    });
     const seconds = (performance.now() - start) / 1000;
     guestConsole.flush();
     if (json) {

@@ -1,22 +1,16 @@
 import { COST_MODELS } from "../cost/index.ts";
 import { registerValues } from "../gdb/index.ts";
-import { POLICIES } from "../policy/index.ts";
-import { suggestion, UsageError } from "./args.ts";
 import type { Outcome } from "./outcome.ts";
 import type { GuestRunOptions } from "./runBare.ts";
 
 export interface VmxRunOptions extends GuestRunOptions {
-  /** Name of an MSR policy; default upstream. */
-  readonly policy?: string | undefined;
+  /** Name of an MSR policy. */
+  readonly policy: string;
 }
 
 /** Runs a guest under VMX. The KVM layer is loaded only here. */
 export async function runVmx(options: VmxRunOptions): Promise<Outcome> {
-  const { image, memory, boot, maxInstructions, signal, console, trace, policy = "upstream" } = options;
-  const names = POLICIES.map(({ name }) => name);
-  if (!names.includes(policy)) {
-    throw new UsageError(`unknown policy "${policy}"${suggestion(policy, names)}; there are ${names.join(", ")}`);
-  }
+  const { image, memory, boot, maxInstructions, signal, console, trace, policy } = options;
   const { runGuestUnderVmxAsync } = await import("../lab/index.ts");
   const run = await runGuestUnderVmxAsync({
     image,

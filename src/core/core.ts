@@ -31,6 +31,7 @@ import type { CoreExports } from "./exports.ts";
 import type { JitOptions, Linker } from "./jit.ts";
 import { Timing } from "./timing.ts";
 import type { CodeMode, CpuidResult, SegmentRegister } from "./types.ts";
+import { VmcsAccess } from "./vmcsAccess.ts";
 import { instantiateCore } from "./wasm.ts";
 
 const PAGE = 4096;
@@ -70,6 +71,8 @@ export class Core implements CallbackOwner {
   onHostWrite: ((host: number, bytes: number) => void) | undefined;
   /** Time, deadlines and the interrupt line, for devices. */
   readonly timing = new Timing(this);
+  /** VMREAD and VMWRITE by the host. */
+  readonly vmcs = new VmcsAccess(this);
   u8!: Uint8Array;
   u32!: Uint32Array;
   u64!: BigUint64Array;

@@ -81,8 +81,8 @@ export interface CoreExports {
   vmptrst(): bigint;
   /** Value in COMM_VALUE. */
   vmread(field: number): number;
-  /** A field of the current VMCS into COMM_VALUE, in non-root operation too; nothing changes. 0: no such VMCS or field. */
-  vmcsField(field: number): number;
+  /** Where a field lies in the region of a VMCS, and bit 12: VMWRITE only stores it, VM entry checks it every time. 0: there is none. */
+  vmcsOffset(field: number): number;
   vmwrite(field: number, value: bigint): number;
   /** The same without a BigInt; VMREAD's halves are the two words at COMM_VALUE. */
   vmwriteHalves(field: number, low: number, high: number): number;

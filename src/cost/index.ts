@@ -1,5 +1,6 @@
 export { formatInterval, type Interval, interval, midpoint } from "./interval.ts";
 export {
+  addCycles,
   type Counters,
   type CycleReport,
   cyclesOf,

@@ -150,6 +150,16 @@ export function timesOf({ counts, rdmsr, wrmsr }: Priced): Record<CostKind, numb
 }
 
 /** Cycles of recorded counts under a model. */
+/** Cycles of several runs under one model together; at least one. */
+export function addCycles(reports: readonly CycleReport[]): CycleReport {
+  return reports.reduce((sum, { byCause, total }) => {
+    const both = add(sum.total, total);
+    const kinds = Object.keys(byCause) as CostKind[];
+    const causes = Object.fromEntries(kinds.map((kind) => [kind, add(sum.byCause[kind], byCause[kind])]));
+    return { model: sum.model, byCause: causes as CycleReport["byCause"], total: both, midpoint: midpoint(both) };
+  });
+}
+
 export function cyclesOf(priced: Priced, model: CostModel): CycleReport {
   const times = timesOf(priced);
   const byCause = {} as Record<CostKind, Interval>;

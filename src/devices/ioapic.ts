@@ -61,6 +61,11 @@ export class IoApic {
     return this.enabled(pin) && (delivery === Delivery.Nmi || delivery === Delivery.Init);
   }
 
+  /** Pins whose entries have this vector. */
+  pinsOf(vector: number): number[] {
+    return Array.from(this.#low.keys()).filter((pin) => (this.#low[pin]! & 0xff) === vector);
+  }
+
   setIrq(pin: number, level: boolean): void {
     const bit = 1 << pin;
     const was = (this.#inputs & bit) !== 0;

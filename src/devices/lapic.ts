@@ -254,6 +254,7 @@ export class LocalApic implements TimedDevice, ApicTarget {
     const vector = highest(this.#regs, R.Isr);
     if (vector < 0) return;
     this.#set(R.Isr, vector, false);
+    this.#options.ended?.(vector);
     if (this.#regs[R.Tmr + (vector >> 5)]! & (1 << (vector & 31))) {
       const lvt = this.#regs[R.LvtLint0]!;
       if (lvt & LVT_REMOTE_IRR && (lvt & 0xff) === vector) {

@@ -22,6 +22,8 @@ export interface LapicOptions {
   readonly changed?: () => void;
   readonly nmi?: () => void;
   readonly init?: () => void;
+  /** Told of each vector that the guest ends, before the EOI goes to the bus. */
+  readonly ended?: (vector: number) => void;
   /** Start-up IPI: the processor starts at vector << 12. */
   readonly startUp?: (vector: number) => void;
   /** Timer counts a second before division; default 1 GHz. */

@@ -81,8 +81,12 @@ class Chip {
     needsIcw4: false,
   };
 
-  constructor(master: boolean) {
+  /** Told of each line whose interrupt a command or automatic EOI ends. */
+  readonly #ended: (line: number) => void;
+
+  constructor(master: boolean, ended: (line: number) => void = () => {}) {
     this.master = master;
+    this.#ended = ended;
   }
 
   get #level(): number {
@@ -124,6 +128,7 @@ class Chip {
       if (s.rotateOnAutoEoi) s.lowest = line;
     } else s.isr |= bit;
     if (!(this.#level & bit)) s.irr &= ~bit;
+    if (s.autoEoi) this.#ended(line);
   }
 
   writeCommand(value: number): void {
@@ -167,21 +172,26 @@ class Chip {
         const priority = this.#priority(served);
         if (priority === 8) break;
         const highest = (priority + s.lowest + 1) & 7;
-        s.isr &= ~(1 << highest);
+        this.#end(highest);
         if (command === 5) s.lowest = highest;
         break;
       }
       case 3:
-        s.isr &= ~(1 << line);
+        this.#end(line);
         break;
       case 6:
         s.lowest = line;
         break;
       case 7:
-        s.isr &= ~(1 << line);
+        this.#end(line);
         s.lowest = line;
         break;
     }
+  }
+
+  #end(line: number): void {
+    this.s.isr &= ~(1 << line);
+    this.#ended(line);
   }
 
   writeData(value: number): void {
@@ -206,12 +216,20 @@ class Chip {
   }
 }
 
+export interface PicOptions {
+  readonly output?: Line;
+  /** Told of each line whose interrupt has ended, by a command or automatically. */
+  readonly ended?: (irq: number) => void;
+}
+
 export class PicPair implements PortDevice {
-  readonly #chips = [new Chip(true), new Chip(false)] as const;
+  readonly #chips: readonly [Chip, Chip];
   readonly #onOutput: Line;
   #output = false;
 
-  constructor(options: { readonly output?: Line } = {}) {
+  constructor(options: PicOptions = {}) {
+    const { ended } = options;
+    this.#chips = [new Chip(true, ended), new Chip(false, ended && ((line) => ended(line + 8)))];
     this.#onOutput = options.output ?? noLine;
   }
 

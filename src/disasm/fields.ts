@@ -1,5 +1,5 @@
 // Bytes -> prefixes, opcode, row of the opcode table, modrm. @sdm 2A "Instruction Format"
-import { ROWS, type Row } from "./table.generated.ts";
+import { opcodeRows, type Row } from "./opcodeRows.ts";
 
 /** Width of code: 16 and 32 by CS.D, 64 for 64-bit mode. */
 export type DisassemblyMode = 16 | 32 | 64;
@@ -8,11 +8,16 @@ const MAX_LENGTH = 15;
 /** Maps in the order of the table: one-byte, 0F, 0F38, 0F3A; the VEX forms of the last three follow. */
 const MAP_VEX = 3;
 
-const BY_OPCODE: Row[][] = [];
-for (const r of ROWS) {
-  const at = r[0] * 256 + r[1];
-  BY_OPCODE[at] ??= [];
-  BY_OPCODE[at].push(r);
+let byOpcode: Row[][] | undefined;
+
+function readTable(): Row[][] {
+  const table: Row[][] = [];
+  for (const row of opcodeRows()) {
+    const at = row[0] * 256 + row[1];
+    table[at] ??= [];
+    table[at].push(row);
+  }
+  return table;
 }
 
 export interface MemoryFields {
@@ -113,11 +118,12 @@ export class Fields {
       if (byte & 4) vexLegal = false;
       this.opcode = this.next();
     }
-    const rows = (BY_OPCODE[map * 256 + this.opcode] ?? []).filter((r) => r[6] !== (long ? 1 : 2));
+    byOpcode ??= readTable();
+    const candidates = (byOpcode[map * 256 + this.opcode] ?? []).filter((r) => r[6] !== (long ? 1 : 2));
     // only a group looks at modrm here
-    if (rows.some((r) => r[2] >= 0 || r[4] !== 0)) this.modrm = this.next();
+    if (candidates.some((r) => r[2] >= 0 || r[4] !== 0)) this.modrm = this.next();
     const { modrm } = this;
-    const fitting = rows.filter(
+    const fitting = candidates.filter(
       ([, , digit, rm, mod, prefixes]) =>
         (digit < 0 || digit === ((modrm >> 3) & 7)) &&
         (rm < 0 || rm === (modrm & 7)) &&

@@ -1,6 +1,7 @@
 export { architectureOf, describeTarget, type GdbArchitecture, type TargetDescription } from "./features.ts";
 export { registerValues, updateRegisters } from "./kvmRegisters.ts";
-export { type GuestEnd, KvmTarget, type KvmTargetOptions } from "./kvmTarget.ts";
+export { KvmTarget, type KvmTargetOptions } from "./kvmTarget.ts";
+export type { GuestEnd, KvmGuest } from "./kvmTimeline.ts";
 export { MachineTarget, type MachineTargetOptions } from "./machineTarget.ts";
 export { encodePacket, type Incoming, PacketReader } from "./packets.ts";
 export { GdbSession, type SessionEnd, type SessionOptions } from "./session.ts";

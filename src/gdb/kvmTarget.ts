@@ -13,6 +13,8 @@ import {
 import { type RegisterUpdate, type RegisterValues, yieldToHost } from "../machine/index.ts";
 import { formatTraceEvent, type TraceEvent } from "../trace/index.ts";
 import { registerValues, updateRegisters } from "./kvmRegisters.ts";
+import { lastPoint } from "./kvmSearch.ts";
+import { type KvmGuest, type Place, Timeline } from "./kvmTimeline.ts";
 import { type GdbTarget, type MonitorCommand, MonitorError, type Point, type Resume, type Stop } from "./target.ts";
 
 const SIGTRAP = 5;
@@ -29,20 +31,11 @@ const TURN_MS = 10;
 const HISTORY = 1000;
 const PAGE = 4096n;
 
-const NO_WAY_BACK =
-  "reverse execution is for the bare processor: what KVM and its host keep of a guest is not recorded. Debug the guest without --vmx";
+const NO_WAY_BACK = "nothing is recorded, so there is no way back (wasm-vmx gdb records unless --no-record is given)";
 
-/** How a guest ended by its own doing. */
-export interface GuestEnd {
-  readonly message: string;
-  readonly status?: number;
-}
-
-export interface KvmTargetOptions {
-  /** All of one machine; the first one is thread 1. */
-  readonly vcpus: readonly Vcpu[];
-  /** What the VMM does at an exit that is not the debugger's. */
-  readonly onExit: (vcpu: Vcpu, exit: KvmExit) => GuestEnd | undefined;
+export interface KvmTargetOptions extends KvmGuest {
+  /** The same guest at its beginning, made anew. Going back is running it again; without this there is no way back. */
+  readonly again?: () => KvmGuest;
 }
 
 /** R/W and LEN of DR7. @sdm 3B "Debug Control Register (DR7)" */
@@ -63,20 +56,28 @@ function debugRegisters(points: readonly Point[]): bigint[] {
 export class KvmTarget implements GdbTarget {
   readonly threads: readonly number[];
   ended: Stop | undefined;
-  readonly #vcpus: readonly Vcpu[];
-  readonly #onExit: KvmTargetOptions["onExit"];
+  #guest: KvmGuest;
+  readonly #again: KvmTargetOptions["again"];
+  #timeline = new Timeline();
+  /** Instructions of all vCPUs, as far as the guest ever came. */
+  #furthest = 0n;
   readonly #halted = new Set<number>();
   #hardware: Point[] = [];
+  #int3s: Point[] = [];
   /** What INT3 stands for, by guest-physical address, and for how many points. */
   readonly #software = new Map<bigint, { readonly byte: number; readonly points: number }>();
-  readonly #history: { readonly number: number; readonly text: string }[] = [];
+  #history: { readonly number: number; readonly text: string }[] = [];
   #events = 0;
 
-  constructor({ vcpus, onExit }: KvmTargetOptions) {
-    this.#vcpus = vcpus;
-    this.#onExit = onExit;
+  constructor({ vcpus, onExit, again }: KvmTargetOptions) {
+    this.#guest = { vcpus, onExit };
+    this.#again = again;
     this.threads = vcpus.map((_, i) => i + 1);
-    const { host } = this.#vcpu(1).vmx;
+    this.#listen(this.#guest);
+  }
+
+  #listen({ vcpus }: KvmGuest): void {
+    const { host } = vcpus[0]!.vmx;
     const before = host.trace;
     host.trace = (event) => {
       before?.(event);
@@ -90,7 +91,7 @@ export class KvmTarget implements GdbTarget {
   }
 
   #vcpu(thread: number): Vcpu {
-    const vcpu = this.#vcpus[thread - 1];
+    const vcpu = this.#guest.vcpus[thread - 1];
     if (vcpu === undefined) throw new RangeError(`there is no thread ${thread}`);
     return vcpu;
   }
@@ -118,6 +119,13 @@ export class KvmTarget implements GdbTarget {
       if (error instanceof KvmError) throw new RangeError(error.message, { cause: error });
       throw error;
     }
+    this.#changed(({ vcpus }) => updateRegisters(vcpus[thread - 1]!, update));
+  }
+
+  /** Another future begins here. */
+  #changed(change: (guest: KvmGuest) => void): void {
+    if (this.#again !== undefined) this.#timeline.changed(change);
+    this.#furthest = 0n;
   }
 
   readMsr(thread: number, index: number): bigint | undefined {
@@ -125,7 +133,9 @@ export class KvmTarget implements GdbTarget {
   }
 
   writeMsr(thread: number, index: number, data: bigint): boolean {
-    return this.#vcpu(thread).setMsrs([{ index, data }]) === 1;
+    const done = this.#vcpu(thread).setMsrs([{ index, data }]) === 1;
+    if (done) this.#changed(({ vcpus }) => void vcpus[thread - 1]!.setMsrs([{ index, data }]));
+    return done;
   }
 
   translate(thread: number, linear: bigint): bigint | undefined {
@@ -158,7 +168,12 @@ export class KvmTarget implements GdbTarget {
       parts.push({ physical, bytes: bytes.slice(offset, offset + n) });
       offset += n;
     }
-    for (const part of parts) this.#writePhysical(part.physical, part.bytes);
+    for (const part of parts) {
+      const { physical } = part;
+      const written = part.bytes.slice();
+      this.#changed(({ vcpus }) => vcpus[0]!.vmx.vm.slots.write(physical, written));
+      this.#writePhysical(physical, part.bytes);
+    }
     return true;
   }
 
@@ -192,6 +207,7 @@ export class KvmTarget implements GdbTarget {
     const points = (this.#software.get(physical)?.points ?? 0) + 1;
     this.#software.set(physical, { byte, points });
     this.#vcpu(1).vmx.vm.slots.write(physical, Uint8Array.of(INT3));
+    this.#int3s.push({ kind: "software", address, size: 1 });
     return true;
   }
 
@@ -201,6 +217,8 @@ export class KvmTarget implements GdbTarget {
       this.#hardware = this.#hardware.filter((_, i) => i !== at);
       return;
     }
+    const known = this.#int3s.findIndex((point) => point.address === address);
+    if (known >= 0) this.#int3s.splice(known, 1);
     const physical = this.translate(1, address);
     const entry = physical === undefined ? undefined : this.#software.get(physical);
     if (physical === undefined || entry === undefined) return;
@@ -215,11 +233,77 @@ export class KvmTarget implements GdbTarget {
   // --- running ---
 
   async resume(how: Resume, signal: AbortSignal): Promise<Stop> {
-    if (how.reverse) return { kind: "beginning", thread: how.step ?? how.run[0] ?? 1, message: NO_WAY_BACK };
-    const stop = await this.#run(how, signal);
-    this.ended = stop.kind === "end" ? stop : undefined;
+    const stop = how.reverse ? await this.#back(how, signal) : await this.#run(how, signal);
+    if (!how.reverse) this.ended = stop.kind === "end" ? stop : undefined;
     return stop;
   }
+
+  // --- going back ---
+
+  /** Instructions of all vCPUs. */
+  get #count(): bigint {
+    return this.#guest.vcpus.reduce((sum, { vmx }) => sum + vmx.instructions, 0n);
+  }
+
+  async #back({ step, run }: Resume, signal: AbortSignal): Promise<Stop> {
+    const again = this.#again;
+    const thread = step ?? run[0] ?? 1;
+    if (again === undefined) return { kind: "beginning", thread, message: NO_WAY_BACK };
+    if (step !== undefined) return this.#stepBack(again, step, signal);
+    const found = await lastPoint(this.#timeline, again(), [...this.#int3s, ...this.#hardware], signal);
+    if (found === "interrupted") return { kind: "interrupt", thread };
+    const to = (place: Place | undefined, stop: Stop) => this.#goTo(again(), this.#timeline.upTo(place), signal, stop);
+    if (found === undefined) return to(undefined, { kind: "beginning", thread });
+    const { place, point } = found;
+    const { kind, address } = point;
+    const met = this.#timeline.threadAt(place);
+    const stop: Stop =
+      kind === "software" || kind === "hardware"
+        ? { kind: "breakpoint", thread: met, point: kind }
+        : { kind: "watchpoint", thread: met, point: kind, address };
+    return to(place, stop);
+  }
+
+  async #stepBack(again: () => KvmGuest, thread: number, signal: AbortSignal): Promise<Stop> {
+    const timeline = this.#timeline;
+    const now = this.#vcpu(thread).vmx.instructions;
+    if (timeline.inside) {
+      return this.#goTo(again(), timeline.upTo(timeline.before(thread, 0n)), signal, { kind: "step", thread });
+    }
+    for (let back = 1n; ; back++) {
+      const place = timeline.before(thread, back);
+      if (place === undefined) return { kind: "beginning", thread };
+      const stop = await this.#goTo(again(), timeline.upTo(place), signal, { kind: "step", thread });
+      // a place where nothing can stop
+      if (stop.kind === "step" && this.#vcpu(thread).vmx.instructions >= now) continue;
+      return stop;
+    }
+  }
+
+  /** A guest at its beginning takes the place of this one, once it has come to the place. */
+  async #goTo(guest: KvmGuest, timeline: Timeline, signal: AbortSignal, stop: Stop): Promise<Stop> {
+    const before = { history: this.#history, events: this.#events };
+    this.#history = [];
+    this.#events = 0;
+    this.#listen(guest);
+    if (!(await timeline.replay(guest, signal))) {
+      this.#history = before.history;
+      this.#events = before.events;
+      return { kind: "interrupt", thread: stop.thread };
+    }
+    if (this.#count > this.#furthest) this.#furthest = this.#count;
+    const points = this.#int3s;
+    this.#int3s = [];
+    this.#software.clear();
+    this.#halted.clear();
+    this.#guest = guest;
+    this.#timeline = timeline;
+    this.ended = undefined;
+    for (const { address } of points) this.#insertInt3(address);
+    return stop;
+  }
+
+  // --- forth ---
 
   #debug(vcpu: Vcpu, step: boolean, more = 0): void {
     const hardware = this.#hardware.length === 0 ? 0 : KVM_GUESTDBG_USE_HW_BP;
@@ -258,7 +342,11 @@ export class KvmTarget implements GdbTarget {
     const vcpu = this.#vcpu(thread);
     const end = vcpu.vmx.instructions + TURN;
     while (vcpu.vmx.instructions < end) {
-      const exit = vcpu.run({ maxInstructions: end - vcpu.vmx.instructions });
+      const from = vcpu.vmx.instructions;
+      const ahead = this.#furthest - this.#count;
+      const most = ahead > 0n && ahead < end - from ? ahead : end - from;
+      const exit = vcpu.run({ maxInstructions: most });
+      this.#ranFrom(from, thread, step);
       if (exit.reason === "intr") return undefined;
       if (exit.reason === "hlt") {
         this.#halted.add(thread);
@@ -270,14 +358,21 @@ export class KvmTarget implements GdbTarget {
         this.#debug(vcpu, step, KVM_GUESTDBG_INJECT_BP);
         continue;
       }
-      const stop = this.#exit(thread, exit);
+      const done = vcpu.vmx.instructions;
+      const stop = this.#exit(thread, exit, ahead > 0n);
+      if (vcpu.vmx.instructions > done) this.#ranFrom(done, thread, step);
       if (stop !== undefined) return stop;
     }
     return undefined;
   }
 
-  #exit(thread: number, exit: KvmExit): Stop | undefined {
-    const gone = this.#onExit(this.#vcpu(thread), exit);
+  #ranFrom(from: bigint, thread: number, step: boolean): void {
+    if (this.#again === undefined) return;
+    this.#timeline.ran({ thread, from, to: this.#vcpu(thread).vmx.instructions, step });
+  }
+
+  #exit(thread: number, exit: KvmExit, again: boolean): Stop | undefined {
+    const gone = this.#guest.onExit(this.#vcpu(thread), exit, again);
     if (gone !== undefined) {
       const { message, status } = gone;
       const signal = status === undefined ? SIGABRT : SIGTRAP;
@@ -343,7 +438,7 @@ export class KvmTarget implements GdbTarget {
       name: "count",
       usage: "count",
       summary: "instructions completed and events delivered so far, by vCPU",
-      run: () => this.#vcpus.map(({ vmx }, i) => `vCPU ${i}: ${vmx.instructions}`).join("\n"),
+      run: () => this.#guest.vcpus.map(({ vmx }, i) => `vCPU ${i}: ${vmx.instructions}`).join("\n"),
     },
   ];
 }

@@ -1,4 +1,5 @@
 import { KVM_GUESTDBG_VALID_MASK } from "./guest-debug.ts";
+import { KVM_X86_VALID_QUIRKS } from "./quirks.ts";
 import type { KernelRules } from "./version.ts";
 
 /** One row a capability that KVM_CHECK_EXTENSION affirms. */
@@ -28,8 +29,6 @@ export const KVM_MAX_VCPU_IDS: number = KVM_MAX_VCPUS * 4;
 /** KVM_USER_MEM_SLOTS of x86: 32767 since 5.10, 509 before. */
 export const memSlots = (rules: KernelRules): number => (rules.userSpaceMsr ? 32764 : 509);
 
-/** Quirks that KVM_CAP_DISABLE_QUIRKS2 takes. */
-export const KVM_X86_VALID_QUIRKS = 0x3ff;
 const modern =
   (value: number) =>
   (rules: KernelRules): number =>
@@ -48,6 +47,7 @@ export const CAPABILITIES: readonly Capability[] = [
   { number: 21, name: "KVM_CAP_DESTROY_MEMORY_REGION_WORKS", value: 1, proof: "slot-rules" },
   { number: 22, name: "KVM_CAP_USER_NMI", value: 1, proof: "nmi" },
   { number: 23, name: "KVM_CAP_SET_GUEST_DEBUG", value: 1, proof: "single-step" },
+  { number: 24, name: "KVM_CAP_REINJECT_CONTROL", value: 1, proof: "pit-reinject" },
   { number: 25, name: "KVM_CAP_IRQ_ROUTING", value: 1, proof: "gsi-routing" },
   { number: 26, name: "KVM_CAP_IRQ_INJECT_STATUS", value: 1, proof: "gsi-routing" },
   { number: 30, name: "KVM_CAP_JOIN_MEMORY_REGIONS_WORKS", value: 1, proof: "slot-rules" },

@@ -35,13 +35,20 @@ function isAmdCompatible(vcpu: VcpuVmx): boolean {
   return leaf0 !== undefined && (leaf0.ebx === 0x6874_7541 || leaf0.ebx === 0x6f67_7948);
 }
 
-/** A leaf above the highest answers as the highest basic one. @kvm check_cpuid_limit, get_out_of_range_cpuid_entry */
+/** Where the highest leaf of a leaf's class is said. */
+function classOf(fn: number): number {
+  if (fn >= 0x4000_0000 && fn <= 0x4fff_ffff) return fn & 0xffff_ff00;
+  return fn >= 0xc000_0000 ? 0xc000_0000 : (fn & 0x8000_0000) >>> 0;
+}
+
+/** A leaf above the highest answers as the highest basic one. @kvm get_out_of_range_cpuid_entry, check_cpuid_limit */
 function outOfRangeEntry(vcpu: VcpuVmx, fn: number, index: number): CpuidEntry | undefined {
-  if (vcpu.vm.rules.cpuidVendorRule && isAmdCompatible(vcpu)) return undefined;
-  const limit = kvmFindCpuidEntry(vcpu, (fn & 0x8000_0000) >>> 0, 0);
-  if (limit === undefined || limit.eax >= fn) return undefined;
+  const modern = vcpu.vm.rules.cpuidVendorRule;
   const basic = kvmFindCpuidEntry(vcpu, 0, 0);
-  return basic && kvmFindCpuidEntry(vcpu, basic.eax, index);
+  if (basic === undefined || (modern && isAmdCompatible(vcpu))) return undefined;
+  const limit = kvmFindCpuidEntry(vcpu, modern ? classOf(fn) : (fn & 0x8000_0000) >>> 0, 0);
+  if (limit === undefined ? !modern : limit.eax >= fn) return undefined;
+  return kvmFindCpuidEntry(vcpu, basic.eax, index);
 }
 
 const NOTHING = { eax: 0, ebx: 0, ecx: 0, edx: 0 };

@@ -1,3 +1,4 @@
+import { CLEAR_DIRTY_LOG, checkBytes, checkStruct, checkUint } from "./args.ts";
 import { KvmError } from "./errors.ts";
 import type { MemorySlot } from "./memory-slots.ts";
 import type { VmState } from "./vcpu.ts";
@@ -22,6 +23,7 @@ export interface ClearDirtyLog {
 const pagesOf = (slot: MemorySlot): number => Number(slot.size / PAGE);
 
 function loggedSlot(vm: VmState, call: string, id: number): MemorySlot & { dirty: Uint8Array } {
+  checkUint(call, "slot", id, 32);
   if (!vm.slots.validId(id)) throw new KvmError(call, "EINVAL", `there is no slot ${id}`);
   const slot = vm.slots.get(id);
   if (slot?.dirty === undefined) throw new KvmError(call, "ENOENT", `slot ${id} logs no dirty pages`);
@@ -53,16 +55,19 @@ export function getDirtyLog(vm: VmState, id: number): Uint8Array {
 /** KVM_CLEAR_DIRTY_LOG. @kvm kvm_clear_dirty_log_protect */
 export function clearDirtyLog(vm: VmState, log: ClearDirtyLog): void {
   const call = "KVM_CLEAR_DIRTY_LOG";
+  checkStruct(call, "", log, CLEAR_DIRTY_LOG);
   const { firstPage, numPages, dirtyBitmap } = log;
+  checkBytes(call, "dirtyBitmap", dirtyBitmap);
   const invalid = (why: string): never => {
     throw new KvmError(call, "EINVAL", why);
   };
   if (!vm.slots.validId(log.slot)) invalid(`there is no slot ${log.slot}`);
-  if (firstPage % GROUP !== 0) invalid("the first page is no multiple of 64");
+  if (firstPage % GROUP !== 0) invalid(`the first page, ${firstPage}, is no multiple of 64`);
   const slot = loggedSlot(vm, call, log.slot);
   const left = pagesOf(slot) - firstPage;
-  if (left < 0 || numPages > left) invalid("the pages are not all in the slot");
-  if (numPages < left && numPages % GROUP !== 0) invalid("the number of pages is no multiple of 64");
+  if (left < 0 || numPages > left)
+    invalid(`${firstPage} + ${numPages} pages are not all in the slot of ${pagesOf(slot)}`);
+  if (numPages < left && numPages % GROUP !== 0) invalid(`the number of pages, ${numPages}, is no multiple of 64`);
   for (let i = 0; i < numPages; i++) {
     const page = firstPage + i;
     const bit = 1 << (page & 7);

@@ -7,6 +7,7 @@ export const Errno = {
   E2BIG: 7,
   EAGAIN: 11,
   ENOMEM: 12,
+  EFAULT: 14,
   EBUSY: 16,
   EEXIST: 17,
   EINVAL: 22,

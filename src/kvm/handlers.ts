@@ -20,6 +20,7 @@ import { handleIo } from "./io.ts";
 import { KVM_MP_STATE_HALTED } from "./lapic.ts";
 import { internalError, LAST_VMENTRY_CPU } from "./leave-guest.ts";
 import { handleRdmsr, handleWrmsr } from "./msr-exits.ts";
+import { KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS } from "./quirks.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { ExitReason, INTR_ERROR_CODE, INTR_TYPE, INTR_VALID, INTR_VECTOR, IntrType, Primary } from "./vmcs-controls.ts";
@@ -129,6 +130,20 @@ function handleVmcall(vcpu: VcpuVmx): boolean {
   return kvmSkipEmulatedInstruction(vcpu);
 }
 
+const MWAIT_FEATURE = 1 << 3;
+
+/** No operation, or #UD where the guest has no MONITOR and the quirk is off. @kvm kvm_emulate_monitor_mwait */
+function handleMonitorMwait(vcpu: VcpuVmx): boolean {
+  const { rules, disabledQuirks } = vcpu.vm;
+  const strict = rules.userSpaceMsr && (disabledQuirks & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS) !== 0;
+  const leaf1 = vcpu.arch.cpuid.find((entry) => entry.function === 1);
+  if (strict && !((leaf1?.ecx ?? 0) & MWAIT_FEATURE)) {
+    kvmQueueException(vcpu, UD_VECTOR);
+    return true;
+  }
+  return kvmSkipEmulatedInstruction(vcpu);
+}
+
 /** No XSAVE is advertised. @kvm handle_xsetbv */
 function handleXsetbv(vcpu: VcpuVmx): boolean {
   if (kvmRequireCpl(vcpu, 0)) kvmInjectGp(vcpu, 0);
@@ -174,8 +189,8 @@ export const EXIT_HANDLERS: ReadonlyMap<number, ExitHandler> = new Map<number, E
   [ExitReason.IO_INSTRUCTION, handleIo],
   [ExitReason.MSR_READ, handleRdmsr],
   [ExitReason.MSR_WRITE, handleWrmsr],
-  [ExitReason.MWAIT_INSTRUCTION, kvmSkipEmulatedInstruction],
-  [ExitReason.MONITOR_INSTRUCTION, kvmSkipEmulatedInstruction],
+  [ExitReason.MWAIT_INSTRUCTION, handleMonitorMwait],
+  [ExitReason.MONITOR_INSTRUCTION, handleMonitorMwait],
   [ExitReason.EPT_VIOLATION, handleEptViolation],
   [ExitReason.EPT_MISCONFIG, handleEptMisconfig],
   [ExitReason.INVEPT, handleVmxInstruction],

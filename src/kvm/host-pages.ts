@@ -20,6 +20,7 @@ export class HostPages {
   private chunk = FIRST_CHUNK;
   private nextBacking = BACKING;
   private readonly free: bigint[] = [];
+  private readonly backing: { readonly address: bigint; readonly pages: number }[] = [];
 
   constructor(readonly core: Core) {}
 
@@ -48,7 +49,13 @@ export class HostPages {
   allocBacking(pages: number): bigint {
     const base = this.nextBacking;
     this.core.mapRam(base, pages);
+    this.backing.push({ address: base, pages });
     this.nextBacking = (base + BigInt(pages) * PAGE_SIZE + LARGE - 1n) & ~(LARGE - 1n);
     return base;
+  }
+
+  /** All that was given out: guests' memory, and the host's own frames. */
+  get ranges(): { backing: readonly { address: bigint; pages: number }[]; own: { address: bigint; pages: number } } {
+    return { backing: this.backing, own: { address: HOST_PAGES, pages: Number((this.next - HOST_PAGES) / PAGE_SIZE) } };
   }
 }

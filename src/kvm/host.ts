@@ -1,4 +1,5 @@
-import { Core } from "../core/index.ts";
+import { TSC_BASE } from "../../assembly/abi/state.ts";
+import { Core, type JitOptions } from "../core/index.ts";
 import { Ledger } from "../cost/index.ts";
 import { applyModel, type CpuModel, genericModel } from "../machine/models.ts";
 import type { TraceSink } from "../trace/index.ts";
@@ -12,6 +13,8 @@ import { setupVmcsConfig, type VmcsConfig } from "./vmcs-config.ts";
 import { VmxInstructionError, VmxOps } from "./vmx-ops.ts";
 
 const PAGE = 4096;
+/** The host's TSC runs at 1 GHz. */
+const TICKS_A_NANOSECOND = 1n;
 /** Frames kept for VMCSs, bitmaps and EPT tables. */
 const HOST_FRAMES = 1024;
 
@@ -23,6 +26,8 @@ export interface HostOptions {
   readonly cpuidFault?: boolean;
   /** 0x140 of the VMM thread, 0 to 3. Bits above 0 need `miscFeaturesMask` of the model, which follows by default. */
   readonly hostValue?: number;
+  /** How the processor generates code; false: never. */
+  readonly jit?: false | JitOptions;
 }
 
 /** A physical machine with Linux and KVM on it: one core, one CPU, and the VMM's thread. */
@@ -52,7 +57,12 @@ export class Host {
   constructor(options: HostOptions = {}) {
     const hostValue = options.hostValue ?? 0;
     const memory = options.memory ?? 64 << 20;
+    if (!Number.isSafeInteger(memory) || memory < 0) {
+      throw new RangeError(`memory is ${String(memory)}, not a number of bytes`);
+    }
     this.core = new Core(Math.ceil(memory / PAGE) + HOST_FRAMES);
+    const { jit } = options;
+    if (jit !== undefined) this.core.linker.configure(jit === false ? { threshold: 0 } : jit);
     this.core.exports.reset(0);
     const base = options.model ?? genericModel({ vmx: true });
     applyModel(this.core, {
@@ -92,6 +102,12 @@ export class Host {
 
   schedulePoint(point: SchedulePoint, vcpu: ResidentVcpu): void {
     this.onSchedulePoint?.(point, vcpu);
+  }
+
+  /** Time that the VMM spends elsewhere: the TSC goes on, and with it all timers in the kernel. */
+  passTime(nanoseconds: bigint): void {
+    const { core } = this;
+    core.write64(TSC_BASE, core.read64(TSC_BASE) + nanoseconds * TICKS_A_NANOSECOND);
   }
 
   /** Takes the CPU from the VMM's thread and gives it back. */

@@ -2,6 +2,7 @@ import { CR2 } from "../../assembly/abi/state.ts";
 import { kvmInjectGp, kvmQueueException, PF_VECTOR, vmxGetCpl } from "./events.ts";
 import { kernelPio } from "./kernel-io.ts";
 import { kvmReadGuestVirt, kvmWriteGuestVirt, type Walk } from "./mmu.ts";
+import { KVM_X86_QUIRK_OUT_7E_INC_RIP } from "./quirks.ts";
 import { kvmSkipEmulatedInstruction } from "./skip.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { Field } from "./vmcs-fields.ts";
@@ -79,7 +80,7 @@ function exitToUser(vcpu: VcpuVmx, io: IoExit, initial: Uint8Array, count: numbe
 }
 
 /**
- * One IN or OUT of a register. 5.0 advances RIP before the exit, later kernels at the completion.
+ * One IN or OUT of a register. 5.0 advances RIP before the exit, later kernels at the completion, but for port 0x7E.
  * @kvm handle_io, kvm_fast_pio
  */
 export function handleIo(vcpu: VcpuVmx): boolean {
@@ -87,7 +88,9 @@ export function handleIo(vcpu: VcpuVmx): boolean {
   const io = decode(vcpu.vmread32(Field.EXIT_QUALIFICATION));
   if (io.string) return emulateStringIo(vcpu, io);
   const data = io.input ? new Uint8Array(io.size) : toBytes(vcpu.gpr(RAX), io.size);
-  const first = vcpu.vm.rules.pioSkipsFirst;
+  const { rules, disabledQuirks } = vcpu.vm;
+  const oddPort = !io.input && io.port === 0x7e && !(disabledQuirks & KVM_X86_QUIRK_OUT_7E_INC_RIP);
+  const first = rules.pioSkipsFirst || oddPort;
   if (first) kvmSkipEmulatedInstruction(vcpu);
   return exitToUser(vcpu, io, data, 1, (reply) => {
     if (io.input) writeAccumulator(vcpu, reply, io.size);

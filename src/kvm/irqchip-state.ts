@@ -1,9 +1,11 @@
 // struct kvm_irqchip from and to the devices.
 import { APIC_ADDRESS, type PicChipState } from "../devices/index.ts";
+import { checkEach, checkStruct, checkU64, IOAPIC_STATE, PIC_STATE, PIT_CHANNEL } from "./args.ts";
 import { KvmError } from "./errors.ts";
 import { ENTRY_RESERVED, IOAPIC_PINS, type IrqChip, KVM_IRQCHIP_IOAPIC } from "./irqchip.ts";
 import type { PitState2 } from "./kernel-pit.ts";
 
+const PIT_CHANNELS = 3;
 export const KVM_APIC_REG_SIZE = 0x400;
 export const APIC_DEFAULT_PHYS_BASE: bigint = BigInt(APIC_ADDRESS);
 const ELCR_MASKS = [0xf8, 0xde] as const;
@@ -121,8 +123,12 @@ export function getIrqchip(irqchip: IrqChip | undefined, chipId: number): Irqchi
 
 /** @kvm kvm_vm_ioctl_set_irqchip */
 export function setIrqchip(irqchip: IrqChip | undefined, state: IrqchipState): void {
-  const chip = chipsOf(irqchip, "KVM_SET_IRQCHIP");
+  const call = "KVM_SET_IRQCHIP";
+  const chip = chipsOf(irqchip, call);
+  checkStruct(call, "", state, { chipId: 32 });
   if (state.chipId === KVM_IRQCHIP_IOAPIC) {
+    checkStruct(call, "ioapic", state.ioapic, IOAPIC_STATE);
+    checkEach(call, "ioapic.redirtbl", state.ioapic.redirtbl, (name, entry) => checkU64(call, name, entry));
     const { redirtbl, ioregsel, id, irr, baseAddress } = state.ioapic;
     if (redirtbl.length !== IOAPIC_PINS) {
       throw new KvmError("KVM_SET_IRQCHIP", "EINVAL", `${redirtbl.length} redirection entries, not ${IOAPIC_PINS}`);
@@ -143,8 +149,9 @@ export function setIrqchip(irqchip: IrqChip | undefined, state: IrqchipState): v
     return;
   }
   if (state.chipId !== 0 && state.chipId !== 1) {
-    throw new KvmError("KVM_SET_IRQCHIP", "EINVAL", "there is no such chip");
+    throw new KvmError("KVM_SET_IRQCHIP", "EINVAL", `there is no chip ${(state as IrqchipState).chipId}`);
   }
+  checkStruct(call, "pic", state.pic, PIC_STATE);
   const saved = chip.pic!.save();
   const chips = saved.chips.with(state.chipId, toPic(state.pic, saved.chips[state.chipId]!));
   chip.pic!.restore({ ...saved, chips });
@@ -162,5 +169,17 @@ export function getPit2(irqchip: IrqChip | undefined): PitState2 {
 
 /** @kvm kvm_vm_ioctl_set_pit2 */
 export function setPit2(irqchip: IrqChip | undefined, state: PitState2): void {
-  pitOf(irqchip, "KVM_SET_PIT2").restore(state);
+  const call = "KVM_SET_PIT2";
+  const pit = pitOf(irqchip, call);
+  checkStruct(call, "", state, { flags: 32 });
+  checkEach(call, "channels", state.channels, (name, channel) => checkStruct(call, name, channel, PIT_CHANNEL));
+  if (state.channels.length !== PIT_CHANNELS) {
+    throw new KvmError(call, "EINVAL", `${state.channels.length} channels, not ${PIT_CHANNELS}`);
+  }
+  pit.restore(state);
+}
+
+/** @kvm kvm_vm_ioctl_reinject */
+export function reinjectControl(irqchip: IrqChip | undefined, reinject: boolean): void {
+  pitOf(irqchip, "KVM_REINJECT_CONTROL").setReinject(reinject);
 }

@@ -1,4 +1,3 @@
-import { TSC_BASE } from "../../assembly/abi/state.ts";
 import {
   ApicBus,
   type ApicMessage,
@@ -89,7 +88,7 @@ export class IrqChip {
     const { core } = host;
     this.clock = { hz: 1_000_000_000n, now: () => core.tsc };
     if (splitPins === 0) {
-      this.pic = new PicPair();
+      this.pic = new PicPair({ ended: (irq) => this.#pitEnded(irq >> 3, irq & 7) });
       this.ioapic = new IoApic({ bus: this.bus });
     }
     this.#routes = splitPins === 0 ? defaultRoutes() : [];
@@ -108,6 +107,43 @@ export class IrqChip {
     this.pit = new KernelPit({ clock: this.clock, pulse });
   }
 
+  /** The interrupt of this pin has ended: if it is the 8254's, the next tick may come. @kvm kvm_notify_acked_irq */
+  #pitEnded(irqchip: number, pin: number): void {
+    if (this.pit !== undefined && this.#isPit(irqchip, pin)) this.pit.ended();
+  }
+
+  #isPit(irqchip: number, pin: number): boolean {
+    return this.#routes.some(
+      (route) => "irqchip" in route && route.gsi === 0 && route.irqchip === irqchip && route.pin === pin,
+    );
+  }
+
+  /** A local APIC has ended this vector. @kvm kvm_ioapic_update_eoi */
+  apicEnded(vector: number): void {
+    for (const pin of this.ioapic?.pinsOf(vector) ?? []) this.#pitEnded(KVM_IRQCHIP_IOAPIC, pin);
+  }
+
+  /** Pins of GSI 0 that pass interrupts on. */
+  #pitPins(): boolean[] {
+    return this.#routes.map((route) => {
+      if (!("irqchip" in route) || route.gsi !== 0) return false;
+      if (route.irqchip === KVM_IRQCHIP_IOAPIC) return this.ioapic!.enabled(route.pin);
+      return this.pic!.enabled(8 * route.irqchip + route.pin);
+    });
+  }
+
+  /** Carries out a write to a controller and tells the 8254 when its pin is masked no longer. @kvm kvm_fire_mask_notifiers */
+  #watchingMask(write: () => void): void {
+    const before = this.pit === undefined ? [] : this.#pitPins();
+    write();
+    if (this.pit !== undefined && this.#pitPins().some((on, i) => on && !before[i])) this.pit.unmasked();
+  }
+
+  /** A port of the 8259s. @kvm picdev_write */
+  writePic(port: number, value: number): void {
+    this.#watchingMask(() => this.pic!.write(port, value));
+  }
+
   /** Brings the timers' outputs up to now. @kvm kvm_inject_pending_timer_irqs */
   sync(): void {
     this.pit?.sync();
@@ -116,9 +152,8 @@ export class IrqChip {
 
   /** Time passes with nobody executing, up to this tick. */
   skipTo(tick: bigint): void {
-    const { core } = this.host;
     const now = this.clock.now();
-    if (tick > now) core.write64(TSC_BASE, core.read64(TSC_BASE) + (tick - now));
+    if (tick > now) this.host.passTime(tick - now);
     this.sync();
   }
 
@@ -137,7 +172,7 @@ export class IrqChip {
       const bits = (BigInt(value >>> 0) << at.shift) & ENTRY_RESERVED;
       this.reserved[at.pin] = (this.reserved[at.pin]! & ~half) | bits;
     }
-    this.ioapic!.write(offset, value);
+    this.#watchingMask(() => this.ioapic!.write(offset, value));
   }
 
   /** The redirection entry behind the window. */

@@ -35,6 +35,7 @@ export class KernelApic {
         this.sipiVector = vector;
       },
       tickOfTsc,
+      ended: (vector) => chip.apicEnded(vector),
     });
     if (id === 0 && virtualWire) this.device.setVirtualWire();
     chip.bus.add(this.device);

@@ -1,4 +1,5 @@
 import { KVM_PIT_SPEAKER_DUMMY } from "./kernel-pit.ts";
+import { KVM_X86_QUIRK_LAPIC_MMIO_HOLE } from "./quirks.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 
 const APIC_PAGE = 0x1000n;
@@ -17,7 +18,10 @@ interface ByteDevice {
 function deviceAt({ vm }: VcpuVmx, port: number): ByteDevice | undefined {
   const chip = vm.irqchip;
   if (chip === undefined) return undefined;
-  if (chip.pic?.ports.some(([first, last]) => port >= first && port <= last)) return chip.pic;
+  const { pic } = chip;
+  if (pic?.ports.some(([first, last]) => port >= first && port <= last)) {
+    return { read: (at) => pic.read(at), write: (at, value) => chip.writePic(at, value) };
+  }
   if (port >= 0x40 && port <= PIT_CONTROL) return chip.pit;
   return port === SPEAKER && chip.pitFlags & KVM_PIT_SPEAKER_DUMMY ? chip.pit : undefined;
 }
@@ -37,12 +41,16 @@ export function kernelPio(vcpu: VcpuVmx, port: number, input: boolean, size: num
   return true;
 }
 
-/** Offset in the local APIC's page, undefined elsewhere. @kvm apic_mmio_in_range */
-function inApic(vcpu: VcpuVmx, gpa: bigint): number | undefined {
+/** Nobody answers at the page of a local APIC that is off or in x2APIC mode: reads are all ones. */
+const HOLE = "hole";
+
+/** Offset in the local APIC's page, undefined elsewhere. @kvm apic_mmio_in_range, apic_mmio_read */
+function inApic(vcpu: VcpuVmx, gpa: bigint): number | typeof HOLE | undefined {
   const { apicBase } = vcpu.arch;
-  if (vcpu.apic === undefined || !(apicBase & APIC_ENABLE) || apicBase & X2APIC_ENABLE) return undefined;
   const at = gpa - (apicBase & ~0xfffn);
-  return at >= 0n && at < APIC_PAGE ? Number(at) : undefined;
+  if (vcpu.apic === undefined || at < 0n || at >= APIC_PAGE) return undefined;
+  if (apicBase & APIC_ENABLE && !(apicBase & X2APIC_ENABLE)) return Number(at);
+  return vcpu.vm.disabledQuirks & KVM_X86_QUIRK_LAPIC_MMIO_HOLE ? undefined : HOLE;
 }
 
 /** Offset in the I/O APIC's registers. @kvm ioapic_in_range */
@@ -58,9 +66,11 @@ export function kernelMmioRead(vcpu: VcpuVmx, gpa: bigint, size: number): bigint
   const apicAt = inApic(vcpu, gpa);
   const ioapicAt = apicAt === undefined ? inIoapic(vcpu, gpa) : undefined;
   if (apicAt === undefined && ioapicAt === undefined) return undefined;
+  const mask = (1n << BigInt(8 * size)) - 1n;
+  if (apicAt === HOLE) return mask;
   vcpu.vm.irqchip?.sync();
   const value = apicAt === undefined ? vcpu.vm.irqchip!.readIoapic(ioapicAt!) : vcpu.apic!.device.readPage(apicAt);
-  return BigInt(value >>> 0) & ((1n << BigInt(8 * size)) - 1n);
+  return BigInt(value >>> 0) & mask;
 }
 
 /** False: no device in the kernel takes it. @kvm vcpu_mmio_write */
@@ -69,6 +79,7 @@ export function kernelMmioWrite(vcpu: VcpuVmx, gpa: bigint, size: number, value:
   const apicAt = inApic(vcpu, gpa);
   const ioapicAt = apicAt === undefined ? inIoapic(vcpu, gpa) : undefined;
   if (apicAt === undefined && ioapicAt === undefined) return false;
+  if (apicAt === HOLE) return true;
   vcpu.vm.irqchip?.sync();
   if (apicAt === undefined) vcpu.vm.irqchip!.writeIoapic(ioapicAt!, word);
   else if (size === 4) vcpu.apic!.device.writePage(apicAt, word);

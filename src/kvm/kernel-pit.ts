@@ -73,6 +73,14 @@ export class KernelPit {
   #timer: Timer | undefined;
   /** Period of channel 0 after a one-shot timer has expired. */
   #period = 0n;
+  /** Ticks wait for the end of the interrupt before, each for its turn. */
+  #reinject = true;
+  /** Ticks whose interrupt has not ended. */
+  #pending = 0n;
+  /** The last interrupt has ended. */
+  #irqAck = true;
+  /** The next of the pending ticks is due. */
+  #queued = false;
 
   constructor(options: { readonly clock: Clock; readonly pulse: () => void }) {
     this.#clock = options.clock;
@@ -81,21 +89,59 @@ export class KernelPit {
 
   /** Time at which the timer of channel 0 is due. */
   next(): bigint | undefined {
-    return this.#timer?.expires;
+    return this.#queued ? this.#clock.now() : this.#timer?.expires;
   }
 
-  /** Pulses of GSI 0 up to now; several that nobody could take are one. @kvm pit_timer_fn, pit_do_work */
+  /** Pulses of GSI 0 up to now. Without reinjection several that nobody could take are one. @kvm pit_timer_fn */
   sync(): void {
+    if (this.#queued) this.#work();
     const timer = this.#timer;
     const now = this.#clock.now();
     if (timer === undefined || now < timer.expires) return;
-    if (timer.periodic) timer.expires += ((now - timer.expires) / timer.period + 1n) * timer.period;
+    const ticks = timer.periodic ? (now - timer.expires) / timer.period + 1n : 1n;
+    if (timer.periodic) timer.expires += ticks * timer.period;
     else this.#timer = undefined;
+    if (this.#reinject) this.#pending += ticks;
+    this.#work();
+  }
+
+  /** @kvm pit_do_work */
+  #work(): void {
+    this.#queued = false;
+    if (this.#reinject) {
+      if (!this.#irqAck) return;
+      this.#irqAck = false;
+    }
     this.#pulse();
+  }
+
+  /** An interrupt controller says that the interrupt of GSI 0 has ended. @kvm kvm_pit_ack_irq */
+  ended(): void {
+    if (!this.#reinject) return;
+    this.#irqAck = true;
+    if (this.#pending > 0n) this.#pending -= 1n;
+    if (this.#pending > 0n) this.#queued = true;
+  }
+
+  /** GSI 0 is masked no longer: what was missed is forgotten. @kvm pit_mask_notifer */
+  unmasked(): void {
+    if (this.#reinject) this.#resetReinject();
+  }
+
+  /** KVM_REINJECT_CONTROL. What is pending stays. @kvm kvm_pit_set_reinject */
+  setReinject(reinject: boolean): void {
+    this.#reinject = reinject;
+  }
+
+  /** @kvm kvm_pit_reset_reinject */
+  #resetReinject(): void {
+    this.#pending = 0n;
+    this.#irqAck = true;
   }
 
   /** @kvm create_pit_timer */
   #createTimer(count: number, periodic: boolean): void {
+    this.#resetReinject();
     const interval = (BigInt(count) * NSEC_PER_SEC) / KVM_PIT_FREQ;
     const period = periodic && interval < MIN_PERIOD ? MIN_PERIOD : interval;
     this.#period = period;

@@ -1,4 +1,5 @@
 import { type Policy, type PolicyOptions, policyByName } from "../policy/index.ts";
+import { checkEach, checkUint } from "./args.ts";
 import { checkExtension } from "./capabilities.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import { Host, type HostOptions } from "./host.ts";
@@ -42,6 +43,9 @@ export class Kvm {
     this.rules = kernelRules(options.kernel ?? "6.19");
     const { policy = "upstream" } = options;
     this.policy = typeof policy === "string" ? policyByName(policy) : policy;
+    if (typeof this.policy?.attach !== "function") {
+      throw new TypeError("policy is neither the name of one nor an object with attach()");
+    }
     this.#policyOptions = options.policyOptions ?? {};
     this.host = options.host ?? new Host(options.hostOptions);
   }
@@ -78,11 +82,12 @@ export class Kvm {
 
   /** KVM_GET_MSRS on the /dev/kvm fd: feature MSRs. */
   getMsrs(indices: readonly number[]): MsrEntry[] {
+    checkEach("KVM_GET_MSRS", "indices", indices, (name, one) => checkUint("KVM_GET_MSRS", name, one, 32));
     return systemGetMsrs(this.rules, indices);
   }
 
-  /** KVM_GET_SUPPORTED_CPUID: what the processor has and KVM passes on; no VMX. */
+  /** KVM_GET_SUPPORTED_CPUID: what the processor has and KVM passes on, no VMX; KVM's signature at 0x40000000. */
   getSupportedCpuid(): CpuidEntry[] {
-    return supportedCpuid(this.host.core);
+    return supportedCpuid(this.host.core, this.rules);
   }
 }

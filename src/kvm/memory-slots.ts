@@ -1,9 +1,11 @@
 import { PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
-import type { Core } from "../core/index.ts";
+import { type Core, MemoryMapError } from "../core/index.ts";
+import { checkBytes, checkStruct, checkU64, checkUint, MEMORY_REGION } from "./args.ts";
 import { KvmError } from "./errors.ts";
 import type { HostPages } from "./host-pages.ts";
 
 const PAGE = 4096n;
+const hex = (value: bigint | number): string => `0x${value.toString(16)}`;
 
 /** @kvm mark_page_dirty_in_slot */
 export function markPageDirty(slot: MemorySlot, gpa: bigint): void {
@@ -72,11 +74,23 @@ export class MemorySlots {
 
   /** Zeroed memory of the VMM, as mmap gives it; the address goes into userspaceAddr. */
   allocMemory(bytes: bigint): bigint {
-    if (bytes <= 0n || bytes % PAGE !== 0n) throw new KvmError("mmap", "EINVAL", `${bytes} bytes are not whole pages`);
+    checkU64("mmap", "the length", bytes);
+    if (bytes === 0n || bytes % PAGE !== 0n) throw new KvmError("mmap", "EINVAL", `${bytes} bytes are not whole pages`);
     const address = this.nextAddress;
-    this.allocations.push({ address, size: bytes, backing: this.pages.allocBacking(Number(bytes / PAGE)) });
+    this.allocations.push({ address, size: bytes, backing: this.#backing(bytes) });
     this.nextAddress += bytes + PAGE;
     return address;
+  }
+
+  #backing(bytes: bigint): bigint {
+    try {
+      return this.pages.allocBacking(Number(bytes / PAGE));
+    } catch (error) {
+      if (!(error instanceof MemoryMapError)) throw error;
+      const taken = this.allocations.reduce((sum, { size }) => sum + size, 0n);
+      const text = `no room for ${bytes} bytes beside ${taken}: hostOptions.memory says how many there may be in all`;
+      throw new KvmError("mmap", "ENOMEM", text);
+    }
   }
 
   /** True when a live slot went away or changed, so that EPT entries must go. @kvm __kvm_set_memory_region */
@@ -85,14 +99,17 @@ export class MemorySlots {
     const invalid = (why: string): never => {
       throw new KvmError(call, "EINVAL", why);
     };
+    checkStruct(call, "", region, MEMORY_REGION);
     const flags = region.flags ?? 0;
+    checkUint(call, "flags", flags, 32);
     const { slot, guestPhysAddr: base, memorySize: size, userspaceAddr } = region;
     if (flags & ~(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY)) invalid(`unknown flag 0x${flags.toString(16)}`);
-    if (size % PAGE !== 0n) invalid("the size is not whole pages");
-    if (base % PAGE !== 0n) invalid("the guest-physical address is not page aligned");
-    if (userspaceAddr % PAGE !== 0n) invalid("the userspace address is not page aligned");
+    if (size % PAGE !== 0n) invalid(`the size ${hex(size)} is not whole pages`);
+    if (base % PAGE !== 0n) invalid(`the guest-physical address ${hex(base)} is not page aligned`);
+    if (userspaceAddr % PAGE !== 0n) invalid(`the userspace address ${hex(userspaceAddr)} is not page aligned`);
     if (!this.validId(slot)) invalid(`there is no slot ${slot}`);
-    if (base + size > MAX_GPA) invalid("the range wraps or ends above the processor's addresses");
+    if (base + size > MAX_GPA)
+      invalid(`${hex(base)} + ${hex(size)} wraps or ends above the processor's ${hex(MAX_GPA)}`);
     const old = this.slots.get(slot);
     if (size === 0n) {
       if (old === undefined) invalid(`slot ${slot} is empty`);
@@ -100,18 +117,21 @@ export class MemorySlots {
       return true;
     }
     if (old !== undefined) {
-      if (userspaceAddr !== old.userspaceAddr) invalid("a live slot keeps its userspace address");
-      if (size !== old.size) invalid("a live slot keeps its size");
+      if (userspaceAddr !== old.userspaceAddr)
+        invalid(`a live slot keeps its userspace address ${hex(old.userspaceAddr)}`);
+      if (size !== old.size) invalid(`a live slot keeps its size ${hex(old.size)}`);
       if ((flags ^ old.flags) & KVM_MEM_READONLY) invalid("a live slot stays read-only or writable");
     }
     if (old === undefined || old.base !== base) {
       for (const other of this.slots.values()) {
         if (other.id !== slot && base < other.base + other.size && other.base < base + size) {
-          throw new KvmError(call, "EEXIST", `overlaps slot ${other.id}`);
+          const theirs = `slot ${other.id}, ${hex(other.base)} + ${hex(other.size)}`;
+          throw new KvmError(call, "EEXIST", `${hex(base)} + ${hex(size)} overlaps ${theirs}`);
         }
       }
     }
-    const backing = this.backingOf(userspaceAddr, size) ?? invalid("the userspace range was not allocated");
+    const backing =
+      this.backingOf(userspaceAddr, size) ?? invalid(`${hex(userspaceAddr)} + ${hex(size)} was not allocated`);
     this.slots.set(slot, {
       id: slot,
       base,
@@ -185,19 +205,22 @@ export class MemorySlots {
     });
   }
 
-  /** The VMM's own access to its memory. Throws EINVAL outside what was allocated. */
+  /** The VMM's own access to its memory. Throws EFAULT outside what was allocated. */
   readUser(address: bigint, size: number): Uint8Array {
+    checkUint("memory access", "the size", size, 32);
     return this.core.readPhysical(this.userBacking(address, size), size);
   }
 
   writeUser(address: bigint, bytes: Uint8Array): void {
+    checkBytes("memory access", "the data", bytes);
     this.core.writePhysical(this.userBacking(address, bytes.length), bytes);
   }
 
   private userBacking(address: bigint, size: number): bigint {
+    checkU64("memory access", "the address", address);
     const backing = this.backingOf(address, BigInt(size));
     if (backing === undefined)
-      throw new KvmError("memory access", "EINVAL", `0x${address.toString(16)} is not allocated`);
+      throw new KvmError("memory access", "EFAULT", `${hex(address)} + ${hex(size)} is not all allocated`);
     return backing;
   }
 }

@@ -1,3 +1,4 @@
+import { checkBytes, checkEach, checkObject, checkStruct, checkUint, MSR_FILTER_RANGE } from "./args.ts";
 import { KvmError } from "./errors.ts";
 
 export const KVM_MSR_FILTER_READ = 1;
@@ -42,7 +43,14 @@ function checkedRange(range: MsrFilterRange): MsrFilterRange {
 
 /** Checks what user space gave. @kvm kvm_vm_ioctl_set_msr_filter */
 export function makeMsrFilter(filter: MsrFilter): MsrFilter {
+  const call = "KVM_X86_SET_MSR_FILTER";
+  checkObject(call, "the argument", filter);
+  checkEach(call, "ranges", filter.ranges, (name, range) => {
+    checkStruct(call, name, range, MSR_FILTER_RANGE);
+    checkBytes(call, `${name}.bitmap`, (range as MsrFilterRange).bitmap);
+  });
   const flags = filter.flags ?? 0;
+  checkUint(call, "flags", flags, 32);
   if (flags & ~KVM_MSR_FILTER_DEFAULT_DENY) invalid(`unknown flags 0x${flags.toString(16)}`);
   if (filter.ranges.length > MAX_RANGES) invalid(`${filter.ranges.length} ranges, at most ${MAX_RANGES}`);
   const ranges = filter.ranges.filter((range) => range.nmsrs !== 0);

@@ -201,7 +201,7 @@ function runGuest(vcpu: VcpuVmx, limits: Limits): boolean {
     if (stop && code === RunCode.VmExit) core.exports.raiseInterrupt(-1);
     if (code === RunCode.VmExit) return true;
     // somebody who looks on has set it in the processor; nothing of the guest has changed
-    if (code === RunCode.Breakpoint) return false;
+    if (code === RunCode.Breakpoint || code === RunCode.Watchpoint) return false;
     if (code !== RunCode.Instructions && code !== RunCode.Slice) {
       forceExit(vcpu);
       const message = `the processor stopped in the guest with run code ${code}`;

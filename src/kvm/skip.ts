@@ -15,7 +15,7 @@ function advanceRip(vcpu: VcpuVmx): void {
   const rights = vmx.vmread32(Field.GUEST_CS_AR_BYTES);
   const rip = vmx.vmread32(Field.GUEST_RIP) + length;
   if (rights & CS_L) {
-    vmx.vmwriteHalves(Field.GUEST_RIP, rip, vmx.highHalf() + (rip > 0xffff_ffff ? 1 : 0));
+    vmx.vmwriteHalves(Field.GUEST_RIP, rip, vmx.vmreadHigh(Field.GUEST_RIP) + (rip > 0xffff_ffff ? 1 : 0));
     return;
   }
   const wide = rights & CS_DB && vmx.vmread32(Field.GUEST_CR0) & CR0_PE;

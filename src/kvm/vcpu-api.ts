@@ -1,5 +1,19 @@
 import type { Policy, PolicyOptions } from "../policy/index.ts";
 import { PolicySwitch, upstream } from "../policy/index.ts";
+import {
+  CPUID_ENTRY,
+  checkBounds,
+  checkBytes,
+  checkEach,
+  checkStruct,
+  checkU64,
+  checkUint,
+  checkWords,
+  MSR_ENTRY,
+  REGS,
+  SREGS,
+  VCPU_EVENTS,
+} from "./args.ts";
 import { addAtomicSwitchMsr, clearAtomicSwitchMsr } from "./atomic-switch.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import { dumpVmcs } from "./dump-vmcs.ts";
@@ -20,6 +34,7 @@ import { kvmGvaToGpa } from "./mmu.ts";
 import { MSR_IA32_TSC } from "./msr-common.ts";
 import { ioctlGetMsrs, ioctlSetMsrs, type MsrEntry } from "./msr-ioctl.ts";
 import { vmxSetMsr } from "./msr-vmx.ts";
+import { KVM_X86_QUIRK_LINT0_REENABLED } from "./quirks.ts";
 import {
   getDebugRegs,
   getRegs,
@@ -43,7 +58,6 @@ import { VcpuVmx, type VmState } from "./vcpu.ts";
 import { getVcpuEvents, setVcpuEvents, type VcpuEvents } from "./vcpu-events.ts";
 import { initialPlatformInfo, vmxVcpuReset, vmxVcpuSetup } from "./vmcs-setup.ts";
 
-const KVM_X86_QUIRK_LINT0_REENABLED = 1;
 /** Offset of the ID register of struct kvm_lapic_state. */
 const APIC_ID = 0x20;
 
@@ -148,6 +162,7 @@ export class Vcpu {
    * Until it is done the vCPU is in the guest and takes no other call. Slices change nothing that is counted.
    */
   *runSteps(bounds: RunBounds = {}): RunSteps<KvmExit> {
+    checkBounds({ ...bounds });
     if (this.#running) throw new KvmError("KVM_RUN", "EBUSY", "the vCPU is running");
     this.#running = true;
     try {
@@ -188,6 +203,7 @@ export class Vcpu {
 
   /** KVM_SET_REGS */
   setRegs(regs: Regs): void {
+    checkStruct("KVM_SET_REGS", "", regs, REGS);
     this.#ioctl(() => setRegs(this.vmx, regs));
   }
 
@@ -198,6 +214,8 @@ export class Vcpu {
 
   /** KVM_SET_SREGS; KvmError EINVAL where control registers contradict each other. */
   setSregs(sregs: Sregs): void {
+    checkStruct("KVM_SET_SREGS", "", sregs, SREGS);
+    checkWords("KVM_SET_SREGS", "interruptBitmap", sregs.interruptBitmap, 4);
     this.#ioctl(() => setSregs(this.vmx, sregs));
   }
 
@@ -208,6 +226,8 @@ export class Vcpu {
 
   /** KVM_SET_SREGS2; KvmError EINVAL as KVM_SET_SREGS, for unknown flags, and for PDPTRs without PAE paging. */
   setSregs2(sregs: Sregs2): void {
+    checkStruct("KVM_SET_SREGS2", "", sregs, { ...SREGS, flags: 32 });
+    checkWords("KVM_SET_SREGS2", "pdptrs", sregs.pdptrs, 4);
     this.#ioctl(() => setSregs2(this.vmx, sregs));
   }
 
@@ -218,6 +238,7 @@ export class Vcpu {
 
   /** KVM_SET_DEBUGREGS: DR0-DR3, DR6, DR7; KvmError EINVAL for bits 63:32 of the last two. */
   setDebugRegs(regs: readonly bigint[]): void {
+    checkWords("KVM_SET_DEBUGREGS", "the list", regs, 6);
     this.#ioctl(() => setDebugRegs(this.vmx, regs));
   }
 
@@ -228,11 +249,16 @@ export class Vcpu {
 
   /** KVM_SET_VCPU_EVENTS; `flags` says which parts are valid. KvmError EINVAL. */
   setVcpuEvents(events: VcpuEvents): void {
+    checkStruct("KVM_SET_VCPU_EVENTS", "", events, VCPU_EVENTS);
+    checkU64("KVM_SET_VCPU_EVENTS", "exception.payload", events.exception.payload ?? 0n);
     this.#ioctl(() => setVcpuEvents(this.vmx, events));
   }
 
   /** KVM_SET_GUEST_DEBUG: single steps and breakpoints end run() with "debug". KvmError EBUSY. */
   setGuestDebug(debug: GuestDebug): void {
+    const call = "KVM_SET_GUEST_DEBUG";
+    checkStruct(call, "", debug, { control: 32 });
+    checkEach(call, "debugreg", debug.debugreg ?? [], (name, one) => checkU64(call, name, one ?? 0n));
     this.#ioctl(() => setGuestDebug(this.vmx, debug));
   }
 
@@ -278,6 +304,7 @@ export class Vcpu {
   /** KVM_SET_LAPIC: what KVM_GET_LAPIC gave. KvmError EINVAL. */
   setLapic(registers: Uint8Array): void {
     const apic = this.#apic("KVM_SET_LAPIC");
+    checkBytes("KVM_SET_LAPIC", "the argument", registers);
     if (registers.length !== KVM_APIC_REG_SIZE) {
       throw new KvmError("KVM_SET_LAPIC", "EINVAL", `${registers.length} bytes instead of ${KVM_APIC_REG_SIZE}`);
     }
@@ -300,16 +327,21 @@ export class Vcpu {
 
   /** KVM_GET_MSRS: the entries before the first that cannot be read. */
   getMsrs(indices: readonly number[]): MsrEntry[] {
+    checkEach("KVM_GET_MSRS", "indices", indices, (name, one) => checkUint("KVM_GET_MSRS", name, one, 32));
     return this.#ioctl(() => ioctlGetMsrs(this.vmx, indices));
   }
 
   /** KVM_SET_MSRS: how many were set; it stops at the first refusal. */
   setMsrs(entries: readonly MsrEntry[]): number {
+    checkEach("KVM_SET_MSRS", "entries", entries, (name, one) => checkStruct("KVM_SET_MSRS", name, one, MSR_ENTRY));
     return this.#ioctl(() => ioctlSetMsrs(this.vmx, entries));
   }
 
   /** KVM_SET_CPUID2 */
   setCpuid2(entries: readonly CpuidEntry[]): void {
+    checkEach("KVM_SET_CPUID2", "entries", entries, (name, one) =>
+      checkStruct("KVM_SET_CPUID2", name, one, CPUID_ENTRY),
+    );
     if (entries.length > 256) throw new KvmError("KVM_SET_CPUID2", "E2BIG", `${entries.length} entries`);
     const { arch, vm } = this.vmx;
     const changed = JSON.stringify(entries) !== JSON.stringify(arch.cpuid);
@@ -328,7 +360,7 @@ export class Vcpu {
 
   /** KVM_INTERRUPT: the vector goes in at the next entry; see readyForInterruptInjection of the run page. */
   interrupt(vector: number): void {
-    if (vector < 0 || vector > 255) throw new KvmError("KVM_INTERRUPT", "EINVAL", `vector ${vector}`);
+    checkUint("KVM_INTERRUPT", "the vector", vector, 8);
     const { apic, vm } = this.vmx;
     if (vm.irqchip?.pic !== undefined) {
       throw new KvmError("KVM_INTERRUPT", "ENXIO", "the 8259s are in the kernel: use KVM_IRQ_LINE");
@@ -390,6 +422,7 @@ export class Vcpu {
 
   /** KVM_TRANSLATE: undefined where the guest's tables have no translation. */
   translate(gva: bigint): bigint | undefined {
+    checkU64("KVM_TRANSLATE", "the linear address", gva);
     const walk = this.#ioctl(() => kvmGvaToGpa(this.vmx, gva));
     return "gpa" in walk ? walk.gpa : undefined;
   }

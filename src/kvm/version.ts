@@ -19,8 +19,10 @@ export interface KernelRules {
   readonly pioSkipsFirst: boolean;
   /** KVM_EXIT_DEBUG has RTM in dr6 for every #DB, and the RIP after a step that KVM completed (5.8). */
   readonly debugExitRtm: boolean;
-  /** CPUID above the highest leaf follows AMD's rule on an AMD guest. */
+  /** CPUID above the highest leaf follows AMD's rule on an AMD guest, and hypervisor leaves are a class of their own (5.7). */
   readonly cpuidVendorRule: boolean;
+  /** KVM_GET_SUPPORTED_CPUID has leaf 1 HYPERVISOR and TSC_DEADLINE_TIMER by itself: recorded on 6.18. */
+  readonly cpuidHypervisor: boolean;
   /** kvm_inj_exception is traced again when an exception is injected again (5.19). */
   readonly tracesReinjection: boolean;
 }
@@ -36,6 +38,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     pioSkipsFirst: true,
     debugExitRtm: false,
     cpuidVendorRule: false,
+    cpuidHypervisor: false,
     tracesReinjection: false,
   },
   "6.19": {
@@ -48,6 +51,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     pioSkipsFirst: false,
     debugExitRtm: true,
     cpuidVendorRule: true,
+    cpuidHypervisor: true,
     tracesReinjection: true,
   },
   "7.1": {
@@ -60,6 +64,7 @@ const RULES: Readonly<Record<KernelVersion, KernelRules>> = {
     pioSkipsFirst: false,
     debugExitRtm: true,
     cpuidVendorRule: true,
+    cpuidHypervisor: true,
     tracesReinjection: true,
   },
 };

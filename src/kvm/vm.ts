@@ -1,4 +1,5 @@
 import type { Policy, PolicyOptions } from "../policy/index.ts";
+import { checkEach, checkStruct, checkU64, checkUint, MSI, type Shape } from "./args.ts";
 import {
   checkExtension,
   KVM_CAP_DISABLE_QUIRKS,
@@ -11,7 +12,6 @@ import {
   KVM_CAP_X86_USER_SPACE_MSR,
   KVM_MAX_VCPU_IDS,
   KVM_MAX_VCPUS,
-  KVM_X86_VALID_QUIRKS,
   memSlots,
 } from "./capabilities.ts";
 import {
@@ -25,12 +25,13 @@ import { EptTables } from "./ept.ts";
 import { KvmError } from "./errors.ts";
 import type { Host } from "./host.ts";
 import { type GsiRoute, IOAPIC_PINS, IrqChip, type Msi } from "./irqchip.ts";
-import { getIrqchip, getPit2, type IrqchipState, setIrqchip, setPit2 } from "./irqchip-state.ts";
+import { getIrqchip, getPit2, type IrqchipState, reinjectControl, setIrqchip, setPit2 } from "./irqchip-state.ts";
 import type { PitState2 } from "./kernel-pit.ts";
 import { MemorySlots, type UserMemoryRegion } from "./memory-slots.ts";
 import { msrBitmap } from "./msr-bitmap.ts";
 import { KVM_MSR_EXIT_REASON_VALID_MASK } from "./msr-exits.ts";
 import { type MsrFilter, makeMsrFilter } from "./msr-filter.ts";
+import { KVM_X86_VALID_QUIRKS } from "./quirks.ts";
 import { checkTscKhz } from "./tsc.ts";
 import { TSC_KHZ } from "./tsc-ratio.ts";
 import type { VmState } from "./vcpu.ts";
@@ -40,6 +41,10 @@ import type { KernelRules } from "./version.ts";
 const PAGE = 4096n;
 /** Three pages above this address hold what real mode without "unrestricted guest" would need. */
 const HIGHEST_TSS = 0xffff_ffffn - 3n * PAGE;
+
+function checkLine(call: string, gsi: number, level: boolean): void {
+  checkStruct(call, "", { gsi, level }, { gsi: 32, level: "bool" });
+}
 
 /** A virtual machine: memory slots and vCPUs. */
 export class Vm {
@@ -109,7 +114,8 @@ export class Vm {
   /** KVM_CREATE_VCPU; KvmError EEXIST for an id in use, EINVAL for one too large. */
   createVcpu(id: number): Vcpu {
     const call = "KVM_CREATE_VCPU";
-    if (id < 0 || id >= KVM_MAX_VCPU_IDS) throw new KvmError(call, "EINVAL", `there is no vCPU id ${id}`);
+    checkUint(call, "the id", id, 32);
+    if (id >= KVM_MAX_VCPU_IDS) throw new KvmError(call, "EINVAL", `there is no vCPU id ${id}`);
     if (this.#vcpus.size >= KVM_MAX_VCPUS)
       throw new KvmError(call, "EINVAL", `${KVM_MAX_VCPUS} vCPUs are there already`);
     if (this.#vcpus.has(id)) throw new KvmError(call, "EEXIST", `there is a vCPU ${id}`);
@@ -121,6 +127,8 @@ export class Vm {
   /** KVM_ENABLE_CAP on the VM; KvmError EINVAL for what cannot be enabled or has no such bits. */
   enableCap(cap: number, args: readonly number[] = []): void {
     const state = this.#state;
+    checkUint("KVM_ENABLE_CAP", "the capability", cap, 32);
+    checkEach("KVM_ENABLE_CAP", "args", args, (name, one) => checkUint("KVM_ENABLE_CAP", name, one, 32));
     const [first = 0] = args;
     const bits = (mask: number): number => {
       if (first & ~mask)
@@ -166,6 +174,7 @@ export class Vm {
 
   /** KVM_CREATE_PIT2: the 8254 on GSI 0. KvmError ENOENT without KVM_CREATE_IRQCHIP, EEXIST. */
   createPit2(options: { readonly flags?: number } = {}): void {
+    checkUint("KVM_CREATE_PIT2", "flags", options.flags ?? 0, 32);
     const chip = this.#state.irqchip;
     if (chip?.pic === undefined) throw new KvmError("KVM_CREATE_PIT2", "ENOENT", "there is no in-kernel irqchip");
     if (chip.pit !== undefined) throw new KvmError("KVM_CREATE_PIT2", "EEXIST", "there is an 8254 already");
@@ -174,21 +183,30 @@ export class Vm {
 
   /** KVM_IRQ_LINE: level of a GSI. KvmError ENXIO. */
   irqLine(gsi: number, level: boolean): void {
+    checkLine("KVM_IRQ_LINE", gsi, level);
     this.#irqchip("KVM_IRQ_LINE", "ENXIO").setIrq(gsi, level);
   }
 
   /** KVM_IRQ_LINE_STATUS: how many targets it reached, 0 merged with a pending one, -1 masked. KvmError ENXIO. */
   irqLineStatus(gsi: number, level: boolean): number {
+    checkLine("KVM_IRQ_LINE_STATUS", gsi, level);
     return this.#irqchip("KVM_IRQ_LINE_STATUS", "ENXIO").setIrq(gsi, level);
   }
 
   /** KVM_SIGNAL_MSI: how many local APICs took it. KvmError EINVAL. */
   signalMsi(msi: Msi): number {
+    checkStruct("KVM_SIGNAL_MSI", "", msi, MSI);
     return this.#irqchip("KVM_SIGNAL_MSI", "EINVAL").signalMsi(msi);
   }
 
   /** KVM_SET_GSI_ROUTING: the whole table. KvmError EINVAL. */
   setGsiRouting(routes: readonly GsiRoute[]): void {
+    const call = "KVM_SET_GSI_ROUTING";
+    checkEach(call, "routes", routes, (name, route) => {
+      checkStruct(call, name, route, { gsi: 32 });
+      const shape: Shape = "msi" in (route as object) ? { msi: MSI } : { irqchip: 32, pin: 32 };
+      checkStruct(call, name, route, shape);
+    });
     this.#irqchip("KVM_SET_GSI_ROUTING", "EINVAL").setRoutes(routes);
   }
 
@@ -210,6 +228,12 @@ export class Vm {
   /** KVM_SET_PIT2: as it is given; the count of channel 0 starts anew. KvmError ENXIO. */
   setPit2(state: PitState2): void {
     setPit2(this.#state.irqchip, state);
+  }
+
+  /** KVM_REINJECT_CONTROL: whether ticks of the 8254 wait for the interrupt before, as they do at first. KvmError ENXIO. */
+  reinjectControl(control: { readonly pitReinject: boolean }): void {
+    checkStruct("KVM_REINJECT_CONTROL", "", control, { pitReinject: "bool" });
+    reinjectControl(this.#state.irqchip, control.pitReinject);
   }
 
   /** KVM_X86_SET_MSR_FILTER; the last one set holds. KvmError EINVAL. */
@@ -239,11 +263,13 @@ export class Vm {
 
   /** KVM_SET_TSS_ADDR: checked and otherwise without effect, since every guest is unrestricted. */
   setTssAddr(address: bigint): void {
+    checkU64("KVM_SET_TSS_ADDR", "the address", address);
     if (address > HIGHEST_TSS) throw new KvmError("KVM_SET_TSS_ADDR", "EINVAL", "the three pages end above 4 GiB");
   }
 
   /** KVM_SET_IDENTITY_MAP_ADDR: before the first vCPU; without effect, as KVM_SET_TSS_ADDR. */
-  setIdentityMapAddr(_address: bigint): void {
+  setIdentityMapAddr(address: bigint): void {
+    checkU64("KVM_SET_IDENTITY_MAP_ADDR", "the address", address);
     if (this.#vcpus.size > 0) throw new KvmError("KVM_SET_IDENTITY_MAP_ADDR", "EINVAL", "there are vCPUs already");
   }
 }

@@ -5,6 +5,7 @@ import { AC_VECTOR, DB_VECTOR, MC_VECTOR, UD_VECTOR } from "./events.ts";
 import { PLATFORM_INFO_CPUID_FAULT } from "./host-cpu.ts";
 import { MSR_IA32_APICBASE_BSP } from "./lapic.ts";
 import { msrBitmap } from "./msr-bitmap.ts";
+import { KVM_X86_QUIRK_STUFF_FEATURE_MSRS } from "./quirks.ts";
 import { SEGMENT_NAMES, type Segment, vmxGetSegment, vmxSetGdt, vmxSetIdt, vmxSetSegment } from "./segments.ts";
 import type { VcpuVmx } from "./vcpu.ts";
 import { EntryControl, ExitControl, Primary, Secondary } from "./vmcs-controls.ts";
@@ -138,7 +139,6 @@ export function kvmSetSegmentForSipi(vcpu: VcpuVmx, vector: number): void {
 
 /** 0xCE of a new vCPU. @kvm kvm_arch_vcpu_setup (5.0), kvm_arch_vcpu_create */
 export function initialPlatformInfo(vcpu: VcpuVmx): bigint {
-  const KVM_X86_QUIRK_STUFF_FEATURE_MSRS = 1 << 8;
   const stuffed = !vcpu.vm.rules.featureMsrs || !(vcpu.vm.disabledQuirks & KVM_X86_QUIRK_STUFF_FEATURE_MSRS);
   return stuffed ? PLATFORM_INFO_CPUID_FAULT : 0n;
 }

@@ -21,21 +21,21 @@ export class VmxOps {
   constructor(readonly core: Core) {}
 
   vmread(field: number): bigint {
-    const result = this.core.exports.vmread(field);
-    if (result !== VmxResult.Succeed) this.fail(`vmread 0x${field.toString(16)}`, result);
-    return this.core.read64(COMM_VALUE);
+    return this.core.vmcs.read(field) ?? this.#vmreadFailed(field);
   }
 
   /** Low 32 bits, unsigned; no bigint is made. */
   vmread32(field: number): number {
-    const result = this.core.exports.vmread(field);
-    if (result !== VmxResult.Succeed) this.fail(`vmread 0x${field.toString(16)}`, result);
-    return this.core.read32(COMM_VALUE) >>> 0;
+    return this.core.vmcs.readLow(field) ?? this.#vmreadFailed(field);
   }
 
-  /** High 32 bits of the field read last. */
-  highHalf(): number {
-    return this.core.read32(COMM_VALUE + 4) >>> 0;
+  /** Bits 63:32. */
+  vmreadHigh(field: number): number {
+    return this.core.vmcs.readHigh(field) ?? this.#vmreadFailed(field);
+  }
+
+  #vmreadFailed(field: number): never {
+    return this.fail(`vmread 0x${field.toString(16)}`, this.core.exports.vmread(field));
   }
 
   vmwrite(field: number, value: bigint | number): void {
@@ -49,7 +49,7 @@ export class VmxOps {
 
   /** Two 32-bit halves: no bigint is made. */
   vmwriteHalves(field: number, low: number, high: number): void {
-    const result = this.core.exports.vmwriteHalves(field, low, high);
+    const result = this.core.vmcs.write(field, low, high);
     if (result === VmxResult.Succeed) return;
     this.fail(`vmwrite 0x${field.toString(16)}, 0x${(high >>> 0).toString(16)}:${(low >>> 0).toString(16)}`, result);
   }

@@ -1,7 +1,7 @@
-import { type CostModel, type Counters, type CycleReport, costModel } from "../cost/index.ts";
+import { type CostModel, type Counters, type CycleReport, costModel, Ledger } from "../cost/index.ts";
 import { kernelRules } from "../kvm/index.ts";
 import type { GuestImage } from "../machine/index.ts";
-import { POLICIES, type Policy } from "../policy/index.ts";
+import { guarded, POLICIES, type Policy, PolicyError } from "../policy/index.ts";
 import { type BreakEven, breakEven } from "./break-even.ts";
 import { type GuestRunResult, runGuestUnderVmx } from "./guest-run.ts";
 import { labTrace } from "./lab-trace.ts";
@@ -125,6 +125,20 @@ function toRow(
   };
 }
 
+/** A policy that threw: nothing is counted. */
+function failedRow(error: PolicyError, output: string, host: number, model: CostModel): CompareRow {
+  const ledger = new Ledger();
+  return {
+    ...{ policy: error.policy, host, right: false, wrong: error.message, output },
+    ending: { kind: "failed", message: error.message },
+    ...{ instructions: 0, exits: 0, cpuidExits: 0, wrmsr: 0, rdmsr: 0, hardwareFaults: 0, injectedFaults: 0 },
+    cycles: ledger.cycles(model),
+    counts: ledger.counts,
+    leaks: { faulting: 0, ring3mwait: 0 },
+    hostKept: true,
+  };
+}
+
 /** Did a bit of the host act in the guest, whether the guest noticed or not? */
 function leaks(row: CompareRow): boolean {
   return row.leaks.faulting > 0 || row.leaks.ring3mwait > 0;
@@ -163,16 +177,21 @@ export function compare(options: CompareOptions): CompareReport {
       options.progress?.(policy.name, host);
       const output = new Output();
       const { trace } = options;
-      const run = runGuestUnderVmx({
-        ...common,
-        console: output.put,
-        policy,
-        hostOptions: { hostValue: host },
-        ...(trace && {
-          sink: (machine) => labTrace(machine, model, (line) => trace(line, policy.name, host), rules.version),
-        }),
-      });
-      rows.push(toRow(run, output.text, host, model, reference));
+      try {
+        const run = runGuestUnderVmx({
+          ...common,
+          console: output.put,
+          policy: guarded(policy),
+          hostOptions: { hostValue: host },
+          ...(trace && {
+            sink: (machine) => labTrace(machine, model, (line) => trace(line, policy.name, host), rules.version),
+          }),
+        });
+        rows.push(toRow(run, output.text, host, model, reference));
+      } catch (error) {
+        if (!(error instanceof PolicyError)) throw error;
+        rows.push(failedRow(error, output.text, host, model));
+      }
     }
   }
   const find = (policy: string): CompareRow | undefined => rows.find((r) => r.host === 0 && r.policy === policy);

@@ -6,6 +6,7 @@ export {
   type CheckReport,
   checkPolicy,
   checkText,
+  countSchedules,
   eventText,
   type Finding,
   replaySchedule,
@@ -60,4 +61,5 @@ export {
 export { sweepCsv } from "./sweep-csv.ts";
 export { sweepText } from "./sweep-text.ts";
 export { roundTrip } from "./trip.ts";
+export { type VerifyGuestOptions, type VerifyGuestResult, verifyGuestUnderVmx } from "./verify-guest.ts";
 export { carryOut, enterAt, type GuestEnding, toSegment, Vmm, type VmmOptions } from "./vmm.ts";

@@ -1,11 +1,11 @@
-import type { Counters, MsrCause } from "../cost/index.ts";
+import { type Counters, Ledger, type MsrCause } from "../cost/index.ts";
 import { Host } from "../kvm/index.ts";
 import type { GuestImage } from "../machine/index.ts";
-import { ALL_POLICIES, type Policy, policyByName } from "../policy/index.ts";
+import { ALL_POLICIES, guarded, type Policy, PolicyError, policyByName } from "../policy/index.ts";
 import type { TraceSink } from "../trace/index.ts";
 import { MIX_MEMORY, mixImage } from "./mix.ts";
 import { type Scenario, tickOf, vmsOf } from "./scenario.ts";
-import { type ScheduleCounts, Scheduler } from "./scheduler.ts";
+import { noScheduleCounts, type ScheduleCounts, Scheduler } from "./scheduler.ts";
 import { type GuestEnding, Vmm } from "./vmm.ts";
 
 /** Where the guest of a sweep comes from. */
@@ -53,7 +53,7 @@ function imageOf(source: GuestSource, scenario: Scenario): { image: GuestImage; 
 
 function execute(source: GuestSource, scenario: Scenario, options: RunScenarioOptions): Run {
   const { image, memory } = imageOf(source, scenario);
-  const policy = policyByName(scenario.policy, options.policies ?? ALL_POLICIES);
+  const policy = guarded(policyByName(scenario.policy, options.policies ?? ALL_POLICIES));
   const vms = vmsOf(scenario);
   const tickEvery = tickOf(scenario);
   const host = new Host({
@@ -126,6 +126,22 @@ interface Reference {
   readonly instructions: readonly bigint[];
 }
 
+function failed(scenario: Scenario, wrong: string): ScenarioResult {
+  const { counts, rdmsr, wrmsr } = new Ledger();
+  const schedule = noScheduleCounts();
+  return {
+    scenario,
+    right: false,
+    wrong,
+    leaks: { faulting: 0, ring3mwait: 0 },
+    counts,
+    schedule,
+    rdmsr,
+    wrmsr,
+    exitsByReason: {},
+  };
+}
+
 /** Runs scenarios of one guest; the references they are judged by are kept. */
 export class ScenarioRunner {
   readonly #references = new Map<string, Reference>();
@@ -135,9 +151,16 @@ export class ScenarioRunner {
     readonly options: RunScenarioOptions = {},
   ) {}
 
+  /** A policy that throws is wrong: its error is the reason, and nothing is counted. */
   run(scenario: Scenario): ScenarioResult {
     const truth = this.#reference(scenario);
-    const run = execute(this.source, scenario, this.options);
+    let run: Run;
+    try {
+      run = execute(this.source, scenario, this.options);
+    } catch (error) {
+      if (error instanceof PolicyError) return failed(scenario, error.message);
+      throw error;
+    }
     const wrong = whyWrong(run, truth, scenario.vcpusPerVm);
     const { ledger } = run.host;
     const leaks = { faulting: 0, ring3mwait: 0 };

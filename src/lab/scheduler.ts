@@ -47,6 +47,11 @@ export interface ScheduleCounts {
   host_value_lost: number;
 }
 
+export function noScheduleCounts(): ScheduleCounts {
+  const none = { preemptions: 0, migrations: 0, sleeps: 0 };
+  return { ...none, vmcs_switches: 0, set_msr_preemptions: 0, host_value_lost: 0 };
+}
+
 interface Seat {
   readonly cpu: HostCpu;
   /** A thread of the host that has nothing to do with KVM, and has CPUID on. */
@@ -70,14 +75,7 @@ const SILENT_EXPIRIES = 10_000;
  * space and for no time.
  */
 export class Scheduler {
-  readonly counts: ScheduleCounts = {
-    preemptions: 0,
-    migrations: 0,
-    sleeps: 0,
-    vmcs_switches: 0,
-    set_msr_preemptions: 0,
-    host_value_lost: 0,
-  };
+  readonly counts: ScheduleCounts = noScheduleCounts();
   readonly threads: VmmThread[] = [];
   readonly #seats: Seat[];
   #running: VmmThread | undefined;

@@ -1,6 +1,13 @@
-import { COST_KINDS, type CostKind, type CostModel, formatInterval, midpoint } from "../cost/index.ts";
+import { addCycles, COST_KINDS, type CostKind, type CostModel, formatInterval, midpoint } from "../cost/index.ts";
 import { DEFAULT_SCENARIO, MIX_KEYS, SCENARIO_KEYS, type Scenario, varying } from "./scenario.ts";
-import { groups, measuredBreakEvens, type SweepGroup, type SweepResults, type SweepRow } from "./sweep.ts";
+import {
+  groups,
+  measuredBreakEvens,
+  type SweepGroup,
+  type SweepResults,
+  type SweepRow,
+  type Verdict,
+} from "./sweep.ts";
 import { COLUMNS, number, shortCycles, wrap } from "./wrap.ts";
 
 /** One letter a cause, in the order of a bar. */
@@ -31,10 +38,14 @@ export const CAUSE_ORDER: readonly CostKind[] = [
   "wrmsr",
   "autoload",
 ];
+/** Cells of a bar in 80 columns, and the fewest. */
 const BAR = 28;
+const SHORTEST_BAR = 8;
 /** Above this many groups each gets one line instead of a table with bars. */
 const MAX_TABLES = 6;
 
+/** Columns that a list of winners has at least. */
+const MIN_WINNERS = 20;
 const ALWAYS_SHOWN: readonly (keyof Scenario)[] = ["kernel", "faulting", "rounds", "cpuids", "exits", "steps", "host"];
 
 /** Rates that a guest of the user does not have. */
@@ -63,7 +74,8 @@ export function bar(row: SweepRow, scale: number, width = BAR): string {
   return text;
 }
 
-function tableOf(group: SweepGroup): string[] {
+function tableOf(group: SweepGroup, columns: number): string[] {
+  const width = Math.max(SHORTEST_BAR, BAR - Math.max(0, COLUMNS - columns));
   const scale = Math.max(...group.rows.map(({ cycles }) => cycles.midpoint));
   const name = Math.max(15, ...group.rows.map(({ result }) => result.scenario.policy.length));
   return group.rows.map((row) => {
@@ -71,7 +83,7 @@ function tableOf(group: SweepGroup): string[] {
     const mark = group.winners.includes(policy) ? "*" : " ";
     const { low, high } = row.cycles.total;
     const cycles = shortCycles(low, high).padStart(14);
-    return `${mark} ${policy.padEnd(name)} ${row.verdict.padEnd(10)} ${cycles} ${bar(row, scale)}`.trimEnd();
+    return `${mark} ${policy.padEnd(name)} ${row.verdict.padEnd(10)} ${cycles} ${bar(row, scale, width)}`.trimEnd();
   });
 }
 
@@ -84,20 +96,58 @@ function legend(results: readonly SweepGroup[]): string {
     .join(", ")}.`;
 }
 
-function tables(list: readonly SweepGroup[], keys: readonly (keyof Scenario)[]): string[] {
+function tables(list: readonly SweepGroup[], keys: readonly (keyof Scenario)[], columns: number): string[] {
   const title = (group: SweepGroup): string[] =>
-    keys.length === 0 ? [] : wrap(`${describeScenario(group.scenario, keys)}:`);
-  return [...list.flatMap((group) => [...title(group), ...tableOf(group), ""]), ...wrap(legend(list))];
+    keys.length === 0 ? [] : wrap(`${describeScenario(group.scenario, keys)}:`, columns);
+  return [
+    ...list.flatMap((group) => [...title(group), ...tableOf(group, columns), ""]),
+    ...wrap(legend(list), columns),
+  ];
+}
+
+const BADNESS: readonly Verdict[] = ["right", "mwait leak", "luck", "host lost", "wrong"];
+
+/** All groups of a host value as one: cycles added up, the worst verdict of each policy. */
+function sums(list: readonly SweepGroup[]): SweepGroup[] {
+  const hosts = [...new Set(list.map(({ scenario }) => scenario.host))];
+  return hosts.map((host) => {
+    const groups = list.filter(({ scenario }) => scenario.host === host);
+    const names = [...new Set(groups.flatMap(({ rows }) => rows.map(({ result }) => result.scenario.policy)))];
+    const rows = names.map((policy): SweepRow => {
+      const own = groups.flatMap((group) => group.rows.filter(({ result }) => result.scenario.policy === policy));
+      const verdict = own.reduce((worst: Verdict, row) => {
+        return BADNESS.indexOf(row.verdict) > BADNESS.indexOf(worst) ? row.verdict : worst;
+      }, "right");
+      return { result: own[0]!.result, cycles: addCycles(own.map(({ cycles }) => cycles)), verdict };
+    });
+    const sound = rows.filter(({ verdict }) => verdict === "right");
+    const best = Math.min(...sound.map(({ cycles }) => cycles.midpoint));
+    const winners = sound.filter(({ cycles }) => cycles.midpoint === best).map(({ result }) => result.scenario.policy);
+    return { scenario: groups[0]!.scenario, rows, winners };
+  });
+}
+
+/** What many groups cost together, with bars. */
+function sumTables(list: readonly SweepGroup[], columns: number): string[] {
+  return sums(list).flatMap((group) => {
+    const count = list.filter(({ scenario }) => scenario.host === group.scenario.host).length;
+    const title = `host ${group.scenario.host}, the ${count} combinations together:`;
+    return ["", ...wrap(title, columns), ...tableOf(group, columns)];
+  });
 }
 
 /** One line a group: what varies, the winner, and what every other policy costs more, or does wrong. */
-function lines(list: readonly SweepGroup[], keys: readonly (keyof Scenario)[]): string[] {
+function lines(list: readonly SweepGroup[], keys: readonly (keyof Scenario)[], columns: number): string[] {
   const titles = [...keys, "winner"];
   const cells = list.map((group) => [...keys.map((key) => show(group.scenario[key])), winnersOf(group)]);
-  const widths = titles.map((title, i) => Math.max(title.length, ...cells.map((line) => line[i]!.length)));
-  const line = (texts: readonly string[]): string =>
-    `  ${texts.map((text, i) => text.padEnd(widths[i]!)).join("  ")}`.trimEnd();
-  return [line(titles), ...cells.map(line)];
+  const widths = titles.slice(0, -1).map((title, i) => Math.max(title.length, ...cells.map((line) => line[i]!.length)));
+  const line = (texts: readonly string[]): string[] => {
+    const left = widths.map((width, i) => `  ${texts[i]!.padEnd(width)}`).join("");
+    const [first, ...more] = wrap(texts.at(-1)!, Math.max(columns - left.length - 2, MIN_WINNERS), "");
+    return [`${left}  ${first}`, ...more.map((text) => `${" ".repeat(left.length)}  ${text}`)];
+  };
+  const shown = [titles, ...cells].flatMap(line);
+  return [...shown, ...sumTables(list, columns), "", ...wrap(legend(list), columns)];
 }
 
 function winnersOf(group: SweepGroup): string {
@@ -110,7 +160,7 @@ function winnersOf(group: SweepGroup): string {
     : `${text}; not ${bad.map((row) => `${row.result.scenario.policy} (${row.verdict})`).join(", ")}`;
 }
 
-function breakEvenLines(results: SweepResults, models: readonly CostModel[]): string[] {
+function breakEvenLines(results: SweepResults, models: readonly CostModel[], columns: number): string[] {
   const rows = models.flatMap((model) => measuredBreakEvens(results, model).map((found) => ({ model, found })));
   if (rows.length === 0) return [];
   const scenarios = rows.map(({ found }) => found.scenario);
@@ -138,13 +188,14 @@ function breakEvenLines(results: SweepResults, models: readonly CostModel[]): st
     ...wrap(
       "Break-even on a host with value 0, in faulting CPUIDs a load that enters the guest: above it hardware faulting " +
         "(always-hardware) is cheaper than emulation (host-nonzero), below it dearer.",
+      columns,
     ),
     line(titles),
     ...texts.map(line),
   ];
 }
 
-function wrongLines(list: readonly SweepGroup[]): string[] {
+function wrongLines(list: readonly SweepGroup[], columns: number): string[] {
   const reasons = new Map<string, number>();
   for (const { rows } of list) {
     for (const { result, verdict } of rows) {
@@ -161,11 +212,14 @@ function wrongLines(list: readonly SweepGroup[]): string[] {
     }
   }
   if (reasons.size === 0) return [];
-  return ["", ...[...reasons].flatMap(([text, times]) => wrap(`${text} (${times} ${times === 1 ? "run" : "runs"}).`))];
+  return ["", ...[...reasons].flatMap(([text, times]) => wrap(`${text} (${runs(times)}).`, columns))];
 }
 
-/** The report for a terminal of 80 columns. Tables are under the first model, break-evens under each. */
-export function sweepText(results: SweepResults, models: readonly CostModel[]): string[] {
+const runs = (count: number): string => `${number(count)} ${count === 1 ? "run" : "runs"}`;
+
+/** The report for a terminal of so many columns, at most 80. Tables are under the first model, break-evens under each. */
+export function sweepText(results: SweepResults, models: readonly CostModel[], terminal = COLUMNS): string[] {
+  const columns = Math.min(terminal, COLUMNS);
   const [model] = models;
   if (model === undefined) throw new RangeError("no cost model");
   const list = groups(results, model);
@@ -177,12 +231,12 @@ export function sweepText(results: SweepResults, models: readonly CostModel[]): 
   const fixed = SCENARIO_KEYS.filter((key) => !hidden(key));
   const part = results.cells.length < results.total ? `, ${results.cells.length} of them here` : "";
   return [
-    ...wrap(`${results.guest}: ${number(results.total)} runs${part}; cost model ${model.name}: ${model.summary}.`),
-    ...(scenarios[0] ? wrap(`Fixed: ${describeScenario(scenarios[0], fixed)}.`, COLUMNS) : []),
+    ...wrap(`${results.guest}: ${runs(results.total)}${part}; cost model ${model.name}: ${model.summary}.`, columns),
+    ...(scenarios[0] ? wrap(`Fixed: ${describeScenario(scenarios[0], fixed)}.`, columns) : []),
     "",
-    ...(list.length <= MAX_TABLES ? tables(list, keys) : lines(list, keys)),
-    ...wrongLines(list),
-    ...breakEvenLines(results, models),
+    ...(list.length <= MAX_TABLES ? tables(list, keys, columns) : lines(list, keys, columns)),
+    ...wrongLines(list, columns),
+    ...breakEvenLines(results, models, columns),
     ...(results.checks ?? []).flatMap(({ text }) => ["", "Property check (lab check) of", ...text]),
   ];
 }

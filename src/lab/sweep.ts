@@ -173,8 +173,20 @@ export function mergeResults(parts: readonly SweepResults[]): SweepResults {
       cells.set(index, result);
     }
   }
-  const missing = first.total - cells.size;
-  if (missing > 0) throw new MergeError(`${missing} of ${first.total} runs are missing: a shard is not there`);
+  const missing = Array.from({ length: first.total }, (_, index) => index).filter((index) => !cells.has(index));
+  if (missing.length > 0) {
+    const some = missing.slice(0, 5).join(", ");
+    const all = missing.length > 5 ? `${some} ...` : some;
+    throw new MergeError(
+      `${missing.length} of ${first.total} runs are missing (${all}): a shard is not there, or was interrupted`,
+    );
+  }
   const sorted = [...cells].sort((a, b) => a[0] - b[0]);
-  return { ...first, cells: sorted.map(([index, result]) => ({ index, result })) };
+  const checks = new Map(parts.flatMap((part) => part.checks ?? []).map((check) => [check.policy, check]));
+  const { format, guest, total } = first;
+  return {
+    ...{ format, guest, total },
+    ...(checks.size > 0 ? { checks: [...checks.values()] } : {}),
+    cells: sorted.map(([index, result]) => ({ index, result })),
+  };
 }

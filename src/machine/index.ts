@@ -73,13 +73,17 @@ export {
 } from "./registers.ts";
 export type { AddressSpace } from "./traps.ts";
 export {
-  describeDifference,
-  type JitDifference,
-  type VerifiedInstruction,
   type VerifiedMachine,
   type VerifyJitOptions,
   type VerifyJitResult,
   verifyJit,
 } from "./verifyJit.ts";
+export {
+  describeDifference,
+  type JitDifference,
+  type VerifiedInstruction,
+  type VerifyResult,
+  type VerifyTiersOptions,
+} from "./verifyTiers.ts";
 export { type VmxOperation, VmxState } from "./vmxState.ts";
 export { yieldToHost } from "./yield.ts";

@@ -42,6 +42,6 @@ export class VmxState {
   readField(encoding: number): bigint | undefined {
     checkU32("encoding", encoding);
     if (this.currentVmcs === undefined) return undefined;
-    return this.#core.exports.vmcsField(encoding) ? this.#core.value : undefined;
+    return this.#core.vmcs.peek(encoding);
   }
 }

@@ -3,6 +3,7 @@ export { autoload } from "./autoload.ts";
 export { clearAll } from "./clear-all.ts";
 export { clearHost } from "./clear-host.ts";
 export { everyEntry } from "./every-entry.ts";
+export { guarded, PolicyError } from "./guarded.ts";
 export { HeldPolicy } from "./held.ts";
 export { hostNonzero } from "./host-nonzero.ts";
 export {

@@ -26,7 +26,8 @@ const hex64 = (value: bigint): string => `0x${value.toString(16).padStart(16, "0
 
 /**
  * One event as that kernel prints it, without the task and time columns: the formats of arch/x86/kvm/trace.h and
- * include/trace/events/kvm.h. Those of 6.19 and 7.1 are the same; 6.18's are in fixtures/kvm/tracepoints.json.
+ * include/trace/events/kvm.h. Those of 6.18 are recorded (fixtures/kvm/tracepoints.json) and stand for 6.19 and 7.1; those
+ * of 5.0 follow its source and were not seen on a running 5.0.
  */
 export function formatTraceEvent(event: TraceEvent, kernel: TraceKernel = "6.19"): string {
   return `${`${event.name}:`.padEnd(22)}${(kernel === "5.0" && old(event)) || fields(event)}`;

@@ -14,8 +14,12 @@ export interface Result {
   readonly stderr: string;
 }
 
-export function start(args: readonly string[], script: string = BIN): { child: ChildProcess; result: Promise<Result> } {
-  const env = { ...process.env, NO_COLOR: "1" };
+export function start(
+  args: readonly string[],
+  script: string = BIN,
+  more: Readonly<Record<string, string>> = {},
+): { child: ChildProcess; result: Promise<Result> } {
+  const env = { ...process.env, NO_COLOR: "1", ...more };
   const child = spawn(process.execPath, [script, ...args], { cwd: root, env, stdio: ["ignore", "pipe", "pipe"] });
   const out: Buffer[] = [];
   const err: Buffer[] = [];

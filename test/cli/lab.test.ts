@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { guestFile, root, start, wasmVmx } from "./command.ts";
 
 const SMALL = ["--rounds", "40", "--cpuids", "0,0.25,2", "--host", "0,1"] as const;
+const WRONG = join(root, "fixtures/lab/policies/wrong.ts");
 const FORGETS = join(root, "fixtures/lab/policies/forgets.ts");
 const words = (text: string): string => text.replace(/\s+/g, " ");
 
@@ -95,12 +96,33 @@ describe("lab", () => {
     expect(compared.stdout).toMatch(/1 {2}forgets +host lost/);
   });
 
-  it("stops at Ctrl-C", async () => {
-    const { child, result } = start(["lab", "--rounds", "20000", "--workers", "2"]);
-    setTimeout(() => child.kill("SIGINT"), 700);
+  it("stops at Ctrl-C and prints what is done", async () => {
+    const { child, result } = start(["lab", "--rounds", "4000", "--workers", "2", "--json"]);
+    setTimeout(() => child.kill("SIGINT"), 2500);
     const { status, stdout, stderr } = await result;
-    expect([status, stdout]).toEqual([130, ""]);
-    expect(stderr).toMatch(/interrupted after \d+ of 60 runs/);
+    expect(status).toBe(130);
+    const [, done] = /interrupted after (\d+) of 60 runs/.exec(stderr)!;
+    const cells = stdout === "" ? [] : JSON.parse(stdout).cells;
+    expect(cells).toHaveLength(Number(done));
+  });
+
+  it("a policy that fails is wrong with its reason, and the others are as without it", async () => {
+    const args = ["--rounds", "20", "--cpuids", "1", "--host", "0", "--policy", "host-nonzero"];
+    const check = ["--schedules", "0", "--exhaustive", "1"];
+    const { status, stdout } = await wasmVmx("lab", ...args, "--policy-file", WRONG, ...check);
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^[ *] host-nonzero +right/m);
+    expect(stdout).toMatch(/^ {2}reserved +wrong/m);
+    expect(words(stdout)).toContain(
+      "policy reserved, prepareSwitchToGuest: unchecked MSR access: wrmsr of 0x140 (value 0x5) raised #GP(0) (1 run)",
+    );
+  });
+
+  it("fits a narrow terminal, and has bars whatever the number of combinations", async () => {
+    const args = ["lab", "--rounds", "10", "--policy", "all", "--cost", "thread-trip"];
+    const { stdout } = await start(args, undefined, { COLUMNS: "60" }).result;
+    expect(stdout.split("\n").filter((line) => line.length > 60)).toEqual([]);
+    expect(stdout).toMatch(/host 1, the 6 combinations together:\n {2}upstream +luck .*░+▒+$/m);
   });
 
   it("names kvm_stat's fields", async () => {
@@ -124,6 +146,14 @@ describe("lab with bad input: a message and status 2", () => {
     ["a missing policy file", ["--policy-file", "nowhere.ts"], /no such file/],
     ["a policy file without a policy", ["--policy-file", "biome.json"], /cannot load policy file|no default export/],
     ["nothing to merge", ["merge"], /nothing to merge/],
+    ["two forms at once", ["--json", "--csv"], /exclude each other/],
+    ["a page that cannot be written", ["--html", "/nowhere/page.html"], /cannot write .*: there is no such directory/],
+    ["a page of a shard", ["--shard", "1/2", "--html", "page.html"], /--html goes with lab merge/],
+    ["a guest's memory without a guest", ["--memory", "16M"], /--memory is for a GUEST of yours/],
+    ["schedules without a policy to check", ["--schedules", "3"], /--schedules is for lab check/],
+    ["a rate for a check", ["check", "--cpuids", "1"], /--cpuids has no effect with lab check/],
+    ["a guest for a check", ["check", "guest.bin"], /lab check runs no guest of yours: "guest.bin"/],
+    ["hosts for a merge", ["merge", "part.json", "--host", "1"], /--host has no effect with lab merge/],
     ["a merge of something else", ["merge", "package.json"], /holds no results/],
   ] as const)("%s", async (_name, args, message) => {
     const { status, stderr } = await wasmVmx("lab", ...args);
@@ -142,6 +172,25 @@ describe("lab check", () => {
     const reports = JSON.parse(own.stdout);
     expect(reports.map(({ policy }: { policy: string }) => policy)).toEqual(["clear-all", "forgets"]);
     expect(reports[0].findings).toEqual([]);
+  });
+
+  it("shows each kind of mistake of policies that import from the package and from another file", async () => {
+    const args = ["--policy", "clear-all", "--policy-file", WRONG, "--schedules", "0", "--host", "0,1", "--json"];
+    const { status, stdout } = await wasmVmx("lab", "check", ...args);
+    expect(status).toBe(1);
+    const found = JSON.parse(stdout).map((report: { policy: string; findings: { kind: string }[] }) => [
+      report.policy,
+      report.findings.map(({ kind }) => kind).sort(),
+    ]);
+    expect(found).toEqual([
+      ["clear-all", []],
+      ["only-once", ["leak"]],
+      // what stays in a CPU acts in the next guest there
+      ["unnoted", ["host lost", "leak"]],
+      ["racing", ["host lost", "leak", "stale write"]],
+      ["careful", []],
+      ["reserved", ["error", "leak"]],
+    ]);
   });
 
   it("has a break-even surface over axes of one's choice, and what the answers hang on", async () => {

@@ -161,7 +161,11 @@ describe("bad input ends with status 2 and says why", () => {
     ["--load with an ELF", () => [guestFile(good), "--load", "0"], "--load is for flat binaries"],
     ["an unknown mode", () => [guestFile(nop), "--mode", "protcted"], "did you mean protected?"],
     ["an unknown policy", () => [guestFile(nop), "--policy", "upstrem"], "did you mean upstream?"],
-    ["an unknown option", () => [guestFile(nop), "--max-instruction", "5"], "did you mean --max-instructions?"],
+    [
+      "an unknown option",
+      () => [guestFile(nop), "--max-instruction", "5"],
+      "did you mean --max-instructions?); see wasm-vmx run --help",
+    ],
     ["an option without its value", () => [guestFile(nop), "--load", "--json"], "--load needs a value"],
     ["a value for a switch", () => [guestFile(nop), "--json=1"], "--json takes no value"],
     ["--bare with a policy", () => [guestFile(nop), "--bare", "--policy", "upstream"], "--bare excludes"],
@@ -212,9 +216,16 @@ describe("--verify-jit", () => {
     expect(stderr).toMatch(/agree\n[\d,]+ instructions compared at [\d,]+ points, \d+ generated functions/);
   });
 
-  it("is for the bare processor", async () => {
-    const { status, stderr } = await wasmVmx("run", guestFile([0xf4]), "--verify-jit", "--vmx");
+  it("under VMX too", async () => {
+    const guest = manifest.find(({ name }) => name === "app-start")!;
+    const { status, stdout, stderr } = await wasmVmx("run", ...guestArgs(guest.name), "--verify-jit", "--vmx");
+    expect({ status, stdout }).toEqual({ status: guest.expectedStatus, stdout: expectedConsole(guest) });
+    expect(stderr).toContain("interpreter and generated code agree");
+  });
+
+  it("is for neither tier alone", async () => {
+    const { status, stderr } = await wasmVmx("run", guestFile([0xf4]), "--verify-jit", "--no-jit");
     expect(status).toBe(2);
-    expect(stderr).toContain("--verify-jit excludes --vmx");
+    expect(stderr).toContain("--verify-jit excludes --no-jit");
   });
 });

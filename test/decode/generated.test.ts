@@ -20,12 +20,14 @@ describe("files that follow from the opcode table", () => {
     const formOf = /memory\.data<u8>\(\[([^\]]*)\]/.exec(forms)![1]!.split(",").map(Number);
     for (const [op, f] of formOf.entries()) if (f > 0 && f < end! && !(f >= either! && f < others!)) handlers.add(op);
     const table = generated().get("assembly/decode/table.generated.ts")!;
-    const bytes = /memory\.data<u8>\(\[([^\]]*)\]/.exec(table)![1]!.split(",").map(Number);
+    const [bytes, shapes] = [...table.matchAll(/memory\.data<u8>\(\[([^\]]*)\]/g)].map((m) =>
+      m[1]!.split(",").map(Number),
+    );
     const missing = [];
-    // entry: op 0-1, format 2, feature 3, flags 4-7; bit 16 of the flags: a node
-    for (let i = 0; i + 8 <= bytes.length; i += 8) {
-      const op = bytes[i]! | (bytes[i + 1]! << 8);
-      if (!(bytes[i + 6]! & 1) && !handlers.has(op)) missing.push(op);
+    // entry: op 0-1, shape 2; shape: format 0, feature 1, flags 2-5; bit 16 of the flags: a node
+    for (let i = 0; i + 3 <= bytes!.length; i += 3) {
+      const op = bytes![i]! | (bytes![i + 1]! << 8);
+      if (!(shapes![bytes![i + 2]! * 6 + 4]! & 1) && !handlers.has(op)) missing.push(op);
     }
     expect(missing).toEqual([]);
   });

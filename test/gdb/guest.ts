@@ -8,7 +8,7 @@ export function targetOf(scenario: Scenario): GdbTarget {
   const { mode, load, code, vcpus } = scenario;
   if (vcpus === undefined) return bareTarget(scenario).target;
   const image = parseFlat(Uint8Array.from(code), { mode, load });
-  return vmxTarget({ image, memory: 4 << 20, policy: undefined, vcpus, console: () => {} });
+  return vmxTarget({ image, memory: 4 << 20, policy: undefined, vcpus, console: () => {}, record: true });
 }
 
 /** On the bare processor, with an exit port. */

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import {
   CAPABILITIES,
   KVM_CAP_DISABLE_QUIRKS,
+  KVM_CAP_DISABLE_QUIRKS2,
   KVM_CAP_EXCEPTION_PAYLOAD,
   KVM_CAP_X86_TRIPLE_FAULT_EVENT,
   KVM_CAP_X86_USER_SPACE_MSR,
@@ -106,6 +107,116 @@ describe("VM ioctls", () => {
     made.write(0x10_0000, [0x78, 0x56, 0x34, 0x12]);
     made.vcpu.run();
     expect(made.vcpu.getRegs().rax).toBe(0x1234_5678n);
+  });
+});
+
+describe("what the kernel's structs could not hold is EINVAL with the value", () => {
+  const why = (body: (made: Guest) => unknown): string => {
+    try {
+      body(guest(HALT));
+    } catch (error) {
+      if (error instanceof KvmError) return error.message;
+      throw error;
+    }
+    return "ok";
+  };
+  const untyped = (value: unknown): never => value as never;
+  test.each<[string, (made: Guest) => unknown, string]>([
+    [
+      "a number for an address",
+      ({ vm }) => vm.allocMemory(untyped(4096)),
+      "mmap: EINVAL: the length is 4096, not a bigint",
+    ],
+    [
+      "more memory than there is",
+      ({ vm }) => vm.allocMemory(1n << 40n),
+      "mmap: ENOMEM: no room for 1099511627776 bytes",
+    ],
+    [
+      "a slot without a size",
+      ({ vm }) => vm.setUserMemoryRegion(untyped({ slot: 1, guestPhysAddr: 0n, userspaceAddr: 0n })),
+      "KVM_SET_USER_MEMORY_REGION: EINVAL: memorySize is undefined, not a bigint",
+    ],
+    [
+      "a slot by name",
+      ({ vm }) => vm.setUserMemoryRegion(untyped({ slot: "1", guestPhysAddr: 0n, userspaceAddr: 0n, memorySize: 0n })),
+      'KVM_SET_USER_MEMORY_REGION: EINVAL: slot is "1", not a whole number',
+    ],
+    [
+      "an overlap",
+      ({ vm }) => {
+        const userspaceAddr = vm.allocMemory(0x2000n);
+        vm.setUserMemoryRegion({ slot: 9, guestPhysAddr: 0xa000_0000n, memorySize: 0x2000n, userspaceAddr });
+        vm.setUserMemoryRegion({ slot: 8, guestPhysAddr: 0xa000_1000n, memorySize: 0x1000n, userspaceAddr });
+      },
+      "KVM_SET_USER_MEMORY_REGION: EEXIST: 0xa0001000 + 0x1000 overlaps slot 9, 0xa0000000 + 0x2000",
+    ],
+    ["memory of nobody", ({ vm }) => vm.readMemory(0n, 8), "memory access: EFAULT: 0x0 + 0x8 is not all allocated"],
+    ["a vCPU id that is no number", ({ vm }) => vm.createVcpu(Number.NaN), "KVM_CREATE_VCPU: EINVAL: the id is NaN"],
+    [
+      "a register that is a number",
+      ({ vcpu }) => vcpu.setRegs({ ...vcpu.getRegs(), rip: untyped(1) }),
+      "KVM_SET_REGS: EINVAL: rip is 1, not",
+    ],
+    [
+      "a register of 65 bits",
+      ({ vcpu }) => vcpu.setRegs({ ...vcpu.getRegs(), rax: 1n << 64n }),
+      "KVM_SET_REGS: EINVAL: rax is 18446744073709551616n",
+    ],
+    [
+      "a segment with a hole",
+      ({ vcpu }) => vcpu.setSregs({ ...vcpu.getSregs(), cs: untyped({ base: 0n }) }),
+      "KVM_SET_SREGS: EINVAL: cs.limit is undefined, not a whole number from 0 to 2^32 - 1",
+    ],
+    [
+      "five debug registers",
+      ({ vcpu }) => vcpu.setDebugRegs([0n, 0n, 0n, 0n, 0n]),
+      "KVM_SET_DEBUGREGS: EINVAL: the list is an array of 5, not one of 6",
+    ],
+    [
+      "no events",
+      ({ vcpu }) => vcpu.setVcpuEvents(untyped({})),
+      "KVM_SET_VCPU_EVENTS: EINVAL: exception is undefined, not an object",
+    ],
+    ["an MSR by name", ({ vcpu }) => vcpu.getMsrs(untyped(["tsc"])), 'KVM_GET_MSRS: EINVAL: indices[0] is "tsc"'],
+    [
+      "a negative CPUID",
+      ({ vcpu, kvm }) => vcpu.setCpuid2(kvm.getSupportedCpuid().map((row) => ({ ...row, ecx: -1 }))),
+      "KVM_SET_CPUID2: EINVAL: entries[0].ecx is -1",
+    ],
+    [
+      "vector 256",
+      ({ vcpu }) => vcpu.interrupt(256),
+      "KVM_INTERRUPT: EINVAL: the vector is 256, not a whole number from 0 to 255",
+    ],
+    [
+      "a bound that is a number",
+      ({ vcpu }) => vcpu.run(untyped({ maxInstructions: 5 })),
+      "KVM_RUN: EINVAL: maxInstructions is 5, not a bigint from 0",
+    ],
+    [
+      "preemption after nothing",
+      ({ vcpu }) => vcpu.run({ preemptEvery: 0n }),
+      "KVM_RUN: EINVAL: preemptEvery is 0n, not a bigint from 1",
+    ],
+    [
+      "a filter that is none",
+      ({ vm }) => vm.setMsrFilter(untyped({})),
+      "KVM_X86_SET_MSR_FILTER: EINVAL: ranges is undefined, not an array",
+    ],
+    [
+      "an argument that is no number",
+      ({ vm }) => vm.enableCap(KVM_CAP_X86_USER_SPACE_MSR, untyped(["1"])),
+      'KVM_ENABLE_CAP: EINVAL: args[0] is "1"',
+    ],
+  ])("%s", (_name, body, message) => expect(why(body)).toContain(message));
+
+  test("and nothing has changed", () => {
+    const { vcpu } = guest(HALT);
+    const [regs, sregs] = [vcpu.getRegs(), vcpu.getSregs()];
+    expect(errno(() => vcpu.setRegs({ ...regs, rax: 5n, rflags: -1n }))).toBe("EINVAL");
+    expect(errno(() => vcpu.setSregs({ ...sregs, cr2: 5n, efer: untyped("0") }))).toBe("EINVAL");
+    expect([vcpu.getRegs(), vcpu.getSregs()]).toEqual([regs, sregs]);
   });
 });
 
@@ -218,9 +329,67 @@ describe("vCPU ioctls", () => {
     expect([errno(() => vcpu.setCpuid2(table)), errno(() => vcpu.setCpuid2([]))]).toEqual(["ok", "EINVAL"]);
   });
 
-  test("supported CPUID shows no VMX", () => {
-    const leaf1 = new Kvm().getSupportedCpuid().find((entry) => entry.function === 1)!;
-    expect(leaf1.ecx & (1 << 5)).toBe(0);
+  test("supported CPUID is the processor's, without VMX and MONITOR, with KVM's leaves", () => {
+    const kvm = new Kvm();
+    const at = (kernel: string, leaf: number) =>
+      new Kvm({ kernel, host: kvm.host }).getSupportedCpuid().filter((entry) => entry.function === leaf);
+    const bits = { monitor: 1 << 3, vmx: 1 << 5, x2apic: 1 << 21, deadline: 1 << 24, hypervisor: 1 << 31 };
+    const [old, modern] = [at("5.0", 1)[0]!, at("6.19", 1)[0]!];
+    const shown = ({ ecx }: { ecx: number }) =>
+      Object.entries(bits).flatMap(([name, bit]) => ((ecx & bit) !== 0 ? [name] : []));
+    expect(shown(kvm.host.core.cpuid(1, 0))).toEqual(["monitor", "vmx"]);
+    expect([shown(old), shown(modern)]).toEqual([["x2apic"], ["x2apic", "deadline", "hypervisor"]]);
+    expect(at("6.19", 5)).toMatchObject([{ eax: 0, ebx: 0, ecx: 0, edx: 0 }]);
+    expect(at("6.19", 6)).toMatchObject([{ eax: 4, ebx: 0, ecx: 0, edx: 0 }]); // ARAT
+    expect(at("6.19", 7)).toMatchObject([{ index: 0, significantIndex: true }]);
+    expect(at("6.19", 0x4000_0000)).toMatchObject([
+      { significantIndex: false, eax: 0x4000_0001, ebx: 0x4b4d_564b, ecx: 0x564b_4d56, edx: 0x4d },
+    ]);
+  });
+
+  test.each([
+    ["5.0", 0x4000_0000, "highest"],
+    ["5.0", 5, "zero"],
+    ["6.19", 0x4000_0000, "highest"],
+    ["6.19", 0xc000_0000, "highest"],
+    ["6.19", 0x4000_0001, "highest"],
+    ["6.19", 0x8000_0009, "highest"],
+    ["6.19", 5, "zero"],
+  ])("kernel %s: a leaf that is not in the table, 0x%s, answers %s", (kernel, leaf, answer) => {
+    // leaves 0, 1, 7 and 0x80000000 only: MOV EAX, leaf; XOR ECX, ECX; CPUID; HLT
+    const row = (fn: number, eax: number) => ({
+      ...{ function: fn, index: 0, significantIndex: false, eax, ebx: fn + 0x100, ecx: 0, edx: 0 },
+    });
+    const { vcpu } = guest([0xb8, ...new Uint8Array(Uint32Array.of(leaf).buffer), 0x31, 0xc9, 0x0f, 0xa2, ...HALT], {
+      kernel,
+    });
+    vcpu.setCpuid2([row(0, 7), row(1, 0), row(7, 0), row(0x8000_0000, 0x8000_0008)]);
+    vcpu.run();
+    expect(vcpu.getRegs().rbx).toBe(answer === "highest" ? 0x107n : 0n);
+  });
+
+  test("an OUT to port 0x7E has advanced RIP already, unless its quirk is off", () => {
+    const rip = (quirks: number, port: number): number => {
+      const { vm, vcpu } = guest([0xe6, port, ...HALT]);
+      vm.enableCap(KVM_CAP_DISABLE_QUIRKS, [quirks]);
+      vcpu.run();
+      const at = Number(vcpu.getRegs().rip) - CODE;
+      vcpu.run();
+      return at;
+    };
+    expect([rip(0, 0x7e), rip(8, 0x7e), rip(0, 0x7f)]).toEqual([2, 0, 0]);
+  });
+
+  test("MWAIT does nothing, and is #UD where the guest has no MONITOR and the quirk is off", () => {
+    const exit = (quirks: number) => {
+      const made = guest([0x0f, 0x01, 0xc9, ...HALT]);
+      const { vm, vcpu, kvm } = made;
+      vm.enableCap(KVM_CAP_DISABLE_QUIRKS2, [quirks]);
+      vcpu.setCpuid2(kvm.getSupportedCpuid());
+      vcpu.run();
+      return made.haltedVector();
+    };
+    expect([exit(0), exit(64)]).toEqual([undefined, 6]);
   });
 
   test("exception payload: with the capability pending and injected are told apart", () => {

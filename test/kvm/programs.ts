@@ -409,6 +409,8 @@ class Runner {
       },
       irqchip: () => this.#said("irqchip", () => void vm.createIrqchip()),
       pit: () => this.#said("pit", () => void vm.createPit2()),
+      reinject: () => this.#said("reinject", () => void vm.reinjectControl({ pitReinject: n(a) !== 0 })),
+      sleep: () => this.#kvm.host.passTime(n64(a) * 1_000_000n),
       line: () => this.#said("line", () => void vm.irqLine(n(a), n(b) !== 0)),
       linestatus: () => this.#said("linestatus", () => vm.irqLineStatus(n(a), n(b) !== 0)),
       msi: () => this.#said("msi", () => vm.signalMsi({ addressLo: n(a), data: n(b), flags: n(c) })),

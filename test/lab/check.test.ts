@@ -5,13 +5,14 @@ import {
   type CheckEvent,
   checkPolicy,
   checkText,
+  countSchedules,
   eventText,
   replaySchedule,
   runSchedule,
   type Violation,
   type ViolationKind,
 } from "../../src/lab/index.ts";
-import { ALL_POLICIES, alwaysHardware, type Policy, policyByName } from "../../src/policy/index.ts";
+import { ALL_POLICIES, alwaysHardware, HeldPolicy, type Policy, policyByName } from "../../src/policy/index.ts";
 
 const check = (name: string, hosts: readonly number[]) => checkPolicy(policyByName(name), { hosts, schedules: 500 });
 const kinds = (name: string, hosts: readonly number[]): ViolationKind[] =>
@@ -91,6 +92,93 @@ describe("a policy of the user", () => {
     const { findings } = checkPolicy(alwaysHardware, { hosts: [0], schedules: 200, seed: 7 });
     for (const { schedule } of findings) {
       expect(schedule.events.every(({ vcpu }) => vcpu === 0)).toBe(true);
+    }
+  });
+
+  // what is expected is reasoned from the policy, by hand
+  const base = { summary: "", source: "test", defaults: { hostValue: "shadow", restoreReads: false } } as const;
+  class OnlyOnce extends HeldPolicy {
+    #done = false;
+    protected enter(): void {
+      if (!this.#done && this.hostValue !== 0n) this.write(0n);
+      this.#done = true;
+    }
+  }
+  class Unnoted extends HeldPolicy {
+    protected enter(guest: bigint): void {
+      if (guest !== this.hostValue) this.write(guest);
+    }
+    override setMsrLoaded(data: bigint): void {
+      if (this.host.loaded) this.host.wrmsrl(0x140, data);
+    }
+  }
+  class Racing extends HeldPolicy {
+    protected enter(guest: bigint): void {
+      if (guest !== this.hostValue) this.write(guest);
+    }
+    override setMsrLoaded(data: bigint): void {
+      this.write(data);
+    }
+  }
+  class Careful extends Racing {
+    override setMsrLoaded(data: bigint): void {
+      if (this.host.loaded) this.write(data);
+    }
+  }
+  const made = (name: string, Made: new (...args: ConstructorParameters<typeof Racing>) => HeldPolicy): Policy => ({
+    ...base,
+    name,
+    attach: (host, options) => new Made(host, options),
+  });
+  const shortest = (policy: Policy, kind: ViolationKind, host: number) => {
+    const { findings } = checkPolicy(policy, { hosts: [host], schedules: 0 });
+    const finding = findings.find((one) => one.kind === kind);
+    return finding && [finding.shortest, finding.replayed, finding.schedule.events];
+  };
+
+  test("a host value that leaks into the guest: the second load", () => {
+    // a preempted write has the end of the first load in it
+    const events = [{ op: "wrmsr", vcpu: 0, value: 0n, race: "preempt" }, run];
+    expect(shortest(made("only-once", OnlyOnce), "leak", 1)).toEqual([true, true, events]);
+  });
+
+  test("a guest's value that stays in the host: a write, and the end of the load", () => {
+    const events = [{ op: "wrmsr", vcpu: 0, value: 1n, race: "none" }, user];
+    expect(shortest(made("unnoted", Unnoted), "host lost", 0)).toEqual([true, true, events]);
+  });
+
+  test("a write that comes too late: one preempted write, and none with a second look", () => {
+    const [, , events] = shortest(made("racing", Racing), "stale write", 0) as [boolean, boolean, CheckEvent[]];
+    expect(events).toMatchObject([{ op: "wrmsr", race: "preempt" }]);
+    expect(checkPolicy(made("careful", Careful), { schedules: 2000 }).findings).toEqual([]);
+  });
+
+  test("an error of the policy, or #GP(0) that it makes, is a finding with its schedule", () => {
+    const policy: Policy = {
+      ...base,
+      name: "throws",
+      attach: (host) => ({
+        prepareSwitchToGuest: (value) => {
+          if (value !== 0n) host.wrmsrl(0x140, value << 2n);
+        },
+        setMsrLoaded: () => {},
+        prepareSwitchToHost: () => {},
+      }),
+    };
+    const { findings } = checkPolicy(policy, { hosts: [0], schedules: 0 });
+    // the guest's value is 1 at the next load: a preempted write ends the first, and is the first way in the alphabet
+    const { schedule, violation, replayed } = findings.find(({ kind }) => kind === "error")!;
+    const events = [{ op: "wrmsr", vcpu: 0, value: 1n, race: "preempt" }, run];
+    expect([schedule.events, replayed]).toEqual([events, true]);
+    expect(violation.text).toBe(
+      "policy throws, prepareSwitchToGuest: unchecked MSR access: wrmsr of 0x140 (value 0x4) raised #GP(0)",
+    );
+  });
+
+  test("so many schedules as it says", () => {
+    for (const exhaustive of [1, 2]) {
+      const options = { hosts: [0, 1], exhaustive, schedules: 7 };
+      expect(checkPolicy(policyByName("clear-all"), options).tried).toBe(countSchedules(options));
     }
   });
 

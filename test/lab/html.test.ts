@@ -53,6 +53,12 @@ describe("the page", () => {
     expect(html).not.toContain("<mix>");
   });
 
+  test("has the reader's choice of light and dark: text and lines take the page's colours", () => {
+    expect(html).toContain("@media (prefers-color-scheme: dark)");
+    expect(html).not.toMatch(/<text(?![^>]*fill=)[^>]*style=|stroke="#/);
+    expect(html).toMatch(/svg \{[^}]*fill: currentColor/);
+  });
+
   test("holds no NaN", () => {
     expect(html).not.toMatch(/NaN|Infinity|undefined/);
   });

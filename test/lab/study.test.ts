@@ -1,8 +1,13 @@
-// The study is what the generator writes; here only that its claims come out as the facts have them.
+// The study is what the generator writes, and its claims come out as the facts have them.
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 
 const text = readFileSync(new URL("../../docs/study-cpuid-faulting.md", import.meta.url), "utf8");
+
+test("npm run study would write the same", { timeout: 300_000 }, async () => {
+  const { study } = (await import("../../scripts/study.ts")) as { study: string };
+  expect(study).toBe(text);
+});
 
 test("break-evens of the thread's two readings", () => {
   expect(text).toMatch(/\| `thread-trip` \|[^|]*\| 0\.25-0\.3 \| 0\.25-0\.3 \|/);

@@ -81,6 +81,24 @@ describe("Node", () => {
     });
   });
 
+  it("has classes with the names they are exported by", () => {
+    write(
+      project,
+      "names.mjs",
+      `const entries = ["", "/kvm", "/policy", "/cost", "/lab", "/gdb", "/trace", "/worker"];
+      let classes = 0;
+      for (const entry of entries) {
+        for (const [name, value] of Object.entries(await import("wasm-vmx" + entry))) {
+          if (typeof value !== "function" || !/^class/.test(String(value))) continue;
+          classes++;
+          if (value.name !== name) console.log(entry, name, value.name);
+        }
+      }
+      console.log(classes > 30);`,
+    );
+    expect(node("names.mjs")).toEqual({ status: 0, stdout: "true\n", stderr: "" });
+  });
+
   it("runs it in a worker thread", () => {
     write(
       project,

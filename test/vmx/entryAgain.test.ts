@@ -1,9 +1,10 @@
 // VM entries that repeat: what an entry or exit keeps of the one before never shows.
 import { beforeEach, describe, expect, it } from "vitest";
 import * as c from "../../assembly/abi/controls.ts";
-import { CR2, SEG_SIZE, SEGS, TR_VPID } from "../../assembly/abi/state.ts";
-import { type Fields, identityEpt, longGuest } from "./guests.ts";
-import { RBX, Running, START, u32, VMCALL } from "./running.ts";
+import { RunCode } from "../../assembly/abi/run.ts";
+import { CR2, CR3, RIP, SEG_SIZE, SEGS, TR_VPID } from "../../assembly/abi/state.ts";
+import { type Fields, identityEpt, longGuest, writeFields } from "./guests.ts";
+import { R9, RBX, Running, START, u32, VMCALL } from "./running.ts";
 
 const vmx = new Running();
 beforeEach(() => vmx.fresh());
@@ -144,5 +145,37 @@ describe("VMRESUME again and again", () => {
     // the host has its own again
     expect(vmx.read32(SEGS + 0 * SEG_SIZE + 12)).toBe(0);
     expect(vmx.read64(CR2)).toBe(0n);
+  });
+});
+
+describe("a hypervisor in guest code that resumes again and again", () => {
+  const ROOT = 0x7400n;
+  const HANDLER = 0x7500n;
+  const CPUID = [0x0f, 0xa2];
+  const ZERO_EAX_ECX = [0x31, 0xc0, 0x31, 0xc9];
+
+  it("has an exit for each CPUID of its guest, though it executes CPUID of that leaf itself", () => {
+    writeFields(vmx, { ...longGuest(), HOST_CR3: 0x4000n, HOST_RIP: HANDLER });
+    // guest: CPUID, then VMCALL
+    vmx.code([...CPUID, ...VMCALL]);
+    vmx.code([...ZERO_EAX_ECX, ...CPUID, ...ZERO_EAX_ECX, 0x0f, 0x01, 0xc2], ROOT); // VMLAUNCH
+    vmx.code(
+      [
+        ...[...ZERO_EAX_ECX, ...CPUID],
+        ...[0x49, 0xff, 0xc1], // inc r9
+        ...[0x49, 0x83, 0xf9, 0x05, 0x74, 0x07], // cmp r9, 5; je done
+        ...[...ZERO_EAX_ECX, 0x0f, 0x01, 0xc3], // VMRESUME to the same CPUID
+        0xf4, // done: HLT
+      ],
+      HANDLER,
+    );
+    vmx.setGpr(R9, 0n);
+    vmx.write64(CR3, 0x4000n);
+    vmx.write64(RIP, ROOT);
+    vmx.core.stateChanged();
+    expect(vmx.core.run(1000n, 1000n)).toBe(RunCode.Halt);
+    expect(vmx.gpr(R9)).toBe(5n);
+    expect(vmx.read("EXIT_REASON")).toBe(10n);
+    expect(vmx.read("GUEST_RIP")).toBe(START);
   });
 });

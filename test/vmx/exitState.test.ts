@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, it } from "vitest";
 import * as c from "../../assembly/abi/controls.ts";
 import { RunCode } from "../../assembly/abi/run.ts";
 import * as s from "../../assembly/abi/state.ts";
-import { type Fields, longGuest, realGuest } from "./guests.ts";
+import { type Fields, identityEpt, longGuest, realGuest } from "./guests.ts";
 import { RAX, Running, START, u32 } from "./running.ts";
 
 const vmx = new Running();
@@ -232,6 +232,55 @@ describe("VMX abort", () => {
   it("4: a host MSR cannot be loaded", () => {
     vmx.poke64(0x10000n, 0xdeadn);
     expect(abort({ EXIT_MSR_LOAD_COUNT: 1n, EXIT_MSR_LOAD_ADDRESS: 0x10000n })).toBe(4);
+  });
+});
+
+describe("VMX abort with a host that is not in IA-32e mode", () => {
+  const HOST_CODE = 0x6800n;
+  const PDPTES = 0x9000n;
+  const MOV_CR0_PG = [...[0x0f, 0x20, 0xc0], ...[0x0d, 0, 0, 0, 0x80], ...[0x0f, 0x22, 0xc0]];
+
+  /** Root operation in 32-bit protected mode with PAE paging. */
+  function narrowHost(): void {
+    identityEpt(vmx);
+    vmx.write64(s.EFER, 0n);
+    vmx.write32(segment("CS") + s.SG_ATTR, 0xc09b);
+    vmx.core.stateChanged();
+    vmx.poke64(PDPTES, 0x1000n | 1n);
+  }
+  /** Unpaged 32-bit code, then VMCALL. */
+  const run = (code: number[], set: Fields): RunCode => {
+    narrowHost();
+    vmx.start(code, {
+      ...realGuest(),
+      PRIMARY_EXIT_CONTROLS: u32(c.EXIT_REQUIRED),
+      HOST_RIP: HOST_CODE,
+      HOST_CR3: PDPTES,
+      GUEST_CR0: 0x31n,
+      GUEST_CS_ACCESS_RIGHTS: 0xc09bn,
+      GUEST_CS_LIMIT: 0xffffffffn,
+      ...set,
+    });
+    return vmx.core.run(100n, 10_000n);
+  };
+  const code = () => [vmx.read32(s.VMX_ABORT), Number(vmx.peek64(vmx.vmcs) >> 32n)];
+
+  it("none with good PDPTEs", () => {
+    expect(run(NOP, {})).toBe(RunCode.VmExit);
+    expect(vmx.read32(s.VMX_ABORT)).toBe(0);
+    expect(vmx.read64(s.PDPTE)).toBe(0x1001n);
+    expect(vmx.read64(s.EFER) & 0x500n).toBe(0n);
+  });
+  it("2: a PDPTE of the host has a reserved bit", () => {
+    vmx.poke64(PDPTES + 8n, 0x2003n);
+    expect(run(NOP, {})).toBe(RunCode.VmxAbort);
+    expect(code()).toEqual([2, 2]);
+  });
+  it("6: the guest has gone to IA-32e mode", () => {
+    const loadEfer = { ENTRY_CONTROLS: u32(c.ENTRY_REQUIRED, c.ENTRY_LOAD_IA32_EFER), GUEST_IA32_EFER: 0x100n };
+    const guest = { ...loadEfer, GUEST_CR3: 0x4000n, GUEST_CR4: 0x2020n };
+    expect(run(MOV_CR0_PG, guest)).toBe(RunCode.VmxAbort);
+    expect(code()).toEqual([6, 6]);
   });
 });
 

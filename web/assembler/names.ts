@@ -1,5 +1,5 @@
 // What an instruction may be called, and the rows of the opcode table that a name stands for.
-import { ROWS, type Row } from "../../src/disasm/table.generated.ts";
+import { opcodeRows, type Row } from "../../src/disasm/opcodeRows.ts";
 
 export type Mode = 16 | 32 | 64;
 
@@ -56,7 +56,7 @@ function formsByName(): Map<string, Form[]> {
     list.push({ row, size, plain, string, tokens, attributes: new Set(row[9].split(" ")) });
     forms.set(name, list);
   };
-  for (const row of ROWS) {
+  for (const row of opcodeRows()) {
     const names = row[7];
     if (NAMELESS.has(names)) continue;
     if (STRINGS.has(names)) {

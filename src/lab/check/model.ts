@@ -1,9 +1,10 @@
 import { Ledger } from "../../cost/index.ts";
 import { HostCpu, HostTask } from "../../kvm/index.ts";
-import { MSR_MISC_FEATURES_ENABLES, type Policy, type PolicyOptions } from "../../policy/index.ts";
+import { guarded, MSR_MISC_FEATURES_ENABLES, type Policy, type PolicyOptions } from "../../policy/index.ts";
 import { type MakeStage, type StageCpu, staleText } from "./stage.ts";
 import { ModelVcpu } from "./vcpu.ts";
 
+const MSR_PLATFORM_INFO = 0xce;
 /** What is counted here is looked at by nobody. */
 const LEDGER = new Ledger();
 const CPUS = 2;
@@ -17,9 +18,14 @@ class ModelCpu implements StageCpu {
   readonly kthread: HostTask;
 
   constructor(index: number, ring3mwait: boolean) {
+    const bits = ring3mwait ? 3n : 1n;
     const hardware = {
-      rdmsr: (msr: number): bigint => (msr === MSR_MISC_FEATURES_ENABLES ? this.physical : 1n << 31n),
-      wrmsr: (_msr: number, value: bigint): boolean => {
+      rdmsr: (msr: number): bigint | null => {
+        if (msr === MSR_MISC_FEATURES_ENABLES) return this.physical;
+        return msr === MSR_PLATFORM_INFO ? 1n << 31n : null;
+      },
+      wrmsr: (msr: number, value: bigint): boolean => {
+        if (msr !== MSR_MISC_FEATURES_ENABLES || value & ~bits) return false;
         this.physical = value;
         return true;
       },
@@ -37,18 +43,19 @@ class ModelCpu implements StageCpu {
  * sees come in KVM's order. No guest code runs, so that millions of steps a minute are possible.
  */
 export function modelStage(policy: Policy, options: Partial<PolicyOptions>): MakeStage {
+  const own = guarded(policy);
   return (host, stale) => {
     const cpus = Array.from({ length: CPUS }, (_, i) => new ModelCpu(i, (host & 2) !== 0));
     const vcpus = Array.from({ length: VCPUS }, (_, i) => {
       const task = new HostTask(`vmm${i}`);
       task.tifNocpuid = (host & 1) !== 0;
-      const vcpu: ModelVcpu = new ModelVcpu(task, i % CPUS, policy, options, {
+      const vcpu: ModelVcpu = new ModelVcpu(task, i % CPUS, own, options, {
         cpu: () => cpus[vcpu.on]!.cpu,
-        read: () => cpus[vcpu.on]!.physical,
-        write: (value, late) => {
-          if (late) stale(staleText(value));
+        physical: () => cpus[vcpu.on]!.physical,
+        load: (value) => {
           cpus[vcpu.on]!.physical = value;
         },
+        stale: (value) => stale(staleText(value)),
       });
       return vcpu;
     });

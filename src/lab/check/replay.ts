@@ -11,7 +11,13 @@ import {
   type Vm,
   vmxSwitchVmcs,
 } from "../../kvm/index.ts";
-import { MSR_MISC_FEATURES_ENABLES, type Policy, type PolicyHost, type PolicyOptions } from "../../policy/index.ts";
+import {
+  guarded,
+  MSR_MISC_FEATURES_ENABLES,
+  type Policy,
+  type PolicyHost,
+  type PolicyOptions,
+} from "../../policy/index.ts";
 import type { Schedule } from "./event.ts";
 import { type MakeStage, type StageCpu, type StageVcpu, staleText } from "./stage.ts";
 import { playSchedule, type Violation } from "./world.ts";
@@ -34,7 +40,8 @@ const GUEST = Uint8Array.of(
 const SLICE = 8n;
 
 /** Tells of writes to the hardware that come after the vCPU was put. */
-function watched(policy: Policy, stale: (text: string) => void): Policy {
+function watched(given: Policy, stale: (text: string) => void): Policy {
+  const policy = guarded(given);
   return {
     ...policy,
     attach: (host, options) => {

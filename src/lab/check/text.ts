@@ -8,6 +8,7 @@ const WHAT: Readonly<Record<ViolationKind, string>> = {
   "mwait leak": "the host's ring-3 MWAIT acts in the guest",
   "host lost": "a host thread runs with another 0x140 than its own",
   "stale write": "a write reaches the hardware after the put",
+  error: "the policy fails",
 };
 
 const REPLAYED = ["; on the processor with guests it does not", "; so it does on the processor with guests"] as const;

@@ -5,8 +5,12 @@ import type { StageVcpu } from "./stage.ts";
 /** The CPU that the vCPU's thread is on. */
 interface Face {
   readonly cpu: () => HostCpu;
-  readonly read: () => bigint;
-  readonly write: (value: bigint, stale: boolean) => void;
+  /** What 0x140 holds. */
+  readonly physical: () => bigint;
+  /** The MSR-load lists write it. */
+  readonly load: (value: bigint) => void;
+  /** The policy is about to write after the put. */
+  readonly stale: (value: bigint) => void;
 }
 
 /** A vCPU as a policy sees it: KVM's own order of calls, without a VMCS and a processor. */
@@ -36,8 +40,11 @@ export class ModelVcpu implements StageVcpu {
     const vcpu: ModelVcpu = this;
     const attached = policy.attach(
       {
-        rdmsrl: () => face.read(),
-        wrmsrl: (_index, value) => face.write(value, vcpu.#setting && !vcpu.#switching.policyLoaded),
+        rdmsrl: (index) => face.cpu().rdmsrl(index, "policy"),
+        wrmsrl: (index, value) => {
+          if (vcpu.#setting && !vcpu.#switching.policyLoaded) face.stale(value);
+          face.cpu().wrmsrl(index, value, "policy");
+        },
         get shadow() {
           return face.cpu().msrMiscFeaturesShadow;
         },
@@ -69,8 +76,8 @@ export class ModelVcpu implements StageVcpu {
     this.running = true;
     this.#switching.prepareSwitchToGuest(this.guest);
     this.#switching.policy.beforeEntry?.(this.guest);
-    observe(this.#list?.guest ?? this.face.read());
-    if (this.#list !== undefined) this.face.write(this.#list.host, false);
+    observe(this.#list?.guest ?? this.face.physical());
+    if (this.#list !== undefined) this.face.load(this.#list.host);
     this.#switching.policy.afterExit?.();
   }
 

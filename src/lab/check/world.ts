@@ -1,11 +1,11 @@
 import { ARCH_SET_CPUID } from "../../kvm/index.ts";
-import { CPUID_FAULT, type Policy, type PolicyOptions } from "../../policy/index.ts";
+import { CPUID_FAULT, type Policy, PolicyError, type PolicyOptions } from "../../policy/index.ts";
 import type { CheckEvent, Race, Schedule } from "./event.ts";
 import { modelStage } from "./model.ts";
 import { hex, type MakeStage, type Stage, type StageVcpu } from "./stage.ts";
 
-/** What a schedule may show of a policy. */
-export type ViolationKind = "leak" | "mwait leak" | "host lost" | "stale write";
+/** What a schedule may show of a policy; "error": it threw, or made the processor raise #GP(0). */
+export type ViolationKind = "leak" | "mwait leak" | "host lost" | "stale write" | "error";
 
 export interface Violation {
   readonly kind: ViolationKind;
@@ -139,9 +139,16 @@ class World {
 
 /** What a schedule shows on a stage, in the order it is seen. */
 export function playSchedule(make: MakeStage, schedule: Schedule): Violation[] {
-  const world = new World(make, schedule.host);
-  for (const [at, event] of schedule.events.entries()) world.apply(event, at);
-  return world.violations;
+  let world: World | undefined;
+  let at = 0;
+  try {
+    world = new World(make, schedule.host);
+    for (; at < schedule.events.length; at++) world.apply(schedule.events[at]!, at);
+    return world.violations;
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    return [...(world?.violations ?? []), { kind: "error", at, text: error.message }];
+  }
 }
 
 /** What a schedule shows of a policy without a guest, in the order it is seen. */

@@ -6,6 +6,8 @@ const LEFT = 90;
 const TOP = 10;
 const CELL_WIDTH = 62;
 const CELL_HEIGHT = 24;
+/** Seen on red, on blue, and on what is almost white. */
+const EDGE = "#ff9100";
 /** Cycles at which a colour is full. */
 const FULL = 400;
 const WORDS: Readonly<Record<string, string>> = {
@@ -22,7 +24,7 @@ function colour(gain: number): string {
   return gain >= 0 ? `rgb(${fade(21)},${fade(101)},${fade(192)})` : `rgb(${fade(198)},${fade(40)},${fade(40)})`;
 }
 
-/** Cycles a load that hardware faulting saves, from the counts of the runs; a black line where the sign changes. */
+/** Cycles a load that hardware faulting saves, from the counts of the runs; a line where the sign changes. */
 export function heatMap({ x, y, columns, rows, gains }: Surface): string {
   const left = (i: number): number => LEFT + i * CELL_WIDTH;
   // the largest value of a number on top
@@ -38,7 +40,7 @@ export function heatMap({ x, y, columns, rows, gains }: Surface): string {
     }),
   );
   const edge = (x1: number, y1: number, x2: number, y2: number): string =>
-    line(x1 - 0.5, y1 - 0.5, x2 - 0.5, y2 - 0.5, "#000", { "stroke-width": 2 });
+    line(x1 - 0.5, y1 - 0.5, x2 - 0.5, y2 - 0.5, EDGE, { "stroke-width": 3 });
   const turns = (a: number | undefined, b: number | undefined): boolean =>
     a !== undefined && b !== undefined && a >= 0 !== b >= 0;
   const edges = gains.flatMap((row, j) =>

@@ -19,13 +19,17 @@ export interface Trip {
 const MAX_GROUPS = 24;
 
 const STYLE = `
-body { font: 15px/1.5 system-ui, sans-serif; color: #212121; max-width: 1000px; margin: 2rem auto; padding: 0 1rem; }
+:root { color-scheme: light dark; --ink: #212121; --paper: #fff; --quiet: #f5f5f5; --grid: #e0e0e0 }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #16181c; --quiet: #22252b; --grid: #3c4048 } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1000px;
+  margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1.2rem; margin-top: 2.5rem } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
-svg { max-width: 100%; height: auto; display: block } svg text { font: 12px system-ui, sans-serif }
-pre { background: #f5f5f5; padding: 1rem; overflow-x: auto; font-size: 13px; line-height: 1.35 }
+svg { max-width: 100%; height: auto; display: block; fill: currentColor } svg text { font: 12px system-ui, sans-serif }
+.plot { overflow-x: auto } @media (max-width: 700px) { .plot svg { max-width: none; width: 46rem } }
+pre { background: var(--quiet); padding: 1rem; overflow-x: auto; font-size: 13px; line-height: 1.35 }
 .legend { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; font-size: 13px }
 .legend i { display: inline-block; width: 12px; height: 12px; margin-right: .4rem }
-.legend .whisker { height: 2px; background: #212121; vertical-align: middle; width: 18px }`;
+.legend .whisker { height: 2px; background: var(--ink); vertical-align: middle; width: 18px }`;
 
 function section(title: string, text: string, body: string): string {
   return `<section><h2>${escapeText(title)}</h2><p>${escapeText(text)}</p>${body}</section>`;
@@ -77,7 +81,7 @@ export function htmlReport(
       : section(
           "Break-even surface",
           "Cycles a load that hardware faulting saves (blue) or costs (red) on a host with value 0, from the counts of " +
-            "the runs. The black line is the break-even.",
+            "the runs. The orange line is the break-even.",
           maps,
         ),
     trips.length === 0

@@ -1,7 +1,7 @@
 import { type CostKind, midpoint } from "../../cost/index.ts";
 import type { SweepGroup } from "../sweep.ts";
 import { CAUSE_NAMES, CAUSE_ORDER } from "../sweep-text.ts";
-import { element, label, line, rect, short, svg, tick } from "./svg.ts";
+import { element, GRID, INK, label, line, rect, short, svg, tick } from "./svg.ts";
 
 /** Distinct in hue and in lightness, so that they stay apart in grey. */
 export const CAUSE_COLOURS: Readonly<Record<CostKind, string>> = {
@@ -27,7 +27,7 @@ export function stackedCycles(group: SweepGroup): string {
   const height = group.rows.length * (BAR + GAP) + 28;
   const step = tick(most, 6);
   const axis = Array.from({ length: Math.floor(most / step) + 1 }, (_, i) => i * step).map(
-    (at) => line(x(at), 0, x(at), height - 20, "#e0e0e0") + label(x(at), height - 6, short(at), "middle"),
+    (at) => line(x(at), 0, x(at), height - 20, GRID) + label(x(at), height - 6, short(at), "middle"),
   );
   const bars = group.rows.map(({ result, cycles, verdict }, i) => {
     const y = i * (BAR + GAP) + 2;
@@ -39,8 +39,7 @@ export function stackedCycles(group: SweepGroup): string {
       return sum === from ? "" : rect(x(from), y, x(sum) - x(from), BAR, CAUSE_COLOURS[kind], title);
     });
     const { low, high } = cycles.total;
-    const whisker =
-      low === high ? "" : line(x(low), y + BAR / 2, x(high), y + BAR / 2, "#212121", { "stroke-width": 2 });
+    const whisker = low === high ? "" : line(x(low), y + BAR / 2, x(high), y + BAR / 2, INK, { "stroke-width": 2 });
     const { policy } = result.scenario;
     const best = group.winners.includes(policy);
     return (

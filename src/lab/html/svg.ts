@@ -23,12 +23,20 @@ export const label = (x: number, y: number, text: string, anchor: Anchor = "star
   element("text", { x, y, "text-anchor": anchor, ...more }, escapeText(text));
 
 export const line = (x1: number, y1: number, x2: number, y2: number, stroke: string, more: Attributes = {}): string =>
-  element("line", { x1, y1, x2, y2, stroke, ...more });
+  element("line", { x1, y1, x2, y2, style: `stroke: ${stroke}`, ...more });
+
+/** Lines behind a picture, and marks on it, in the page's colours. */
+export const GRID = "var(--grid)";
+export const INK = "var(--ink)";
 
 /** A picture that scales to the width of its column and says what it shows. */
 export function svg(width: number, height: number, what: string, content: string): string {
   const attributes = { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": what };
-  return element("svg", { xmlns: "http://www.w3.org/2000/svg", ...attributes }, content);
+  return element(
+    "div",
+    { class: "plot" },
+    element("svg", { xmlns: "http://www.w3.org/2000/svg", ...attributes }, content),
+  );
 }
 
 /** 1, 2 or 5 times a power of ten, about `parts` of them in `span`. */

@@ -1,4 +1,4 @@
-import { label, line, rect, svg } from "./svg.ts";
+import { GRID, label, line, rect, svg } from "./svg.ts";
 
 /** Something that happened in one load/put round trip. */
 export interface TimelineEvent {
@@ -12,9 +12,9 @@ const COLOURS: Readonly<Record<TimelineEvent["kind"], string>> = {
   prepare: "#455a64",
   wrmsr: "#d81b60",
   rdmsr: "#fbc02d",
-  entry: "#43a047",
-  exit: "#1e88e5",
-  user: "#90a4ae",
+  entry: "#2e7d32",
+  exit: "#1565c0",
+  user: "#546e7a",
 };
 const LANES = ["user space", "KVM", "guest"] as const;
 const LEFT = 90;
@@ -34,7 +34,7 @@ export function timeline(title: string, all: readonly TimelineEvent[], most = 12
   const lanes = LANES.map(
     (name, i) =>
       label(LEFT - 10, top + i * LANE + 24, name, "end") +
-      line(LEFT, top + i * LANE + 20, LEFT + events.length * STEP, top + i * LANE + 20, "#e0e0e0"),
+      line(LEFT, top + i * LANE + 20, LEFT + events.length * STEP, top + i * LANE + 20, GRID),
   );
   const steps = events.map(({ kind, text }, i) => {
     const [x, y] = [LEFT + i * STEP, top + lane(kind) * LANE + 9];

@@ -1,0 +1,51 @@
+// How much is generated: one region for code that belongs together.
+import { expect, it } from "vitest";
+import { type JitStatistics, loadImage, Machine, parseFlat } from "../../src/index.ts";
+import { assemble } from "../../web/assembler/index.ts";
+
+function generated(source: string): JitStatistics {
+  const { bytes, errors } = assemble(`bits 32\norg 0x8000\n${source}`);
+  expect(errors).toEqual([]);
+  const machine = new Machine({ memory: 1 << 20, jit: { threshold: 500 } });
+  loadImage(machine, parseFlat(bytes, { mode: "protected", load: 0x8000, entry: 0x8000 }));
+  expect(machine.run({ maxInstructions: 20_000_000 }).reason).toBe("halt");
+  return machine.jitStatistics;
+}
+
+it("a switch through a table is in the region of its loop", () => {
+  const { functions } = generated(`
+  mov ecx, 1000000
+next: mov eax, ecx
+  and eax, 3
+  jmp [table + eax * 4]
+zero: add edx, 1
+  jmp done
+one: sub edx, 3
+  jmp done
+two: xor edx, ecx
+  jmp done
+three: rol edx, 1
+done: dec ecx
+  jnz next
+  hlt
+align 4
+table: dd zero, one, two, three`);
+  expect(functions).toBeLessThanOrEqual(2);
+});
+
+it("nested loops are one region, wherever a budget ended in them", () => {
+  const { functions } = generated(`
+  mov esi, 40
+outer: mov edi, 20
+middle: mov ecx, 3000
+inner: add eax, ecx
+  rol eax, 3
+  dec ecx
+  jnz inner
+  dec edi
+  jnz middle
+  dec esi
+  jnz outer
+  hlt`);
+  expect(functions).toBeLessThanOrEqual(2);
+});
