@@ -236,6 +236,8 @@ const SECTIONS = {
   startup: () => block(`${node(["scripts/bench-startup.mjs"])}\n${packageSize()}`),
   suite: () => block(node(["bin/wasm-vmx.mjs", "bench", "--no-exits", "--no-startup"])),
   exits: () => block(node(["scripts/bench-exits.mjs"])),
+  hooks: () => block(node(["scripts/bench-hooks.mjs"])),
+  size: () => block(node(["scripts/size.mjs"])),
   interrupt: () => block(node(["scripts/bench-interrupt.mjs"])),
   peers: peersTable,
   interpreter: interpreterTable,

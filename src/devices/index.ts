@@ -21,7 +21,7 @@ export {
 export { Pc, type PcEnding, type PcHost, type PcOptions, type PcState } from "./pc/pc.ts";
 export type { PciState } from "./pc/pci.ts";
 export type { PowerState } from "./pc/power.ts";
-export { type PicChipState, PicPair, type PicState } from "./pic.ts";
+export { type PicChipState, type PicOptions, PicPair, type PicState } from "./pic.ts";
 export { PIT_HZ, Pit, type PitState } from "./pit.ts";
 export type { PitCounterState } from "./pitCounter.ts";
 export { Rtc, type RtcOptions, type RtcState } from "./rtc.ts";

@@ -14,7 +14,7 @@ import type {
 import { asEndpoint, type MachineEndpoint } from "./endpoint.ts";
 import { type MachineService, METHODS, type RemoteMethod, type RemoteProperty, take } from "./protocol.ts";
 
-type Promised<T extends (...args: never[]) => unknown> = (...args: Parameters<T>) => Promise<ReturnType<T>>;
+export type Promised<T extends (...args: never[]) => unknown> = (...args: Parameters<T>) => Promise<ReturnType<T>>;
 type SameMethods = { readonly [K in RemoteMethod]: Promised<Machine[K]> };
 
 /**
