@@ -95,6 +95,8 @@ const KINDS = [
   "loope",
   "loopne",
   "fence",
+  "cli",
+  "sti",
 ] as const;
 const MEMBERS: Record<string, readonly string[]> = {
   alu: ["add", "or", "adc", "sbb", "and", "sub", "xor", "cmp", "test"],

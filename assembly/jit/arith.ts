@@ -307,6 +307,8 @@ export function unary(rec: usize, k: u32, size: u32): bool {
 
 const ROL: u32 = 0;
 const ROR: u32 = 1;
+const RCL: u32 = 2;
+const RCR: u32 = 3;
 const SHL: u32 = 4;
 const SHR: u32 = 5;
 const SAR: u32 = 6;
@@ -410,10 +412,61 @@ function shiftBy(k: u32, size: u32): void {
   set(L_CARRIES);
 }
 
+/** RCL and RCR by 1. */
+function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
+  const w = size == 8;
+  const top = (size << 3) - 1;
+  const memory = isMemory(rec);
+  const a = w ? L_A64 : L_A;
+  const r = w ? L_U1 : L_T1;
+  pushCF();
+  set(L_T2);
+  if (memory) {
+    probeMemory(rec, size);
+    loadHost(size);
+  } else getDst(rec, size);
+  tee(a);
+  constant(1, size);
+  if (left) op(w ? I64_SHL : I32_SHL);
+  else op(w ? I64_SHR_U : I32_SHR_U);
+  get(L_T2);
+  if (w) op(I64_EXTEND_U);
+  if (!left) {
+    constant(top, size);
+    op(w ? I64_SHL : I32_SHL);
+  }
+  op(w ? I64_OR : I32_OR);
+  set(r);
+  get(L_CARRIES);
+  i32c(0x3fffffff);
+  op(I32_AND);
+  bitTo(a, size, left ? top : 0, 31);
+  op(I32_OR);
+  // bit 30 is CF ^ OF
+  bitTo(r, size, top, 30);
+  if (!left) {
+    bitTo(r, size, top - 1, 30);
+    op(I32_XOR);
+    bitTo(a, size, 0, 30);
+    op(I32_XOR);
+  }
+  op(I32_OR);
+  set(L_CARRIES);
+  setKnown(KNOWN_NONE, 0);
+  if (memory) get(L_HOST);
+  get(r);
+  if (memory) storeAt(size);
+  else setDst(rec, size);
+}
+
 /** Shifts and rotates. */
 export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
-  if (k == 2 || k == 3) return false; // RCL, RCR
   const byCl = (form & FORM_CL) != 0;
+  if (k == RCL || k == RCR) {
+    if (byCl || load<u8>(rec, R_IMM) != 1) return false;
+    rotateThroughCarry(rec, k == RCL, size);
+    return true;
+  }
   const w = size == 8;
   const count = u32(load<u8>(rec, R_IMM)) & (w ? 63 : 31);
   const memory = isMemory(rec);

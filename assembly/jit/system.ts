@@ -1,6 +1,6 @@
 // System instructions that generated code completes itself while nothing about them is special; else the interpreter does.
-import { CPL, HOOKS, HookBit, MSR_MISC_FEATURES_ENABLES, VMX_STATE, VmxBit } from "../abi/state";
-import { MISC_CPUID_FAULTING } from "../abi/x86";
+import { CPL, EFLAGS_REST, HOOKS, HookBit, MSR_MISC_FEATURES_ENABLES, VMX_STATE, VmxBit } from "../abi/state";
+import { FLAG_IF, MISC_CPUID_FAULTING } from "../abi/x86";
 import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
 import { MSR_PLACE_ENTRY, MSR_PLACE_MASK, msrReads, msrWrites } from "../system/msrPlaces";
 import { callInterpreter } from "./calls";
@@ -12,6 +12,7 @@ import {
   I32_EQZ,
   I32_LOAD,
   I32_MUL,
+  I32_NE,
   I32_OR,
   I32_STORE,
   I32_XOR,
@@ -21,7 +22,7 @@ import {
   tee,
   W_ELSE,
 } from "./emit";
-import { KIND_CPUID, KIND_RDMSR, KIND_WRMSR } from "./kinds.generated";
+import { KIND_CLI, KIND_CPUID, KIND_RDMSR, KIND_STI, KIND_WRMSR } from "./kinds.generated";
 import { close, openIf } from "./labels";
 import { L_HOST } from "./locals";
 
@@ -138,11 +139,34 @@ function wrmsr(rec: usize): void {
   close();
 }
 
+/** At CPL 0; STI only where it changes nothing: else an interrupt may come, after one instruction. */
+function interruptFlag(rec: usize, set: bool): void {
+  i32c(0);
+  mem(I32_LOAD, CPL);
+  op(I32_EQZ);
+  if (set) {
+    pushBits(EFLAGS_REST, FLAG_IF);
+    i32c(0);
+    op(I32_NE);
+    op(I32_AND);
+  }
+  openIf();
+  if (!set) {
+    i32c(0);
+    pushBits(EFLAGS_REST, ~FLAG_IF);
+    mem(I32_STORE, EFLAGS_REST);
+  }
+  op(W_ELSE);
+  callInterpreter(rec, rec);
+  close();
+}
+
 /** An instruction that ends its block and does not branch. False: nothing was emitted. */
 export function answer(rec: usize, kind: u32): bool {
   if (kind == KIND_CPUID) cpuid(rec);
   else if (kind == KIND_RDMSR) rdmsr(rec);
   else if (kind == KIND_WRMSR) wrmsr(rec);
+  else if (kind == KIND_CLI || kind == KIND_STI) interruptFlag(rec, kind == KIND_STI);
   else return false;
   return true;
 }
