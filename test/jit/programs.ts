@@ -298,7 +298,7 @@ class Program {
     const { code } = this;
     const random = this.#random;
     code.raw([0x53, 0x51]); // push ebx, ecx
-    switch (random(4)) {
+    switch (random(5)) {
       case 0:
         code.raw([0x0f, 0x20, 0xd8, 0x35, 0, 0x10, 0, 0, 0x0f, 0x22, 0xd8]); // mov eax, cr3; xor eax, 1000h; mov cr3, eax
         break;
@@ -306,6 +306,9 @@ class Program {
         code.loadRegister(0, random(3));
         code.loadRegister(1, random(2));
         code.raw([0x0f, 0xa2, 0x89, 0xda]); // cpuid; mov edx, ebx
+        break;
+      case 2:
+        code.raw(this.#one([[0xfa], [0xfb], [0xfb, 0xfb], [0xfa, 0x90, 0xfb, 0x90]])); // cli, sti
         break;
       default:
         // IA32_SYSENTER_CS, ESP and EIP; the upper half is 0 but for CS, which has none
