@@ -32,7 +32,6 @@ export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 export { jitStep, jitStored } from "./run/step";
 export { trapsChanged } from "./run/traps";
 export {
-  hostInit,
   hostInvept as invept,
   hostInvvpid as invvpid,
   hostVmclear as vmclear,

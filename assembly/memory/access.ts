@@ -401,15 +401,24 @@ export function fetchSettled(linear: u64): u32 {
   return physToHost(walkPhys | (linear & 0xfff));
 }
 
+/** Page and context of the last access that fillSettled() could not enter. */
+let unsettled: u64 = ~(0 as u64);
+
 /**
  * Enters the page of an access that generated code misses in the TLB, when that changes nothing else. 0: it would, or the
  * page has no entry for this access, or `bytes` reach into the next page.
  */
 export function fillSettled(linear: u64, bytes: u32, write: u32): u32 {
   if ((u32(linear) & 0xfff) + bytes > 4096 || u64((i64(linear) << 16) >> 16) != linear) return 0;
+  // one that faults or exits comes again: the interpreter, which has to walk anyway, enters the page when that changes
+  const page = (linear >> 12) | load<u64>(TR_TAG);
+  if (page == unsettled) return 0;
   const access = write ? WRITE : READ;
   const tables = pageTableCount;
-  if (!walkSettled(linear, access, load<u32>(CPL) == 3) || apicPage(walkPhys)) return 0;
+  if (!walkSettled(linear, access, load<u32>(CPL) == 3) || apicPage(walkPhys)) {
+    unsettled = page;
+    return 0;
+  }
   const host = physToHost(walkPhys | (linear & 0xfff));
   if (!host) return 0;
   fill(load<u32>(TR_TABLE), load<u64>(TAG_REAL), linear, host);

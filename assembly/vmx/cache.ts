@@ -13,7 +13,6 @@ import {
   EFLAGS_REST,
   LINEAR_MASK,
   MODE,
-  SEG_SIZE,
   SEGS,
   TAG_REAL,
   TR_EPTP,

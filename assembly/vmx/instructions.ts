@@ -49,6 +49,7 @@ import { eptFlags, nonRoot } from "./controls";
 import { vmFail, vmFailInvalid, vmFailValid, vmSucceed } from "./result";
 import {
   Field,
+  fieldOffset,
   fieldReadOnly,
   NO_VMCS,
   selectVmcs,
@@ -172,7 +173,7 @@ export function vmread(encoding: u64): u32 {
 
 /** Would VMREAD of this encoding succeed? */
 export function fieldExists(encoding: u64): bool {
-  return accessedVmcs() != 0 && Field.offset(encoding) != 0;
+  return accessedVmcs() != 0 && fieldOffset(encoding) != 0;
 }
 
 export function vmwrite(encoding: u64, value: u64): u32 {

@@ -120,6 +120,10 @@ export class Field {
   }
 }
 
+export function fieldOffset(encoding: u64): u32 {
+  return Field.offset(encoding);
+}
+
 /** VM-exit information: VMWRITE needs IA32_VMX_MISC[29]. */
 export function fieldReadOnly(encoding: u32): bool {
   return ((encoding >> 10) & 3) == 1;

@@ -6,7 +6,7 @@ import * as exits from "../../assembly/abi/exits.ts";
 import { RegionFlag } from "../../assembly/abi/layout.ts";
 import { COMM_VALUE, RunCode, VmxResult } from "../../assembly/abi/run.ts";
 import * as f from "../../assembly/abi/vmcs.ts";
-import { Core } from "../core/index.ts";
+import { Core, hostInit } from "../core/index.ts";
 import { applyModel, genericModel } from "../machine/models.ts";
 
 const FRAMES = 64;
@@ -55,7 +55,7 @@ export class ExitBench {
     applyModel(this.core, genericModel({ vmx: true }));
     this.core.exports.reset(0);
     this.core.mapRam(0n, FRAMES, RegionFlag.Ram);
-    this.#must("VMXON", this.core.exports.hostInit(VMXON));
+    this.#must("VMXON", hostInit(this.core.exports, VMXON));
     this.core.writePhysical(VMCS, this.core.readPhysical(VMXON, 4));
     this.#must("VMCLEAR", this.core.exports.vmclear(VMCS));
     this.#must("VMPTRLD", this.core.exports.vmptrld(VMCS));

@@ -29,6 +29,8 @@ although the machine's speed drifts. GUEST is a name or a part of one.
 
 Ctrl-C ends the rounds and shows what there is.
 
+Exit status 0, 2 for bad input, 130 when interrupted.
+
 Examples:
   wasm-vmx bench --save before.json
   wasm-vmx bench jump call --mode generated --baseline before.json`;

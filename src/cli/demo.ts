@@ -19,6 +19,8 @@ What the package does, on guests that come with it:
   CPUID, and on one that shows the leak,
   and the four answers to the question of the 2019 thread.
 
+Exit status 0, 1 when a guest crashed, 2 when one is missing.
+
 Examples:
   wasm-vmx demo`;
 

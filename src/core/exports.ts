@@ -71,8 +71,6 @@ export interface CoreExports {
   passBreakpoint(pass: number): void;
 
   // --- VMX for the host (VmxResult) ---
-  /** Puts the processor in 64-bit root operation: 0x3A locked, CR0/CR4/EFER legal, VMXON done with the region at `vmxon`. */
-  hostInit(vmxon: bigint): number;
   vmxon(address: bigint): number;
   vmxoff(): number;
   vmclear(address: bigint): number;

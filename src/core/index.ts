@@ -3,6 +3,7 @@ export * from "./check.ts";
 export * from "./core.ts";
 export * from "./errors.ts";
 export type * from "./exports.ts";
+export { hostInit } from "./hostInit.ts";
 export { forgetWarning, type JitOptions, type JitStatistics } from "./jit.ts";
 export { readLinear, writeLinear } from "./linear.ts";
 export { GPR_NAMES, type GprName } from "./registerNames.ts";

@@ -1,5 +1,5 @@
 import { TSC_BASE } from "../../assembly/abi/state.ts";
-import { Core, type JitOptions } from "../core/index.ts";
+import { Core, hostInit, type JitOptions } from "../core/index.ts";
 import { Ledger } from "../cost/index.ts";
 import { applyModel, type CpuModel, genericModel } from "../machine/models.ts";
 import type { TraceSink } from "../trace/index.ts";
@@ -72,7 +72,7 @@ export class Host {
     });
     this.vmx = new VmxOps(this.core);
     this.pages = new HostPages(this.core);
-    const result = this.core.exports.hostInit(this.vmcsRegion());
+    const result = hostInit(this.core.exports, this.vmcsRegion());
     if (result !== 0) throw new VmxInstructionError("vmxon", result, 0);
     const { core } = this;
     const hardware = {

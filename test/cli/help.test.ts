@@ -36,10 +36,10 @@ describe("help", () => {
     for (const option of Object.keys(options)) expect(stdout).toContain(`--${option}`);
   });
 
-  it.each(["run", "gdb", "trace", "disasm", "completion"])("of %s has examples and its exit status", async (name) => {
+  it.each(names)("of %s has examples and its exit status", async (name) => {
     const { stdout } = await wasmVmx(name, "--help");
     expect(stdout).toMatch(/^Examples:\n {2}(wasm-vmx|source)/m);
-    expect(stdout).toMatch(/^Exit status/m);
+    expect(stdout).toMatch(/\bExit status/);
   });
 
   it.each(["", ...names])("of %j is folded in a narrow terminal and loses no word", async (name) => {

@@ -6,7 +6,7 @@ import { allFeatures } from "../../scripts/oracle/kernel.ts";
 import { BASE, CODE, CODE_AT, READ_ONLY } from "../../scripts/oracle/layout.ts";
 import { initialImage } from "../../scripts/oracle/state.ts";
 import { fields } from "../../scripts/vmx-tables.ts";
-import { Core, GPR_NAMES } from "../../src/core/index.ts";
+import { Core, GPR_NAMES, hostInit } from "../../src/core/index.ts";
 import { applyModel } from "../../src/machine/models.ts";
 import {
   ACCESSED,
@@ -78,7 +78,7 @@ export class GuestBench {
     core.mapRam(0n, AT.end / PAGE);
     applyModel(core, allFeatures({ vmx: true }));
     core.exports.reset(0);
-    this.#expect(core.exports.hostInit(BigInt(AT.vmxon)), "VMXON");
+    this.#expect(hostInit(core.exports, BigInt(AT.vmxon)), "VMXON");
     upperTables((at, entry) => this.#entry(at, entry));
     this.#image.fill(INT3, AT.window + CODE - FIRST, AT.window + CODE - FIRST + 2 * PAGE);
     this.#image.set(initialImage(), AT.window + READ_ONLY - FIRST);

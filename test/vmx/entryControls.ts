@@ -1,6 +1,7 @@
 // Rows 1-44: basic checks and VMX controls.
 import * as controls from "../../assembly/abi/controls.ts";
 import { COUNT, CPL, INTERRUPTIBILITY, SEG_CS, SEGS, SG_ATTR, SHADOW_COUNT } from "../../assembly/abi/state.ts";
+import { hostInit } from "../../src/core/hostInit.ts";
 import {
   addresses,
   both,
@@ -90,7 +91,7 @@ export const controlsRows: Readonly<Record<number, RowTest>> = {
         title: "launched",
         before: (vmx) => {
           vmx.core.vmlaunch();
-          vmx.core.hostInit(vmx.vmxon);
+          hostInit(vmx.core, vmx.vmxon);
           vmx.core.vmptrld(vmx.vmcs);
         },
       },

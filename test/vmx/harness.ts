@@ -4,6 +4,7 @@ import { COMM_VALUE, RunCode, VmxResult } from "../../assembly/abi/run.ts";
 import * as state from "../../assembly/abi/state.ts";
 import { type Field, fields } from "../../scripts/vmx-tables.ts";
 import type { CoreExports, CoreImports } from "../../src/core/exports.ts";
+import { hostInit } from "../../src/core/hostInit.ts";
 import { instantiateCore } from "../../src/core/wasm.ts";
 
 export const NONE = 0xffff_ffff_ffff_ffffn;
@@ -80,7 +81,7 @@ export class Vmx {
   restart(): void {
     this.core.reset(0);
     this.write32(state.STOP, 0);
-    const result = this.core.hostInit(this.vmxon);
+    const result = hostInit(this.core, this.vmxon);
     if (result !== VmxResult.Succeed) throw new Error(`VMXON answered ${result}`);
     this.formatRegion(this.vmcs);
   }

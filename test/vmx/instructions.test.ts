@@ -4,6 +4,7 @@ import { VmxResult } from "../../assembly/abi/run.ts";
 import { COUNT, CPL, INTERRUPTIBILITY, SEG_CS, SEGS, SG_ATTR, SHADOW_COUNT } from "../../assembly/abi/state.ts";
 import { PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
 import { table } from "../../scripts/vmx-tables.ts";
+import { hostInit } from "../../src/core/hostInit.ts";
 import { longGuest, writeFields } from "./guests.ts";
 import { field, NONE, type Outcome, Vmx } from "./harness.ts";
 
@@ -37,7 +38,7 @@ const errors: Record<number, Record<string, () => Outcome>> = {
   4: {
     "a launched VMCS": () => {
       entry({});
-      vmx.core.hostInit(0x9000n); // leaves non-root operation, the launch state stays in the region
+      hostInit(vmx.core, 0x9000n); // leaves non-root operation, the launch state stays in the region
       core.vmptrld(vmx.vmcs);
       return outcome(core.vmlaunch());
     },
