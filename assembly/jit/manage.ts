@@ -82,11 +82,11 @@ const JUMP: u32 = 32;
 /** Compiling so many instructions costs no more than a run of a block in the interpreter, times the threshold. */
 const INSTRUCTIONS_A_RUN: u32 = 16;
 
-const QUEUE_MAX: u32 = 32;
-const queue: usize = memory.data(1024); // {u64 rip, u32 block, u32 mode, u64 base of CS, u64 CODE_END}
+const QUEUE_MAX: u32 = 128;
+const queue: usize = memory.data(4096); // {u64 rip, u32 block, u32 mode, u64 base of CS, u64 CODE_END}
 const REQUEST: u32 = 32;
 let queued: u32 = 0;
-const indices: usize = memory.data(128); // u32 places of the regions of a batch
+const indices: usize = memory.data(512); // u32 places of the regions of a batch
 let regionCount: u32 = 0; // places in use, dead ones among them
 let nextTarget: u32 = JIT_TARGETS;
 let nextSite: u32 = JIT_SITES;

@@ -17,9 +17,12 @@ const IA32_VMX_BASIC = 0x480;
  */
 export function hostInit(exports: CoreExports, vmxon: bigint): VmxResult {
   const memory = new DataView(exports.memory.buffer);
-  const put32 = (value: number, ...at: number[]): void => at.forEach((a) => memory.setUint32(a, value, true));
-  const put64 = (value: bigint | number, ...at: number[]): void =>
-    at.forEach((a) => memory.setBigUint64(a, BigInt(value), true));
+  const put32 = (value: number, ...at: number[]): void => {
+    for (const a of at) memory.setUint32(a, value, true);
+  };
+  const put64 = (value: bigint | number, ...at: number[]): void => {
+    for (const a of at) memory.setBigUint64(a, BigInt(value), true);
+  };
   const segment = (seg: number, selector: number, limit: number, rights: number): void => {
     const at = s.SEGS + seg;
     put32(selector, at + s.SG_SELECTOR);
