@@ -3,11 +3,11 @@
 
 import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
-import { ModeBit, SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
-import { tlbMask, tlbTable } from "../memory/context";
+import { SEG_FS, SEGS, SG_EFFECTIVE } from "../abi/state";
+import { tlbMask } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
-import { blockRip, constR, direct, fills, get32, getR, place, regionMode, set32, setR, wide } from "./context";
+import { blockRip, constR, direct, fills, get32, getR, place, set32, setR, wide } from "./context";
 import {
   get,
   I32_ADD,
@@ -49,7 +49,7 @@ import {
 import { groupBytes, groupOf, intoGroup, isChecked, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
-import { L_ACCESS, L_EA, L_ENTRY, L_GROUP, L_HOST, L_TAG } from "./locals";
+import { L_ACCESS, L_EA, L_ENTRY, L_GROUP, L_HOST, L_TABLE, L_TAG } from "./locals";
 
 /** Function 2 of a generated module: fillSettled. */
 const CALL_FILL: u32 = 2;
@@ -169,10 +169,6 @@ export function address(rec: usize, segmented: bool): void {
   }
 }
 
-function table(): u32 {
-  return tlbTable((regionMode & ModeBit.User) != 0);
-}
-
 /** Pops a physical address into L_EA, leaves the region unless the bytes are RAM whose frames have none of these flags. */
 export function checkRam(size: u32, flags: u32): void {
   place();
@@ -214,8 +210,10 @@ function translate(size: u32, tag: u32): void {
   if (wide) op(I32_WRAP);
   i32c(i32(tlbMask << 5));
   op(I32_AND);
+  get(L_TABLE);
+  op(I32_ADD);
   tee(L_ENTRY);
-  mem(I64_LOAD, table() + tag);
+  mem(I64_LOAD, tag);
   // the page of the last byte: an access over the end of a page misses
   get(L_EA);
   if (size > 1) {
@@ -250,7 +248,7 @@ function translateTop(size: u32, tag: u32): void {
   get(L_EA);
   if (wide) op(I32_WRAP);
   get(L_ENTRY);
-  mem(I32_LOAD, table() + TE_ADDEND);
+  mem(I32_LOAD, TE_ADDEND);
   op(I32_ADD);
 }
 
@@ -325,7 +323,7 @@ function groupPlace(group: u32, stack: bool, write: bool): void {
     else {
       translate(bytes, write ? TE_WRITE : TE_READ);
       get(L_ENTRY);
-      mem(I32_LOAD, table() + TE_ADDEND);
+      mem(I32_LOAD, TE_ADDEND);
       set(L_GROUP + group);
     }
     setChecked(group);

@@ -1,5 +1,5 @@
 // The registers and flags of a region: locals in generated code, the state block outside of it.
-import { FLAG_CARRIES, FLAG_RESULT, GPR, JIT_WHY, RIP, TR_TAG } from "../abi/state";
+import { FLAG_CARRIES, FLAG_RESULT, GPR, JIT_WHY, RIP, TR_TABLE, TR_TAG } from "../abi/state";
 import { flagsUsed, wide } from "./context";
 import {
   get,
@@ -19,7 +19,7 @@ import {
   set,
   tee,
 } from "./emit";
-import { L_CARRIES, L_GPR, L_HOST, L_PC, L_RESULT, L_TAG, L_WHY } from "./locals";
+import { L_CARRIES, L_GPR, L_HOST, L_PC, L_RESULT, L_TABLE, L_TAG, L_WHY } from "./locals";
 
 export function loadState(mask: u32): void {
   for (let r: u32 = 0; r < 16; r++) {
@@ -54,6 +54,9 @@ export function loadState(mask: u32): void {
   i32c(0);
   mem(I64_LOAD, TR_TAG);
   set(L_TAG);
+  i32c(0);
+  mem(I32_LOAD, TR_TABLE);
+  set(L_TABLE);
 }
 
 function storeR(address: u32, local: u32, sign: bool): void {
