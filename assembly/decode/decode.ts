@@ -189,10 +189,7 @@ export let longImmediate: u32 = 0;
 
 /** An empty record. */
 function begin(rec: usize, offset: u32, index: u32): void {
-  store<u64>(rec, 0);
-  store<u64>(rec, 0, 8);
-  store<u64>(rec, 0, 16);
-  store<u64>(rec, 0, 24);
+  for (let i: usize = 0; i < 32; i += 8) store<u64>(rec + i, 0);
   store<u16>(rec, offset, R_OFF);
   store<u8>(rec, index, R_INDEX);
 }
@@ -425,12 +422,13 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
       store<i64>(rec, i64(i8(next8())), R_IMM);
       break;
     case IMM_IZ:
-      if (size != 2) longImmediate = u32(at - start);
-      store<i64>(rec, size == 2 ? i64(i16(next16())) : i64(i32(next32())), R_IMM);
-      break;
     case IMM_IV:
-      if (size == 4) longImmediate = u32(at - start);
-      store<i64>(rec, size == 8 ? i64(next64()) : size == 2 ? i64(i16(next16())) : i64(i32(next32())), R_IMM);
+      if (size == 8 && imm == IMM_IV) store<u64>(rec, next64(), R_IMM);
+      else if (size == 2) store<i64>(rec, i64(i16(next16())), R_IMM);
+      else {
+        longImmediate = u32(at - start);
+        store<i64>(rec, i64(i32(next32())), R_IMM);
+      }
       break;
     case IMM_IW:
       store<u64>(rec, u64(next16()), R_IMM);
@@ -474,8 +472,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   if (bad) return finish(rec, OP_UNDEFINED, recordFlags | RecordFlag.Ends);
 
   if (flags & F_SIZED) {
-    const sizeIndex: u32 = size == 8 ? 2 : size == 4 ? 1 : 0;
-    op += sizeIndex;
+    op += size == 8 ? 2 : size == 4 ? 1 : 0;
     if (isMemory && flags & F_MEMFORM) op += 3;
   } else if (isMemory && flags & F_MEMFORM) op += 1;
   return finish(rec, op, recordFlags);
