@@ -180,6 +180,7 @@ mark("EITHER_READ");
 for (const [name, , memory] of either) list.push({ name: `${name} memory`, body: memory });
 mark("WRITE");
 list.push(...writes);
+first.MODIFY = first.WRITE! + writes.filter(({ name }) => name.startsWith("mov ")).length;
 
 if (list.length > 256) throw new Error(`${list.length} short forms, and R_FAST is a byte`);
 

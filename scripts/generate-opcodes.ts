@@ -12,7 +12,6 @@ interface Case {
   body: string;
   /** May set the stop word. */
   stops: boolean;
-  ends: boolean;
 }
 
 const cases: Case[] = [];
@@ -28,13 +27,13 @@ function numbers(key: string, make: () => Case[]): number {
   return first;
 }
 
-function single(name: string, ends: boolean, body: string): number {
-  return numbers(name, () => [{ comment: name, body, stops: true, ends }]);
+function single(name: string, body: string): number {
+  return numbers(name, () => [{ comment: name, body, stops: true }]);
 }
 
-const OP_UD = single("(undefined)", true, "raise(6);");
-single("(end of block)", true, "");
-single("(over 15 bytes)", true, "raiseError(13, 0);");
+const OP_UD = single("(undefined)", "raise(6);");
+single("(end of block)", "");
+single("(over 15 bytes)", "raiseError(13, 0);");
 
 /** Register-only forms cannot stop; families whose register form is plain. */
 const PLAIN = new Set(["alu", "mov", "unary", "shift", "set", "bit", "bitImm"]);
@@ -110,13 +109,12 @@ function entryOf(row: OpcodeRow): Entry {
   const format = ARRANGE[arrange] | (IMM[imm] << 3);
   const feature = row.feature ? Object.keys(FEATURES).indexOf(row.feature) + 1 : 0;
   if (row.handler === "ud") return { op: OP_UD, format, flags, feature };
-  const ends = has("ends");
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const byte = (flags & FLAGS.Byte) !== 0;
   if (!family.endsWith("<T>") && family !== "mov" && (member === undefined || family === "jcc")) {
     return {
       op: numbers(row.handler, () => [
-        { comment: row.handler, body: call(row, ""), stops: !STOPLESS.has(row.handler), ends },
+        { comment: row.handler, body: call(row, ""), stops: !STOPLESS.has(row.handler) },
       ]),
       format,
       flags,
@@ -153,7 +151,6 @@ function entryOf(row: OpcodeRow): Entry {
           comment: `${row.handler} ${form}${size * 8}`,
           body: call(row, form),
           stops: !(plainRegister || STOPLESS.has(row.handler)),
-          ends,
         });
       }
     }
@@ -165,7 +162,7 @@ function entryOf(row: OpcodeRow): Entry {
 const MEMBERS = ["AluOp", "UnaryOp", "ShiftOp", "BitOp"];
 
 /** What the lines of both switches call that is no handler. */
-const BUILT_IN = new Set(["load", "store", "execute", "nextRip"]);
+const BUILT_IN = new Set(["load", "store", "execute"]);
 
 function shortForm(c: Case): number {
   return fastOf(c.comment, !c.body.includes("RCX"));
@@ -201,17 +198,16 @@ function executeFile(exportsOf: ReadonlyMap<string, string>): string {
   const lines: string[] = [];
   const handlerOf = cases.map((c) => {
     if (alwaysShort(shortForm(c))) return 0xffff;
-    const body = `${c.ends ? "store<u64>(RIP, nextRip(rec)); " : ""}${c.body}`;
-    const known = handlers.get(body);
+    const known = handlers.get(c.body);
     if (known !== undefined) return known;
-    lines.push(`    case ${handlers.size}: // ${c.comment}`, `      ${body} return;`);
-    handlers.set(body, handlers.size);
+    lines.push(`    case ${handlers.size}: // ${c.comment}`, `      ${c.body} return;`);
+    handlers.set(c.body, handlers.size);
     return handlers.size - 1;
   });
   const table: string[] = [];
   for (let i = 0; i < handlerOf.length; i += 30) table.push(`  ${handlerOf.slice(i, i + 30).join(", ")},`);
   return `${HEADER}import { RCX, RIP } from "../abi/state";
-import { R_IMM, R_OP } from "../abi/record";
+import { R_FLAGS, R_IMM, R_OP, RecordFlag } from "../abi/record";
 import { raise, raiseError } from "../state/stop";
 import { nextRip } from "./operands";
 ${importsOf([...handlers.keys()], exportsOf)}
@@ -223,6 +219,7 @@ ${table.join("\n")}
 
 /** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
 export function execute(rec: usize): void {
+  if (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) store<u64>(RIP, nextRip(rec));
   switch (load<u16>(HANDLER_OF + (load<u16>(rec, R_OP) << 1))) {
 ${lines.join("\n")}
     default:

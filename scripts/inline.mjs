@@ -17,6 +17,8 @@ const RARE = [
   ],
   ...[
     "run/traps",
+    "state/stop/raise",
+    "state/stop/stopHost",
     "system/features",
     "system/reset",
     "system/task",

@@ -19,7 +19,7 @@ import {
   RecordFlag,
 } from "../abi/record";
 import { ModeBit } from "../abi/state";
-import { closeBlock, decode, immediateOffset } from "../decode/decode";
+import { closeBlock, decode, longImmediate } from "../decode/decode";
 import { FAST_END, FAST_PUSH } from "../decode/fast.generated";
 import { OP_END } from "../decode/table.generated";
 import { clearPageFlag, codeHead, codeLines, lineMask, noteCode } from "../memory/frames";
@@ -136,49 +136,65 @@ export const PATCH_ALL: u32 = 2;
 
 /** Rises when a block is made or dropped. */
 let changes: u32 = 1;
-// immediates that were patched and belong to one record: {u32 host, u32 record, u32 changes, u32 -}
-const memos: usize = memory.data(256, 8);
+// immediates that were patched: {u32 host, u32 changes, u32 bytes of the list, u32 the records that have it}
+const memos: usize = memory.data(512, 8);
+const MEMO_LIST: u32 = 12;
+const MEMO_BYTES: u32 = 32;
 
 function memoOf(host: u32): usize {
-  return memos + (((host * 0x9e3779b1) >>> 28) << 4);
+  return memos + ((host * 0x9e3779b1) >>> 28) * MEMO_BYTES;
 }
 
 const fresh: usize = memory.data(32);
 const SOFT: u32 = RecordFlag.SoftImm | RecordFlag.SoftDisp;
+
+/** These bytes are a whole immediate, and setImmediate() does what its records need; 0: patch() must look. */
+export function patchedBefore(host: u32, bytes: u32): usize {
+  const memo = memoOf(host);
+  return load<u32>(memo) == host && bytes == 4 && load<u32>(memo, 4) == changes ? memo : 0;
+}
+
+export function setImmediate(memo: usize, value: i32): void {
+  const end = memo + load<u32>(memo, 8);
+  for (let at = memo; at < end; at += 4) store<i64>(load<u32>(at, MEMO_LIST), <i64>value, R_IMM);
+}
 
 /**
  * After a write to [host, host + bytes): where it changed nothing but the immediate or the displacement of an instruction
  * that does not end its block, the records take the new value and stay.
  */
 export function patch(host: u32, bytes: u32): u32 {
-  const memo = memoOf(host);
-  if (load<u32>(memo) == host && bytes == 4 && load<u32>(memo, 8) == changes) {
-    store<i64>(load<u32>(memo, 4), i64(load<i32>(host)), R_IMM);
+  const known = patchedBefore(host, bytes);
+  if (known) {
+    setImmediate(known, load<i32>(host));
     return PATCH_ALL;
   }
   let result = PATCH_ALL;
   let found: u32 = 0;
-  let place: u32 = 0;
+  let whole: u32 = 0;
+  const memo = memoOf(host);
+  store<u32>(memo, 0);
   for (let b: u32 = load<u32>(codeHead(host)); b; b = load<u32>(b, BK_FRAME_NEXT)) {
-    const first = load<u32>(b, BK_HOST);
-    if (first >= host + bytes || host >= first + load<u16>(b, BK_BYTES)) continue;
+    const begin = load<u32>(b, BK_HOST);
+    if (begin >= host + bytes || host >= begin + load<u16>(b, BK_BYTES)) continue;
     let rec = b + BK_RECORDS;
-    while (first + load<u16>(rec, R_OFF) + load<u8>(rec, R_LEN) <= host && load<u16>(rec, R_OP) != OP_END) {
+    while (begin + load<u16>(rec, R_OFF) + load<u8>(rec, R_LEN) <= host && load<u16>(rec, R_OP) != OP_END) {
       rec += RECORD_SIZE;
     }
-    found++;
-    const r = patchRecord(rec, first + load<u16>(rec, R_OFF), host, bytes, load<u32>(b, BK_MODE));
+    found += 4;
+    const r = patchRecord(rec, begin + load<u16>(rec, R_OFF), host, bytes, load<u32>(b, BK_MODE));
     if (r == PATCH_NONE) return r;
     if (r == PATCH_BLOCKS) result = r;
-    else if (bytes == 4 && first + load<u16>(rec, R_OFF) + immediateOffset() == host) {
-      // a whole immediate of four bytes, sign-extended: the next write of it needs no decoding
-      if (load<i64>(rec, R_IMM) == i64(load<i32>(host))) place = rec;
+    else if (bytes == 4 && longImmediate && begin + load<u16>(rec, R_OFF) + longImmediate == host) {
+      // the next write of it needs no decoding
+      if (whole < MEMO_BYTES - MEMO_LIST) store<u32>(memo + whole, rec, MEMO_LIST);
+      whole += 4;
     }
   }
-  if (found == 1 && place) {
+  if (whole && found == whole && whole <= MEMO_BYTES - MEMO_LIST) {
     store<u32>(memo, host);
-    store<u32>(memo, place, 4);
-    store<u32>(memo, changes, 8);
+    store<u32>(memo, changes, 4);
+    store<u32>(memo, whole, 8);
   }
   return result;
 }
@@ -194,7 +210,7 @@ function patchRecord(rec: usize, at: u32, host: u32, bytes: u32, mode: u32): u32
   let soft: u32 = 0;
   if (load<u64>(fresh, R_IMM) != load<u64>(rec, R_IMM)) soft |= RecordFlag.SoftImm;
   if (load<u64>(fresh, R_DISP) != load<u64>(rec, R_DISP)) soft |= RecordFlag.SoftDisp;
-  memory.copy(rec, fresh, RECORD_SIZE);
+  for (let i: usize = 0; i < <usize>RECORD_SIZE; i += 8) store<u64>(rec + i, load<u64>(fresh + i));
   store<u8>(rec, flags | soft, R_FLAGS);
   return soft & ~flags ? PATCH_BLOCKS : PATCH_ALL;
 }

@@ -184,10 +184,14 @@ function finish(rec: usize, op: u32, flags: u32): u32 {
   return u32(at - start);
 }
 
-/** Offset of the immediate, or of the end, in the instruction decoded last. */
-let immediateAt: u32 = 0;
-export function immediateOffset(): u32 {
-  return immediateAt;
+/** Where the instruction decoded last has a sign-extended immediate of four bytes; 0: it has none. */
+export let longImmediate: u32 = 0;
+
+/** An empty record. */
+function begin(rec: usize, offset: u32, index: u32): void {
+  for (let i: usize = 0; i < 32; i += 8) store<u64>(rec + i, 0);
+  store<u16>(rec, offset, R_OFF);
+  store<u8>(rec, index, R_INDEX);
 }
 
 /**
@@ -200,9 +204,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   const limited = bytes > MAX_LENGTH;
   end = from + min<u32>(bytes, MAX_LENGTH);
   short = false;
-  memory.fill(rec, 0, 32);
-  store<u16>(rec, offset, R_OFF);
-  store<u8>(rec, index, R_INDEX);
+  begin(rec, offset, index);
   if (COVERAGE) decoded(rec, NO_ENTRY);
 
   const code64 = (mode & ModeBit.Code64) != 0;
@@ -414,16 +416,19 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
     if (flags & F_VVVV) store<u8>(rec, (code64 ? vvvv : vvvv & 7) << 3, R_VVVV);
     else if (vvvv != 0) bad = true;
   }
-  immediateAt = u32(at - start);
+  longImmediate = 0;
   switch (imm) {
     case IMM_IB:
       store<i64>(rec, i64(i8(next8())), R_IMM);
       break;
     case IMM_IZ:
-      store<i64>(rec, size == 2 ? i64(i16(next16())) : i64(i32(next32())), R_IMM);
-      break;
     case IMM_IV:
-      store<i64>(rec, size == 8 ? i64(next64()) : size == 2 ? i64(i16(next16())) : i64(i32(next32())), R_IMM);
+      if (size == 8 && imm == IMM_IV) store<u64>(rec, next64(), R_IMM);
+      else if (size == 2) store<i64>(rec, i64(i16(next16())), R_IMM);
+      else {
+        longImmediate = u32(at - start);
+        store<i64>(rec, i64(i32(next32())), R_IMM);
+      }
       break;
     case IMM_IW:
       store<u64>(rec, u64(next16()), R_IMM);
@@ -467,8 +472,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
   if (bad) return finish(rec, OP_UNDEFINED, recordFlags | RecordFlag.Ends);
 
   if (flags & F_SIZED) {
-    const sizeIndex: u32 = size == 8 ? 2 : size == 4 ? 1 : 0;
-    op += sizeIndex;
+    op += size == 8 ? 2 : size == 4 ? 1 : 0;
     if (isMemory && flags & F_MEMFORM) op += 3;
   } else if (isMemory && flags & F_MEMFORM) op += 1;
   return finish(rec, op, recordFlags);
@@ -483,11 +487,9 @@ function tooLong(rec: usize, limited: bool): u32 {
 
 /** The pseudo-record that closes a block which no branch ends. */
 export function closeBlock(rec: usize, offset: u32, index: u32): void {
-  memory.fill(rec, 0, 32);
+  begin(rec, offset, index);
   if (COVERAGE) decoded(rec, NO_ENTRY);
   store<u16>(rec, OP_END, R_OP);
   store<u8>(rec, FAST_END, R_FAST);
-  store<u16>(rec, offset, R_OFF);
-  store<u8>(rec, index, R_INDEX);
   store<u8>(rec, RecordFlag.Ends, R_FLAGS);
 }

@@ -19,6 +19,7 @@ export const FAST_PUSH: u32 = 147;
 export const FAST_READ: u32 = 151;
 export const FAST_EITHER_READ: u32 = 189;
 export const FAST_WRITE: u32 = 198;
+export const FAST_MODIFY: u32 = 206;
 /** The short form of each operation, 0: none. */
 export const FAST_OF: usize = memory.data<u8>([
   0, 121, 0, 69, 0, 69, 1, 11, 0, 206, 218, 69, 179, 69, 1, 11, 179, 155, 167, 70, 70, 2, 12, 70, 0, 70, 2, 12, 0, 211, 223, 71, 0, 71, 3, 13, 0, 207, 219, 71,

@@ -6,6 +6,7 @@ import { FAST_END } from "../decode/fast.generated";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";
 import { Follow, follow, link } from "./follow";
+import { patches } from "./patches";
 import { NO_LINK, SIDE, short, WHOLE } from "./short.generated";
 
 /** While one of these is set, instructions run one at a time. */
@@ -24,6 +25,10 @@ export function dispatch(rec: usize, limit: u64, hot: u32): usize {
     rec = r & ~(WHOLE | NO_LINK | SIDE);
     let next: u32;
     if (r & WHOLE) {
+      if (limit && patches(rec)) {
+        rec += RECORD_SIZE;
+        continue;
+      }
       execute(rec);
       if (load<u32>(STOP)) return rec;
       if (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {

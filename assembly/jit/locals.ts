@@ -21,20 +21,21 @@ export const L_T0: u32 = 31;
 export const L_T1: u32 = 32;
 export const L_T2: u32 = 33;
 export const L_GROUP: u32 = 34; // GROUPS: what turns an address of a group into a place
-export const L_TAG: u32 = 42; // i64 from here on: TR_TAG
-export const L_A64: u32 = 43;
-export const L_B64: u32 = 44;
-export const L_U0: u32 = 45;
-export const L_U1: u32 = 46;
-export const L_U2: u32 = 47;
+export const L_TABLE: u32 = 42; // TR_TABLE
+export const L_TAG: u32 = 43; // i64 from here on: TR_TAG
+export const L_A64: u32 = 44;
+export const L_B64: u32 = 45;
+export const L_U0: u32 = 46;
+export const L_U1: u32 = 47;
+export const L_U2: u32 = 48;
 
 // one a segment, ES CS SS DS FS GS, where the region accesses memory through segments
-export const L_SEG_BASE: u32 = 48; // i32: SG_EFFECTIVE
-export const L_SEG_READ: u32 = 54; // i64: SG_READ_END
-export const L_SEG_WRITE: u32 = 60; // i64: SG_WRITE_END
+export const L_SEG_BASE: u32 = 49; // i32: SG_EFFECTIVE
+export const L_SEG_READ: u32 = 55; // i64: SG_READ_END
+export const L_SEG_WRITE: u32 = 61; // i64: SG_WRITE_END
 
 export const LOCALS_R: u32 = 21; // 2..22
-export const LOCALS_I32: u32 = 19; // 23..41
-export const LOCALS_I64: u32 = 6; // 42..47
-export const LOCALS_SEG_I32: u32 = 6; // 48..53
-export const LOCALS_SEG_I64: u32 = 12; // 54..65
+export const LOCALS_I32: u32 = 20; // 23..42
+export const LOCALS_I64: u32 = 6; // 43..48
+export const LOCALS_SEG_I32: u32 = 6; // 49..54
+export const LOCALS_SEG_I64: u32 = 12; // 55..66

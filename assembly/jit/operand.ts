@@ -3,8 +3,8 @@
 
 import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
-import { ModeBit, SEG_FS, SEG_SIZE, SEG_SS, SEGS, SG_EFFECTIVE } from "../abi/state";
-import { tlbMask, tlbTable } from "../memory/context";
+import { SEG_FS, SEG_SIZE, SEG_SS, SEGS, SG_EFFECTIVE } from "../abi/state";
+import { tlbMask } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
 import {
@@ -15,7 +15,6 @@ import {
   get32,
   getR,
   place,
-  regionMode,
   set32,
   setR,
   stack16,
@@ -65,7 +64,18 @@ import {
 import { groupBytes, groupOf, intoGroup, isChecked, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
-import { L_ACCESS, L_EA, L_ENTRY, L_GROUP, L_HOST, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE, L_TAG } from "./locals";
+import {
+  L_ACCESS,
+  L_EA,
+  L_ENTRY,
+  L_GROUP,
+  L_HOST,
+  L_SEG_BASE,
+  L_SEG_READ,
+  L_SEG_WRITE,
+  L_TABLE,
+  L_TAG,
+} from "./locals";
 
 /** Function 2 of a generated module: fillSettled. */
 const CALL_FILL: u32 = 2;
@@ -219,10 +229,6 @@ export function toLinear(seg: u32, size: u32, write: bool): void {
   op(I32_ADD);
 }
 
-function table(): u32 {
-  return tlbTable((regionMode & ModeBit.User) != 0);
-}
-
 /** Pops a physical address into L_EA, leaves the region unless the bytes are RAM whose frames have none of these flags. */
 export function checkRam(size: u32, flags: u32): void {
   place();
@@ -264,8 +270,10 @@ function translate(size: u32, tag: u32): void {
   if (wide) op(I32_WRAP);
   i32c(i32(tlbMask << 5));
   op(I32_AND);
+  get(L_TABLE);
+  op(I32_ADD);
   tee(L_ENTRY);
-  mem(I64_LOAD, table() + tag);
+  mem(I64_LOAD, tag);
   // the page of the last byte: an access over the end of a page misses
   get(L_EA);
   if (size > 1) {
@@ -300,7 +308,7 @@ function translateTop(size: u32, tag: u32): void {
   get(L_EA);
   if (wide) op(I32_WRAP);
   get(L_ENTRY);
-  mem(I32_LOAD, table() + TE_ADDEND);
+  mem(I32_LOAD, TE_ADDEND);
   op(I32_ADD);
 }
 
@@ -375,7 +383,7 @@ function groupPlace(group: u32, stack: bool, write: bool): void {
     else {
       translate(bytes, write ? TE_WRITE : TE_READ);
       get(L_ENTRY);
-      mem(I32_LOAD, table() + TE_ADDEND);
+      mem(I32_LOAD, TE_ADDEND);
       set(L_GROUP + group);
     }
     setChecked(group);

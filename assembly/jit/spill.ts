@@ -10,6 +10,7 @@ import {
   SG_EFFECTIVE,
   SG_READ_END,
   SG_WRITE_END,
+  TR_TABLE,
   TR_TAG,
 } from "../abi/state";
 import { basesUsed, flagsUsed, readsUsed, wide, writesUsed } from "./context";
@@ -31,7 +32,19 @@ import {
   set,
   tee,
 } from "./emit";
-import { L_CARRIES, L_GPR, L_HOST, L_PC, L_RESULT, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE, L_TAG, L_WHY } from "./locals";
+import {
+  L_CARRIES,
+  L_GPR,
+  L_HOST,
+  L_PC,
+  L_RESULT,
+  L_SEG_BASE,
+  L_SEG_READ,
+  L_SEG_WRITE,
+  L_TABLE,
+  L_TAG,
+  L_WHY,
+} from "./locals";
 
 export function loadState(mask: u32): void {
   for (let r: u32 = 0; r < 16; r++) {
@@ -66,6 +79,9 @@ export function loadState(mask: u32): void {
   i32c(0);
   mem(I64_LOAD, TR_TAG);
   set(L_TAG);
+  i32c(0);
+  mem(I32_LOAD, TR_TABLE);
+  set(L_TABLE);
   for (let n: u32 = 0; n < 6; n++) {
     loadSegment(basesUsed, n, SG_EFFECTIVE, I32_LOAD, L_SEG_BASE);
     loadSegment(readsUsed, n, SG_READ_END, I64_LOAD, L_SEG_READ);

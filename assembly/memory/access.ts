@@ -2,7 +2,17 @@
 //
 // A read that faults returns 0, a write probe that faults returns 0; the stop word then holds the event or exit and
 // the caller tests aborted(). probe* return the address in linear memory to store to (or to read-modify-write at).
-import { PAGE_NO_WRITE_ENTRY, PageFlag, STATIC_DATA, TE_ADDEND, TE_EXEC, TE_READ, TE_WRITE, TLB } from "../abi/layout";
+import {
+  PAGE_NO_WRITE_ENTRY,
+  PageFlag,
+  STATIC_DATA,
+  TE_ADDEND,
+  TE_EXEC,
+  TE_READ,
+  TE_WRITABLE,
+  TE_WRITE,
+  TLB_TABLE,
+} from "../abi/layout";
 import { COMM_DATA } from "../abi/run";
 import {
   CPL,
@@ -29,7 +39,7 @@ import { aborted, raiseError } from "../state/stop";
 import { apicFetch, apicModify, apicModifyExits, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
 import { tlbMask, tlbTable } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
-import { orPageFlag, pageFlags, pageTableCount } from "./frames";
+import { hitsCode, orPageFlag, pageFlags, pageTableCount } from "./frames";
 import { physToHost } from "./physical";
 import { deviceRead, stage, stageHooked, stageRead } from "./staging";
 import {
@@ -78,25 +88,31 @@ function fill(table: u32, tag: u64, linear: u64, host: u32): void {
     store<u64>(e, 0, TE_WRITE);
     store<u64>(e, 0, TE_EXEC);
     store<u32>(e, addend, TE_ADDEND);
+    store<u32>(e, 0, TE_WRITABLE);
   }
   if (walkPerm & EXECUTE && !(codeTraps && unmarked(linear, walkPhys, host))) store<u64>(e, full, TE_EXEC);
   if (load<u32>(DEBUG_WATCH) & WatchBit.Data && pageWatched(linear)) return;
   if (dataTraps && dataTrapped(linear, walkPhys)) return;
   if (walkPerm & READ) store<u64>(e, full, TE_READ);
-  if (walkPerm & WRITE && !(pageFlags(host) & PAGE_NO_WRITE_ENTRY)) {
-    store<u64>(e, full, TE_WRITE);
-    orPageFlag(host, PageFlag.WriteCached);
-  }
+  if (!(walkPerm & WRITE)) return;
+  store<u32>(e, 1, TE_WRITABLE);
+  if (pageFlags(host) & PAGE_NO_WRITE_ENTRY) return;
+  store<u64>(e, full, TE_WRITE);
+  orPageFlag(host, PageFlag.WriteCached);
 }
 
 /** Address of one linear byte; 0: faulted, DEVICE: no RAM there, APIC: see there. */
 function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
   const e = tlbEntry(table, linear);
   const have =
-    access == READ ? load<u64>(e, TE_READ) : access == WRITE ? load<u64>(e, TE_WRITE) : load<u64>(e, TE_EXEC);
+    access == EXECUTE
+      ? load<u64>(e, TE_EXEC)
+      : access == READ || load<u32>(e, TE_WRITABLE)
+        ? load<u64>(e, TE_READ)
+        : (0 as u64);
   // traps want the physical address
   if (have == ((linear >> 12) | tag) && !(dataTraps | codeTraps)) return u32(linear) + load<u32>(e, TE_ADDEND);
-  if (!walk(linear, access, table != TLB, tag != load<u64>(TAG_REAL), false)) {
+  if (!walk(linear, access, (table & TLB_TABLE) != 0, tag != load<u64>(TAG_REAL), false)) {
     const emulated = access == EXECUTE ? 0 : emulatedAddress();
     if (!emulated) return 0;
     lastPhys = emulated;
@@ -174,36 +190,37 @@ function apicTarget(linear: u64, size: u32): u32 {
   return stage(size, physToHost(pa), pa, size, 0, 0);
 }
 
-/** Copies `size` bytes (at most 64) at a linear address into `buffer`. */
-function gather(linear: u64, size: u32, access: u32, table: u32, tag: u64): bool {
+/** Where `size` bytes (at most 64) of a linear address can be read: in RAM, or copied into `buffer`; 0: faulted. */
+function gather(linear: u64, size: u32, access: u32, table: u32, tag: u64): u32 {
   const len1 = min<u32>(size, 4096 - (u32(linear) & 0xfff));
   let h1 = translateAt(linear, access, table, tag);
+  if (h1 > APIC && size <= len1 && !dataTraps) return h1;
   if (h1 == APIC) h1 = apicSource(linear, size);
-  if (!h1) return false;
+  if (!h1) return 0;
   const p1 = lastPhys;
   let h2: u32 = 0;
   if (size > len1) {
     const next = nextPart(linear, len1);
     h2 = translateAt(next, access, table, tag);
     if (h2 == APIC) h2 = apicSource(next, size);
-    if (!h2) return false;
+    if (!h2) return 0;
   }
   const p2 = lastPhys;
   if (dataTraps) {
     const replaced = beforeRead(linear, p1, len1, nextPart(linear, len1), p2, size);
-    if (aborted()) return false;
+    if (aborted()) return 0;
     if (replaced) {
       memory.copy(buffer, COMM_DATA, size);
       afterRead(buffer);
-      return true;
+      return u32(buffer);
     }
   }
   part(buffer, h1, p1, len1);
-  if (aborted()) return false;
+  if (aborted()) return 0;
   if (h2) part(buffer + len1, h2, p2, size - len1);
-  if (aborted()) return false;
+  if (aborted()) return 0;
   if (dataTraps) afterRead(buffer);
-  return true;
+  return u32(buffer);
 }
 
 function part(to: usize, host: u32, pa: u64, bytes: u32): void {
@@ -220,6 +237,13 @@ function part(to: usize, host: u32, pa: u64, bytes: u32): void {
     to += n;
     bytes -= n;
   }
+}
+
+/** May stores to frames with code go round the write log where they miss the code? */
+let besideCode: bool = true;
+
+export function setBesideCode(on: bool): void {
+  besideCode = on;
 }
 
 function probeAt(linear: u64, size: u32, table: u32, tag: u64): u32 {
@@ -250,7 +274,10 @@ function probeAt(linear: u64, size: u32, table: u32, tag: u64): u32 {
       }
     }
   }
-  if (size == len1 && ram1 && !(pageFlags(ram1) & PAGE_NO_WRITE_ENTRY)) return ram1;
+  if (size == len1 && ram1) {
+    const flags = pageFlags(ram1) & PAGE_NO_WRITE_ENTRY;
+    if (!flags || (besideCode && flags == PageFlag.Code && !hitsCode(ram1, size))) return ram1;
+  }
   return stage(size, ram1, p1, len1, ram2, p2);
 }
 
@@ -268,16 +295,17 @@ export function readMem<T>(seg: u32, ea: u64): T {
       return load<T>(u32(linear) + load<u32>(e, TE_ADDEND));
     }
   }
-  if (!readSlow(seg, ea, sizeof<T>())) return 0 as T;
-  return load<T>(buffer);
+  const at = readSlow(seg, ea, sizeof<T>());
+  return at ? load<T>(at) : (0 as T);
 }
 
-function readSlow(seg: u32, ea: u64, size: u32): bool {
-  if (!segmentOk(seg, ea, size, false)) return false;
+function readSlow(seg: u32, ea: u64, size: u32): u32 {
+  if (!segmentOk(seg, ea, size, false)) return 0;
   const linear = toLinear(seg, ea);
-  if (!aligned(linear, size) || !gather(linear, size, READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL))) return false;
-  if (load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, false);
-  return true;
+  if (!aligned(linear, size)) return 0;
+  const at = gather(linear, size, READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+  if (at && load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, false);
+  return at;
 }
 
 /** Translates a write of `size` bytes (at most 64): the address to store to, 0 when it faults. */
@@ -332,8 +360,8 @@ export function plainWrite(seg: u32, ea: u64, bytes: u32): u32 {
 }
 
 export function readLinear<T>(linear: u64): T {
-  if (!gather(linear, sizeof<T>(), READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL))) return 0 as T;
-  return load<T>(buffer);
+  const at = gather(linear, sizeof<T>(), READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
+  return at ? load<T>(at) : (0 as T);
 }
 
 export function probeWriteLinear(linear: u64, size: u32): u32 {
@@ -344,24 +372,24 @@ export function probeWriteLinear(linear: u64, size: u32): u32 {
 
 export function readSystem<T>(linear: u64): T {
   linear &= systemMask();
-  const e = tlbEntry(TLB, linear);
+  const e = tlbEntry(tlbTable(false), linear);
   if (
     load<u64>(e, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG_IMPLICIT)) &&
     (u32(linear) & 0xfff) <= <u32>(4096 - sizeof<T>())
   ) {
     return load<T>(u32(linear) + load<u32>(e, TE_ADDEND));
   }
-  if (!gather(linear, sizeof<T>(), READ, TLB, load<u64>(TR_TAG_IMPLICIT))) return 0 as T;
-  return load<T>(buffer);
+  const at = gather(linear, sizeof<T>(), READ, tlbTable(false), load<u64>(TR_TAG_IMPLICIT));
+  return at ? load<T>(at) : (0 as T);
 }
 
 /** Address of plain bytes of a system structure, 0: not cached or not plain; changes nothing. */
 export function plainSystem(linear: u64, bytes: u32): u32 {
-  return plainAt(TLB, load<u64>(TR_TAG_IMPLICIT), linear, bytes, u32(TE_READ));
+  return plainAt(tlbTable(false), load<u64>(TR_TAG_IMPLICIT), linear, bytes, u32(TE_READ));
 }
 
 export function probeSystem(linear: u64, size: u32): u32 {
-  return probeAt(linear & systemMask(), size, TLB, load<u64>(TR_TAG_IMPLICIT));
+  return probeAt(linear & systemMask(), size, tlbTable(false), load<u64>(TR_TAG_IMPLICIT));
 }
 
 /** A write with the privilege of a stack about to be switched to. */
@@ -371,6 +399,15 @@ export function probeAs(linear: u64, size: u32, user: bool): u32 {
     : probeSystem(linear, size);
   if (at && load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, true);
   return at;
+}
+
+/** Address of bytes to write to on a page whose frame holds code and has no other flag, 0: not cached or not that; changes nothing. */
+export function codePlace(seg: u32, ea: u64, bytes: u32): u32 {
+  if (ea + bytes > load<u64>(SEGS + seg + SG_WRITE_END)) return 0;
+  const linear = toLinear(seg, ea);
+  const at = plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), linear, bytes, u32(TE_READ));
+  if (!at || !load<u32>(tlbEntry(load<u32>(TR_TABLE), linear), TE_WRITABLE)) return 0;
+  return (pageFlags(at) & PAGE_NO_WRITE_ENTRY) == PageFlag.Code ? at : 0;
 }
 
 /** Address of plain writable bytes of one page for such a stack, 0: not cached or not plain; changes nothing. */

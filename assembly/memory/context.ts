@@ -2,7 +2,17 @@
 // the tables themselves: CR3 (none when paging is off), the PDPTEs of PAE paging, the bits of TR_MODE, EPTP and VPID. Since a store to a frame
 // that served a walk flushes, an entry stays true for as long as its context number lives: MOV CR3 and VM entries
 // only choose another number.
-import { CONTEXTS, TE_ADDEND, TE_WRITE, TLB, TLB_ENTRIES, TLB_ENTRY, TLB_TABLE } from "../abi/layout";
+import {
+  CONTEXTS,
+  TE_ADDEND,
+  TE_WRITE,
+  TLB,
+  TLB_ENTRIES,
+  TLB_ENTRY,
+  TLB_SPACE,
+  TLB_SPACES,
+  TLB_TABLE,
+} from "../abi/layout";
 import {
   CPL,
   CR0,
@@ -12,6 +22,7 @@ import {
   TAG_REAL,
   TR_EPTP,
   TR_MODE,
+  TR_TABLE,
   TR_TAG,
   TR_TAG_IMPLICIT,
   TR_VPID,
@@ -25,6 +36,10 @@ const WAYS: u32 = 16;
 const ENTRY: u32 = 56;
 let nextWay: u32 = 0;
 let lastNumber: u32 = 0;
+/** The place in CONTEXTS that contextFor() chose last. */
+let way: u32 = 0;
+/** Bits of the spaces that may hold entries of a context in use. */
+let spaces: u32 = 0;
 /** Rises when a context number is given away or taken back: tags chosen before stand only while it is the same. */
 export let contextChanges: u64 = 1;
 
@@ -39,8 +54,8 @@ function samePdptes(e: usize): bool {
 
 function contextFor(root: u64, eptp: u64, key: u32): u64 {
   const pdptes = (key & (TransBit.Paging | TransBit.Pae | TransBit.Long)) == (TransBit.Paging | TransBit.Pae);
-  for (let i: u32 = 0; i < WAYS; i++) {
-    const e = CONTEXTS + i * ENTRY;
+  for (way = 0; way < WAYS; way++) {
+    const e = CONTEXTS + way * ENTRY;
     if (
       load<u32>(e, 16) == key &&
       load<u64>(e) == root &&
@@ -51,13 +66,11 @@ function contextFor(root: u64, eptp: u64, key: u32): u64 {
       return u64(load<u32>(e, 20)) << 52;
     }
   }
-  if (++lastNumber >= 0xfff) {
-    clearTlb();
-    lastNumber = 1;
-  }
+  lastNumber++;
   contextChanges++;
-  const e = CONTEXTS + nextWay * ENTRY;
+  way = nextWay;
   nextWay = (nextWay + 1) & (WAYS - 1);
+  const e = CONTEXTS + way * ENTRY;
   store<u64>(e, root);
   store<u64>(e, eptp, 8);
   store<u32>(e, key, 16);
@@ -66,9 +79,9 @@ function contextFor(root: u64, eptp: u64, key: u32): u64 {
   return u64(lastNumber) << 52;
 }
 
-/** The TLB's table for CPL 3, or for the other levels. */
+/** The table of the present context for CPL 3, or for the other levels. */
 export function tlbTable(user: bool): u32 {
-  return user ? TLB + TLB_TABLE : TLB;
+  return (load<u32>(TR_TABLE) & ~TLB_TABLE) | (user ? TLB_TABLE : 0);
 }
 
 /** Are unaligned accesses of the present CPL #AC? */
@@ -76,8 +89,9 @@ export function checksAlignment(): bool {
   return load<u32>(CPL) == 3 && (load<u32>(EFLAGS_REST) & FLAG_AC) != 0 && (load<u64>(CR0) & CR0_AM) != 0;
 }
 
-/** Chooses the context of the present CR3, PDPTEs, TR_MODE, EPTP and VPID. Called whenever one of them or RFLAGS.AC changes. */
+/** Chooses the context, and its tables, of the present CR3, PDPTEs, TR_MODE, EPTP and VPID. Called whenever one of them, CPL or RFLAGS.AC changes. */
 export function selectContext(): void {
+  if (lastNumber >= 0xffd) clearTlb(); // two more are to be had
   const mode = load<u32>(TR_MODE);
   let root: u64 = 0;
   if (mode & TransBit.Paging) {
@@ -86,6 +100,9 @@ export function selectContext(): void {
   const eptp = load<u64>(TR_EPTP);
   const vpid = load<u32>(TR_VPID) << 16;
   const tag = contextFor(root, eptp, mode | vpid);
+  const space = way & (TLB_SPACES - 1);
+  spaces |= 1 << space;
+  store<u32>(TR_TABLE, TLB + space * TLB_SPACE + (load<u32>(CPL) == 3 ? TLB_TABLE : 0));
   store<u64>(TAG_REAL, tag);
   store<u64>(TR_TAG, checksAlignment() ? ~(0 as u64) : tag);
   store<u64>(TR_TAG_IMPLICIT, mode & TransBit.Ac ? contextFor(root, eptp, (mode & ~TransBit.Ac) | vpid) : tag);
@@ -93,11 +110,13 @@ export function selectContext(): void {
 
 function dropContexts(): void {
   contextChanges++;
+  spaces = 0;
   memory.fill(CONTEXTS, 0, WAYS * ENTRY);
 }
 
 function clearTlb(): void {
-  memory.fill(TLB, 0, TLB_TABLE * 2);
+  memory.fill(TLB, 0, TLB_SPACE * TLB_SPACES);
+  lastNumber = 0;
   dropContexts();
 }
 
@@ -119,14 +138,16 @@ export let tlbMask: u32 = TLB_ENTRIES - 1;
 export function setTlbEntries(entries: u32): void {
   tlbMask = entries - 1;
   clearTlb();
-  lastNumber = 0;
   selectContext();
 }
 
-/** Drops the write entries of one frame in both tables. */
+/** Drops the write entries of one frame. */
 export function dropWriteEntries(frame: u32): void {
-  for (let i: u32 = 0; i < <u32>TLB_ENTRIES * 2; i++) {
-    const e = TLB + i * TLB_ENTRY;
-    if ((u32(load<u64>(e, TE_WRITE)) << 12) + load<u32>(e, TE_ADDEND) == frame) store<u64>(e, 0, TE_WRITE);
+  for (let space: u32 = 0; space < <u32>TLB_SPACES; space++) {
+    if (!((spaces >> space) & 1)) continue;
+    const first = TLB + space * TLB_SPACE;
+    for (let e = first; e < first + TLB_SPACE; e += TLB_ENTRY) {
+      if ((u32(load<u64>(e, TE_WRITE)) << 12) + load<u32>(e, TE_ADDEND) == frame) store<u64>(e, 0, TE_WRITE);
+    }
   }
 }

@@ -94,6 +94,11 @@ export function lineMask(offset: u32, bytes: u32): u64 {
   return (~(0 as u64) >> u64(63 - (last - first))) << u64(first);
 }
 
+/** Is any of these bytes on a line with code? The frame must hold code. */
+export function hitsCode(host: u32, bytes: u32): bool {
+  return (load<u64>(codeLines(host)) & lineMask(host, bytes)) != 0;
+}
+
 function restrict(host: u32, flag: u32): void {
   const f = pageFlags(host);
   if (f & flag) return;
@@ -143,7 +148,7 @@ export function forgetPageTables(): void {
 /** Must follow every write to a frame that may carry flags; the range stays inside one page. */
 export function noteWrite(host: u32, bytes: u32): void {
   const f = pageFlags(host);
-  if (f & PageFlag.Code && load<u64>(codeLines(host)) & lineMask(host, bytes)) {
+  if (f & PageFlag.Code && hitsCode(host, bytes)) {
     if (codeWriteCount < CODE_WRITE_MAX) {
       store<u32>(codeWrites + (codeWriteCount << 3), host);
       store<u32>(codeWrites + (codeWriteCount << 3), bytes, 4);

@@ -66,8 +66,15 @@ function deviceWrite(pa: u64, data: usize, bytes: u32): void {
 }
 const BUFFER: usize = memory.data(16);
 
+/** memory.copy() is a call of the engine's; most operands have one of two sizes. */
+function copy(to: usize, from: usize, bytes: u32): void {
+  if (bytes == 4) store<u32>(to, load<u32>(from));
+  else if (bytes == 8) store<u64>(to, load<u64>(from));
+  else memory.copy(to, from, bytes);
+}
+
 function fetch(to: usize, host: u32, pa: u64, bytes: u32): void {
-  if (host) memory.copy(to, host, bytes);
+  if (host) copy(to, host, bytes);
   else if (!isDevice(pa)) memory.fill(to, 0xff, bytes);
 }
 
@@ -140,7 +147,7 @@ function askDevice(to: u32, pa: u64, bytes: u32): void {
 function put(host: u32, pa: u64, data: usize, bytes: u32): void {
   if (!host) deviceWrite(pa, data, bytes);
   else if (!(pageFlags(host) & PageFlag.ReadOnly)) {
-    memory.copy(host, data, bytes);
+    copy(host, data, bytes);
     noteWrite(host, bytes);
   }
 }

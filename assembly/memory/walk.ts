@@ -127,7 +127,9 @@ function finish(
   }
   if ((perm & access) != access) return fault(linear, access, user, true, false);
   if (!silent || settled) {
-    if (!setAccessed(wide, access == WRITE, linear)) return false;
+    // `rights` are the bits that all entries have
+    const kept = (rights & A) != 0 && (access != WRITE || (leaf & D) != 0);
+    if (!kept && !setAccessed(wide, access == WRITE, linear)) return false;
     // a page that is not dirty yet must be walked again on the first write
     if (access != WRITE && !(leaf & D)) perm &= ~WRITE;
   }
@@ -190,7 +192,7 @@ function walkWide(linear: u64, access: u32, user: bool): bool {
   if (!long) reserved |= 0x7ff0000000000000;
   let table: u64;
   let level: u32;
-  let rights: u64 = RW | US;
+  let rights: u64 = RW | US | A;
   let noExecute = false;
   if (long) {
     table = load<u64>(CR3) & PHYSICAL_MASK;

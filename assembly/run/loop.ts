@@ -31,6 +31,7 @@ import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBloc
 import { closeBlock, decode } from "../decode/decode";
 import { dispatch, STEP_FLAGS } from "../execute/dispatch";
 import { compileQueue, enter, hotThreshold, jump, leftAt, request, requests, stepNext } from "../jit/manage";
+import { setBesideCode } from "../memory/access";
 import { tlbMask } from "../memory/context";
 import { setAlone } from "../memory/staging";
 import { codeTraps, WatchHits } from "../memory/traps";
@@ -147,7 +148,9 @@ function stretch(limit: u64): void {
       if (skip) {
         skip = false;
         store<u64>(BLOCK_RIP, rip);
+        setBesideCode(false);
         const last = dispatch(b + BK_RECORDS, 0, 0);
+        setBesideCode(true);
         leftAt(host, load<u32>(STOP) & StopBit.Commit && load<u8>(last, R_INDEX) == 0);
         account(last);
         continue;

@@ -233,6 +233,5 @@ export function recomputeMode(): void {
   store<u64>(LINEAR_MASK, long ? ALL : LOW32);
   store<u32>(TR_MODE, translationMode());
   Watch.followDr7();
-  store<u32>(TR_TABLE, tlbTable(load<u32>(CPL) == 3));
   selectContext();
 }

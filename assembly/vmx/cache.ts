@@ -164,7 +164,6 @@ export function keepImage(image: usize): void {
   store<u64>(image, load<u64>(CODE_END), 40);
   store<u64>(image, load<u64>(LINEAR_MASK), 48);
   store<u32>(image, load<u32>(TR_MODE), 56);
-  store<u32>(image, load<u32>(TR_TABLE), 60);
   copy(image + SEGMENTS_AT, SEGS);
   store<u32>(image, segmentChanges, 116);
   keepContext(image);
@@ -172,6 +171,7 @@ export function keepImage(image: usize): void {
 
 /** PAE paging has PDPTEs too: its context is chosen every time. */
 function keepContext(image: usize): void {
+  store<u32>(image, load<u32>(TR_TABLE), 60);
   store<u64>(image, load<u64>(CR3), 64);
   store<u64>(image, load<u64>(TR_EPTP), 72);
   store<u32>(image, load<u32>(TR_VPID), 112);
@@ -189,6 +189,7 @@ function restoreContext(image: usize): void {
     load<u64>(image, 72) == load<u64>(TR_EPTP) &&
     load<u32>(image, 112) == load<u32>(TR_VPID)
   ) {
+    store<u32>(TR_TABLE, load<u32>(image, 60));
     store<u64>(TR_TAG, load<u64>(image, 88));
     store<u64>(TR_TAG_IMPLICIT, load<u64>(image, 96));
     store<u64>(TAG_REAL, load<u64>(image, 104));
@@ -252,7 +253,6 @@ export function restoreImage(image: usize): bool {
   store<u64>(CODE_END, load<u64>(image, 40));
   store<u64>(LINEAR_MASK, load<u64>(image, 48));
   store<u32>(TR_MODE, load<u32>(image, 56));
-  store<u32>(TR_TABLE, load<u32>(image, 60));
   copy(SEGS, image + SEGMENTS_AT);
   store<u32>(image, segmentChanges, 116);
   restoreContext(image);

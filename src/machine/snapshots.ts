@@ -6,6 +6,7 @@ import {
   RUN_LIMIT,
   STOP,
   TAG_REAL,
+  TR_TABLE,
   TR_TAG,
   TR_TAG_IMPLICIT,
   VMCS_HOST,
@@ -40,10 +41,10 @@ export function optionsFor(snapshot: Snapshot): { memory: number; extraMemory: n
 
 /**
  * 64-bit words that follow from others when a state is restored, or are set when a run begins: names of the TLB's contexts, the bounds
- * of the last run. VMCS_HOST and JIT_WHY are 32-bit words.
+ * of the last run. VMCS_HOST, JIT_WHY and TR_TABLE are 32-bit words.
  */
 const DERIVED = [TR_TAG, TR_TAG_IMPLICIT, TAG_REAL, COUNT_LIMIT, WORK_LIMIT, RUN_LIMIT];
-const DERIVED_32 = [VMCS_HOST, JIT_WHY];
+const DERIVED_32 = [VMCS_HOST, JIT_WHY, TR_TABLE];
 
 /** The state without them, so that equal states are equal bytes. */
 function withoutDerived(state: Uint8Array): Uint8Array {
