@@ -7,18 +7,12 @@ import {
   I32_ADD,
   I32_AND,
   I32_EQ,
-  I32_EXTEND8_S,
-  I32_EXTEND16_S,
   I32_LOAD,
   I32_LOAD8_U,
   I32_LOAD16_U,
   I32_LT_U,
-  I32_MUL,
   I32_OR,
-  I32_ROTL,
-  I32_ROTR,
   I32_SHL,
-  I32_SHR_S,
   I32_SHR_U,
   I32_SUB,
   I32_WRAP,
@@ -30,11 +24,6 @@ import {
   I64_LOAD,
   I64_LT_U,
   I64_OR,
-  I64_ROTL,
-  I64_ROTR,
-  I64_SHL,
-  I64_SHR_S,
-  I64_SHR_U,
   I64_SUB,
   I64_XOR,
   i32c,
@@ -46,10 +35,9 @@ import {
 } from "./emit";
 import { borrowVector, carryVector, flagsOfLogic, notTop, pushCF, setCarries, setResult } from "./flags";
 import { isMemory } from "./kinds";
-import { FORM_CL, FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
-import { close, openIf } from "./labels";
+import { FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
 import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
-import { getDst, getSlot, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt } from "./operand";
+import { getDst, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt } from "./operand";
 
 const ADD: u32 = 0;
 const OR: u32 = 1;
@@ -300,218 +288,6 @@ export function unary(rec: usize, k: u32, size: u32): bool {
   }
   if (memory) get(L_HOST);
   get(r);
-  if (memory) storeAt(size);
-  else setDst(rec, size);
-  return true;
-}
-
-const ROL: u32 = 0;
-const ROR: u32 = 1;
-const RCL: u32 = 2;
-const RCR: u32 = 3;
-const SHL: u32 = 4;
-const SHR: u32 = 5;
-const SAR: u32 = 6;
-
-/** Pushes bit (width - 1) of an i32 or i64 local as 0 or 1 << `to`. */
-function bitTo(local: u32, size: u32, bit: u32, to: u32): void {
-  get(local);
-  if (size == 8) {
-    i64c(i64(bit));
-    op(I64_SHR_U);
-    op(I32_WRAP);
-  } else {
-    i32c(bit);
-    op(I32_SHR_U);
-  }
-  i32c(1);
-  op(I32_AND);
-  i32c(to);
-  op(I32_SHL);
-}
-
-/** Shifts by a count in L_T2 (1 to width-1); operand in L_A or L_A64, result left in L_T1 or L_U1. */
-function shiftBy(k: u32, size: u32): void {
-  const w = size == 8;
-  const bits = size << 3;
-  const a = w ? L_A64 : L_A;
-  const r = w ? L_U1 : L_T1;
-  const b = w ? L_B64 : L_B; // the bit shifted out last, in bit 0
-  if (size < 4) {
-    if (k == SAR) {
-      get(a);
-      op(size == 1 ? I32_EXTEND8_S : I32_EXTEND16_S);
-      set(a);
-    } else if (k == ROL || k == ROR) {
-      // the operand fills the word: it turns as the word does
-      get(a);
-      i32c(size == 1 ? 0x01010101 : 0x00010001);
-      op(I32_MUL);
-      set(a);
-    }
-  }
-  // result
-  get(a);
-  get(L_T2);
-  if (w) op(I64_EXTEND_U);
-  if (k == SHL) op(w ? I64_SHL : I32_SHL);
-  else if (k == SHR) op(w ? I64_SHR_U : I32_SHR_U);
-  else if (k == SAR) op(w ? I64_SHR_S : I32_SHR_S);
-  else if (k == ROL) op(w ? I64_ROTL : I32_ROTL);
-  else op(w ? I64_ROTR : I32_ROTR);
-  set(r);
-  if (flagsDead) return;
-  if (k == ROL || k == ROR) {
-    useFlags();
-    get(L_CARRIES);
-    i32c(0x3fffffff);
-    op(I32_AND);
-    if (k == ROL) {
-      bitTo(r, size, 0, 31);
-      op(I32_OR);
-      bitTo(r, size, bits - 1, 30);
-    } else {
-      bitTo(r, size, bits - 1, 31);
-      op(I32_OR);
-      bitTo(r, size, bits - 2, 30);
-    }
-    op(I32_OR);
-    set(L_CARRIES);
-    return;
-  }
-  // CF
-  if (k == SHL && size < 4) {
-    get(r);
-    i32c(bits);
-  } else {
-    get(a);
-    if (k == SHL) i32c(bits);
-    get(L_T2);
-    if (k == SHL) op(I32_SUB);
-    else {
-      i32c(1);
-      op(I32_SUB);
-    }
-  }
-  if (w) op(I64_EXTEND_U);
-  if (k == SAR) op(w ? I64_SHR_S : I32_SHR_S);
-  else op(w ? I64_SHR_U : I32_SHR_U);
-  set(b);
-  get(r);
-  setResult(size);
-  bitTo(b, size, 0, 31);
-  if (k == SHL) bitTo(r, size, bits - 1, 30);
-  else {
-    bitTo(b, size, 0, 30);
-    if (k == SHR) {
-      bitTo(a, size, bits - 1, 30);
-      op(I32_XOR);
-    }
-  }
-  op(I32_OR);
-  set(L_CARRIES);
-}
-
-/** RCL and RCR by 1. */
-function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
-  const w = size == 8;
-  const top = (size << 3) - 1;
-  const memory = isMemory(rec);
-  const a = w ? L_A64 : L_A;
-  const r = w ? L_U1 : L_T1;
-  pushCF();
-  set(L_T2);
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
-  tee(a);
-  constant(1, size);
-  if (left) op(w ? I64_SHL : I32_SHL);
-  else op(w ? I64_SHR_U : I32_SHR_U);
-  get(L_T2);
-  if (w) op(I64_EXTEND_U);
-  if (!left) {
-    constant(top, size);
-    op(w ? I64_SHL : I32_SHL);
-  }
-  op(w ? I64_OR : I32_OR);
-  set(r);
-  get(L_CARRIES);
-  i32c(0x3fffffff);
-  op(I32_AND);
-  bitTo(a, size, left ? top : 0, 31);
-  op(I32_OR);
-  // bit 30 is CF ^ OF
-  bitTo(r, size, top, 30);
-  if (!left) {
-    bitTo(r, size, top - 1, 30);
-    op(I32_XOR);
-    bitTo(a, size, 0, 30);
-    op(I32_XOR);
-  }
-  op(I32_OR);
-  set(L_CARRIES);
-  setKnown(KNOWN_NONE, 0);
-  if (memory) get(L_HOST);
-  get(r);
-  if (memory) storeAt(size);
-  else setDst(rec, size);
-}
-
-/** Shifts and rotates. */
-export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
-  const byCl = (form & FORM_CL) != 0;
-  if (k == RCL || k == RCR) {
-    if (byCl || load<u8>(rec, R_IMM) != 1) return false;
-    rotateThroughCarry(rec, k == RCL, size);
-    return true;
-  }
-  const w = size == 8;
-  const count = u32(load<u8>(rec, R_IMM)) & (w ? 63 : 31);
-  const memory = isMemory(rec);
-  if (!byCl && count == 0) {
-    // nothing changes, but the operand is written: a 32-bit register loses its upper half
-    if (memory) probeMemory(rec, size);
-    else {
-      getDst(rec, size);
-      setDst(rec, size);
-    }
-    return true;
-  }
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
-  set(w ? L_A64 : L_A);
-  if (byCl) {
-    getSlot(8, 1); // CL
-    i32c(w ? 63 : 31);
-    op(I32_AND);
-    tee(L_T2);
-    openIf();
-  } else {
-    i32c(count);
-    set(L_T2);
-  }
-  shiftBy(k, size);
-  if (byCl) {
-    if (memory) get(L_HOST);
-    get(w ? L_U1 : L_T1);
-    if (memory) storeAt(size);
-    else setDst(rec, size);
-    close();
-    if (!memory && size == 4) {
-      // the upper half is cleared whatever the count
-      getDst(rec, 4);
-      setDst(rec, 4);
-    }
-    if (!flagsDead) setKnown(0, 0);
-    return true;
-  }
-  if (!flagsDead) setKnown(k == ROL || k == ROR ? 0 : KNOWN_RESULT, size);
-  if (memory) get(L_HOST);
-  get(w ? L_U1 : L_T1);
   if (memory) storeAt(size);
   else setDst(rec, size);
   return true;

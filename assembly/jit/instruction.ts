@@ -2,7 +2,7 @@
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SEG, R_SIZE, RecordFlag } from "../abi/record";
 import { EFLAGS_REST } from "../abi/state";
 import { FLAG_DF } from "../abi/x86";
-import { alu, immediate, shift, unary } from "./arith";
+import { alu, immediate, unary } from "./arith";
 import { bitTest, compareExchange, doubleShift, exchangeAdd, scan } from "./bits";
 import { addThrough, bmi, movbe, swapBytes } from "./bmi";
 import { get32, getR, setR, wide } from "./context";
@@ -133,6 +133,7 @@ import {
   toLinear,
   truncateOffset,
 } from "./operand";
+import { shift } from "./shift";
 import { strings } from "./strings";
 
 function mov(rec: usize, size: u32, form: u32): void {
