@@ -1,4 +1,4 @@
-import { yieldToHost } from "../machine/index.ts";
+import { nextSlice, yieldToHost } from "../machine/index.ts";
 import type { KvmExit } from "./exit.ts";
 import type { RunBounds, RunSteps } from "./run.ts";
 
@@ -8,8 +8,6 @@ export interface RunAsyncOptions extends Omit<RunBounds, "slice"> {
 }
 
 const FIRST_SLICE = 2_000;
-const SMALLEST_SLICE = 100;
-const SLICE_MS = 10;
 
 /** KVM_RUN in slices of about 10 ms, with the event loop served between them. Slices change no count. */
 export async function runInSlices(
@@ -22,8 +20,7 @@ export async function runInSlices(
   let begun = performance.now();
   let step = steps.next();
   while (!step.done) {
-    const elapsed = Math.max(performance.now() - begun, 0.1);
-    work = Math.max(SMALLEST_SLICE, Math.min(Math.floor((work * SLICE_MS) / elapsed), work * 4));
+    work = nextSlice(work, performance.now() - begun);
     await yieldToHost();
     begun = performance.now();
     step = steps.next(signal?.aborted ? 0n : BigInt(work));

@@ -1,6 +1,6 @@
 import type { Counters, Ledger } from "../cost/index.ts";
 import { exitReasonName, type Host, type Regs, type Sregs } from "../kvm/index.ts";
-import { yieldToHost } from "../machine/index.ts";
+import { nextSlice, yieldToHost } from "../machine/index.ts";
 import { formatTraceEvent, type TraceSink } from "../trace/index.ts";
 import { type GuestEnding, Vmm, type VmmOptions } from "./vmm.ts";
 
@@ -90,7 +90,7 @@ export async function runGuestUnderVmxAsync(options: AsyncGuestRunOptions): Prom
       step = steps.next();
       continue;
     }
-    work = Math.max(100, Math.min(Math.floor((work * SLICE_MS) / Math.max(elapsed, 0.1)), work * 4));
+    work = nextSlice(work, elapsed);
     await yieldToHost();
     begun = performance.now();
     step = steps.next(options.signal?.aborted ? 0n : BigInt(work));

@@ -12,3 +12,14 @@ export function yieldToHost(): Promise<void> {
     port2.postMessage(0);
   });
 }
+
+const SLICE_MS = 10;
+const SMALLEST_SLICE = 100;
+/** More than any slice can use. */
+const LARGEST_SLICE = 1e9;
+
+/** Work of the next slice of about 10 ms, after one of `work` that took `elapsed` ms. It may have ended early: other things end slices too. */
+export function nextSlice(work: number, elapsed: number): number {
+  const wanted = Math.floor((work * SLICE_MS) / Math.max(elapsed, 0.1));
+  return Math.max(SMALLEST_SLICE, Math.min(wanted, work * 4, LARGEST_SLICE));
+}

@@ -8,7 +8,7 @@ import { LOAD, PAGE_DIRECTORIES, program } from "./programs.ts";
 const MODES: Readonly<Record<Bits, StartMode>> = { 16: "real", 32: "protected", 64: "long" };
 const BITS: readonly Bits[] = [16, 32, 64];
 /** Programs of each kind; RANDOM_PROGRAMS=n for more, RANDOM_SEED for others. */
-const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 16);
+const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 8);
 const SEED = Number(process.env.RANDOM_SEED ?? 1);
 const MEMORY = 256 << 10;
 

@@ -6,7 +6,7 @@ import { type SegmentedTraits, segmentedProgram } from "./segmentedPrograms.ts";
 import { ENTRY, MEMORY } from "./segmentedWorld.ts";
 
 /** Programs of each kind; RANDOM_PROGRAMS=n for more, RANDOM_SEED for others. */
-const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 6);
+const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 4);
 const SEED = Number(process.env.RANDOM_SEED ?? 1);
 
 interface Seen {
