@@ -37,7 +37,7 @@ import { borrowVector, carryVector, flagsOfLogic, notTop, pushCF, setCarries, se
 import { isMemory } from "./kinds";
 import { FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
 import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
-import { getDst, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt } from "./operand";
+import { changed, getDst, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt, toChange } from "./operand";
 
 const ADD: u32 = 0;
 const OR: u32 = 1;
@@ -223,7 +223,7 @@ function pushOverflowOfOne(k: u32, r: u32, size: u32): void {
 /** INC DEC NOT NEG. */
 export function unary(rec: usize, k: u32, size: u32): bool {
   const w = size == 8;
-  const memory = isMemory(rec);
+  const _memory = isMemory(rec);
   const a = w ? L_A64 : L_A;
   const b = w ? L_B64 : L_B;
   const r = w ? L_U1 : L_T1;
@@ -233,10 +233,7 @@ export function unary(rec: usize, k: u32, size: u32): bool {
     op(I32_SHL);
     set(L_T2);
   }
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
+  toChange(rec, size);
   if (k == 2) {
     notTop(w);
     set(r);
@@ -286,9 +283,6 @@ export function unary(rec: usize, k: u32, size: u32): bool {
     set(L_CARRIES);
     setKnown(KNOWN_RESULT, size);
   }
-  if (memory) get(L_HOST);
-  get(r);
-  if (memory) storeAt(size);
-  else setDst(rec, size);
+  changed(rec, size, r);
   return true;
 }

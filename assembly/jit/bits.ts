@@ -1,5 +1,5 @@
 // Bit tests, double shifts, bit scans and counts, CMPXCHG and XADD as Wasm.
-import { R_ADDR_SHIFT, R_IMM, R_SEG, R_SIZE } from "../abi/record";
+import { R_ADDR_SHIFT, R_IMM, R_SIZE } from "../abi/record";
 import { compare, sum } from "./arith";
 import { flagsDead, KNOWN_NONE, KNOWN_RESULT, setKnown, useFlags, wide } from "./context";
 import {
@@ -48,9 +48,11 @@ import { FORM_CL, KIND_BSF, KIND_BSR, KIND_POPCNT, KIND_TZCNT } from "./kinds.ge
 import { close, openIf } from "./labels";
 import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_RESULT, L_T0, L_T1, L_T2, L_U1 } from "./locals";
 import {
+  changed,
   getDst,
   getSlot,
   getSrc,
+  inSegment,
   loadHost,
   offset,
   probeMemory,
@@ -62,7 +64,7 @@ import {
   setSlot,
   setSrc,
   storeAt,
-  toLinear,
+  toChange,
   truncateOffset,
 } from "./operand";
 
@@ -112,11 +114,11 @@ function bitAddress(rec: usize, size: u32, write: bool): void {
   }
   op(wide ? I64_ADD : I32_ADD);
   truncateOffset(load<u8>(rec, R_ADDR_SHIFT));
-  toLinear(u32(load<u8>(rec, R_SEG)) << 3, size, write);
+  inSegment(rec, size, write);
 }
 
 /** BT BTS BTR BTC; `immediate`: of a constant bit. */
-export function bitTest(rec: usize, k: u32, size: u32, immediate: bool): bool {
+export function bitTest(rec: usize, k: u32, size: u32, immediate: bool): void {
   const w = size == 8;
   const a = operandA(size);
   const memory = isMemory(rec);
@@ -171,7 +173,6 @@ export function bitTest(rec: usize, k: u32, size: u32, immediate: bool): bool {
   }
   get(L_B);
   setCFKeepOF();
-  return true;
 }
 
 /** Pushes bits - L_T2, as wide as the operand. */
@@ -197,10 +198,7 @@ export function doubleShift(rec: usize, left: bool, size: u32, form: u32): bool 
   const a = operandA(size);
   const b = operandB(size);
   const r = result(size);
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
+  toChange(rec, size);
   set(a);
   if (!byCl && n == 0) {
     if (!memory) {
@@ -269,10 +267,7 @@ export function doubleShift(rec: usize, left: bool, size: u32, form: u32): bool 
     op(I32_OR);
     set(L_CARRIES);
   }
-  if (memory) get(L_HOST);
-  get(r);
-  if (memory) storeAt(size);
-  else setDst(rec, size);
+  changed(rec, size, r);
   if (byCl) {
     close();
     if (!memory && size == 4) {
@@ -285,18 +280,19 @@ export function doubleShift(rec: usize, left: bool, size: u32, form: u32): bool 
   return true;
 }
 
-/** Flags of a bit count: the result in L_T1 or L_U1, CF where the source was 0. */
-function flagsOfCount(size: u32): void {
-  get(result(size));
-  if (size != 8 && wide) op(I64_EXTEND_U);
-  set(L_RESULT);
+/** Flags of the result in L_T1 or L_U1: CF is the i32 0 or 1 on the stack, OF 0. */
+export function flagsWithCarry(size: u32): void {
   useFlags();
-  i32c(<i32>0xc0000000);
-  i32c(0);
-  pushNonZero(operandA(size), size);
-  op(I32_EQZ);
-  op(W_SELECT);
+  tee(L_T0);
+  i32c(31);
+  op(I32_SHL);
+  get(L_T0);
+  i32c(30);
+  op(I32_SHL);
+  op(I32_OR);
   set(L_CARRIES);
+  get(result(size));
+  setResult(size);
   setKnown(KNOWN_RESULT, size);
 }
 
@@ -310,7 +306,7 @@ function resultOfSource(size: u32): void {
 }
 
 /** BSF BSR POPCNT TZCNT LZCNT. */
-export function scan(rec: usize, kind: u32): bool {
+export function scan(rec: usize, kind: u32): void {
   const size = u32(load<u8>(rec, R_SIZE));
   const w = size == 8;
   const a = operandA(size);
@@ -333,7 +329,7 @@ export function scan(rec: usize, kind: u32): bool {
     }
     setDst(rec, size);
     close();
-    return true;
+    return;
   }
   if (kind == KIND_POPCNT) {
     resultOfSource(size);
@@ -346,7 +342,7 @@ export function scan(rec: usize, kind: u32): bool {
     get(a);
     op(w ? I64_POPCNT : I32_POPCNT);
     setDst(rec, size);
-    return true;
+    return;
   }
   get(a);
   if (kind == KIND_TZCNT) {
@@ -363,21 +359,19 @@ export function scan(rec: usize, kind: u32): bool {
     }
   }
   set(r);
-  flagsOfCount(size);
+  pushNonZero(a, size);
+  op(I32_EQZ);
+  flagsWithCarry(size);
   get(r);
   setDst(rec, size);
-  return true;
 }
 
-export function compareExchange(rec: usize, size: u32): bool {
+export function compareExchange(rec: usize, size: u32): void {
   const w = size == 8;
   const a = operandA(size);
   const b = operandB(size);
   const memory = isMemory(rec);
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
+  toChange(rec, size);
   set(b);
   getSlot(0, size);
   set(a);
@@ -408,16 +402,12 @@ export function compareExchange(rec: usize, size: u32): bool {
   get(b);
   setSlot(0, size);
   close();
-  return true;
 }
 
-export function exchangeAdd(rec: usize, size: u32): bool {
+export function exchangeAdd(rec: usize, size: u32): void {
   const a = operandA(size);
   const memory = isMemory(rec);
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
+  toChange(rec, size);
   set(a);
   getSrc(rec, size);
   set(operandB(size));
@@ -433,5 +423,4 @@ export function exchangeAdd(rec: usize, size: u32): bool {
     get(result(size));
     setDst(rec, size);
   }
-  return true;
 }

@@ -1,7 +1,7 @@
 // BMI1, BMI2, ADX and MOVBE as Wasm.
 import { R_IMM, R_SIZE, R_VVVV } from "../abi/record";
-import { pushNonZero } from "./bits";
-import { KNOWN_NONE, KNOWN_RESULT, setKnown, useFlags } from "./context";
+import { flagsWithCarry, pushNonZero } from "./bits";
+import { KNOWN_NONE, setKnown } from "./context";
 import {
   get,
   I32_AND,
@@ -34,7 +34,7 @@ import {
   tee,
   W_SELECT,
 } from "./emit";
-import { carryVector, flagsOfLogic, notTop, pushCF, pushOF, setCFKeepOF, setResult } from "./flags";
+import { carryVector, flagsOfLogic, notTop, pushCF, pushOF, setCFKeepOF } from "./flags";
 import {
   KIND_ADCX,
   KIND_ANDN,
@@ -68,22 +68,6 @@ const RDX: u32 = 16;
 
 function getVvvv(rec: usize, size: u32): void {
   getSlot(load<u8>(rec, R_VVVV), size);
-}
-
-/** Flags of the result in L_T1 or L_U1: CF is the i32 0 or 1 on the stack, OF 0. */
-function flagsWithCarry(size: u32): void {
-  useFlags();
-  tee(L_T0);
-  i32c(31);
-  op(I32_SHL);
-  get(L_T0);
-  i32c(30);
-  op(I32_SHL);
-  op(I32_OR);
-  set(L_CARRIES);
-  get(size == 8 ? L_U1 : L_T1);
-  setResult(size);
-  setKnown(KNOWN_RESULT, size);
 }
 
 /** BLSR BLSMSK BLSI: the operand with its lowest bit cleared, the bits up to it, or that bit. */
@@ -228,11 +212,11 @@ function shiftWithoutFlags(rec: usize, kind: u32, size: u32): void {
 }
 
 /** VEX-encoded instructions of 32 and 64 bits. */
-export function bmi(rec: usize, kind: u32): bool {
+export function bmi(rec: usize, kind: u32): void {
   const size = u32(load<u8>(rec, R_SIZE));
   if (kind == KIND_BLSR || kind == KIND_BLSMSK || kind == KIND_BLSI) {
     lowestBit(rec, kind, size);
-    return true;
+    return;
   }
   readSource(rec, size, false);
   if (kind == KIND_ANDN) {
@@ -249,11 +233,10 @@ export function bmi(rec: usize, kind: u32): bool {
     field(rec, kind, size);
   } else if (kind == KIND_MULX) mulx(rec, size);
   else shiftWithoutFlags(rec, kind, size);
-  return true;
 }
 
 /** ADCX ADOX: the carry goes through CF or OF alone. */
-export function addThrough(rec: usize, kind: u32): bool {
+export function addThrough(rec: usize, kind: u32): void {
   const size = u32(load<u8>(rec, R_SIZE));
   const carry = kind == KIND_ADCX;
   if (carry) pushCF();
@@ -301,7 +284,6 @@ export function addThrough(rec: usize, kind: u32): bool {
     op(I32_OR);
     set(L_CARRIES);
   }
-  return true;
 }
 
 /** Pops a value of 2, 4 or 8 bytes, pushes it with its bytes in the other order. */
@@ -351,7 +333,7 @@ function swap32(): void {
   op(I32_OR);
 }
 
-export function movbe(rec: usize, kind: u32): bool {
+export function movbe(rec: usize, kind: u32): void {
   const size = u32(load<u8>(rec, R_SIZE));
   if (kind == KIND_MOVBE_LOAD) {
     readMemory(rec, size, false);
@@ -364,5 +346,4 @@ export function movbe(rec: usize, kind: u32): bool {
     swapBytes(size);
     storeAt(size);
   }
-  return true;
 }

@@ -16,8 +16,6 @@ export let stack16: bool = false;
 export let basesUsed: u32 = 0;
 export let readsUsed: u32 = 0;
 export let writesUsed: u32 = 0;
-/** The mode word bits the region was built for. */
-export let regionMode: u32 = 0;
 /** No paging (so not 64-bit code), no EPT, no page whose accesses must be seen: addresses are physical, RAM starts at 0. */
 export let direct: bool = false;
 /** Bit n: guest register n is read or written / written. */
@@ -56,7 +54,6 @@ export function setCode(base: u64, end: u64): void {
 }
 
 export function beginRegion(mode: u32): void {
-  regionMode = mode;
   wide = (mode & ModeBit.Code64) != 0;
   segmented = !(mode & (ModeBit.Code64 | ModeBit.Flat));
   stack16 = !(mode & (ModeBit.Code64 | ModeBit.Stack32));

@@ -1,5 +1,5 @@
 // One record -> Wasm. False: not generated, the region ends before it.
-import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SEG, R_SIZE, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RecordFlag } from "../abi/record";
 import { EFLAGS_REST } from "../abi/state";
 import { FLAG_DF } from "../abi/x86";
 import { alu, immediate, unary } from "./arith";
@@ -114,26 +114,22 @@ import {
   getDst,
   getSlot,
   getSrc,
+  inSegment,
   loadHost,
-  moveStack,
   offset,
   probeMemory,
-  probePush,
   probeTop,
   readMemory,
   readSource,
-  readStackAt,
-  readStackTop,
   readTop,
   setDst,
   setSlot,
   setSrc,
-  stackFrom,
   storeAt,
-  toLinear,
   truncateOffset,
 } from "./operand";
 import { shift } from "./shift";
+import { moveStack, probePush, readStackAt, readStackTop, stackFrom } from "./stack";
 import { strings } from "./strings";
 
 function mov(rec: usize, size: u32, form: u32): void {
@@ -359,7 +355,8 @@ export function generate(rec: usize): bool {
       return true;
     case KIND_BIT:
     case KIND_BIT_IMM:
-      return bitTest(rec, memberOf(rec), size, kind == KIND_BIT_IMM);
+      bitTest(rec, memberOf(rec), size, kind == KIND_BIT_IMM);
+      return true;
     case KIND_DOUBLE_SHIFT:
       return doubleShift(rec, memberOf(rec) == 0, size, form);
     case KIND_BSF:
@@ -367,14 +364,18 @@ export function generate(rec: usize): bool {
     case KIND_POPCNT:
     case KIND_TZCNT:
     case KIND_LZCNT:
-      return scan(rec, kind);
+      scan(rec, kind);
+      return true;
     case KIND_CMPXCHG:
-      return compareExchange(rec, size);
+      compareExchange(rec, size);
+      return true;
     case KIND_XADD:
-      return exchangeAdd(rec, size);
+      exchangeAdd(rec, size);
+      return true;
     case KIND_MOVBE_LOAD:
     case KIND_MOVBE_STORE:
-      return movbe(rec, kind);
+      movbe(rec, kind);
+      return true;
     case KIND_MOVNTI: {
       const bytes = u32(load<u8>(rec, R_SIZE));
       probeMemory(rec, bytes);
@@ -394,10 +395,12 @@ export function generate(rec: usize): bool {
     case KIND_SHRX:
     case KIND_SARX:
     case KIND_RORX:
-      return bmi(rec, kind);
+      bmi(rec, kind);
+      return true;
     case KIND_ADCX:
     case KIND_ADOX:
-      return addThrough(rec, kind);
+      addThrough(rec, kind);
+      return true;
     case KIND_CLD:
     case KIND_STD:
       i32c(0);
@@ -413,7 +416,7 @@ export function generate(rec: usize): bool {
       if (wide) op(I64_EXTEND_U);
       op(wide ? I64_ADD : I32_ADD);
       truncateOffset(load<u8>(rec, R_ADDR_SHIFT));
-      toLinear(u32(load<u8>(rec, R_SEG)) << 3, 1, false);
+      inSegment(rec, 1, false);
       readTop(1, false);
       setSlot(0, 1);
       return true;
@@ -440,14 +443,14 @@ export function generate(rec: usize): bool {
     case KIND_MOV_LOAD_OFFSET:
       if (wide) return false;
       i32c(load<i32>(rec, R_IMM));
-      toLinear(u32(load<u8>(rec, R_SEG)) << 3, size, false);
+      inSegment(rec, size, false);
       readTop(size, false);
       setSlot(0, size);
       return true;
     case KIND_MOV_STORE_OFFSET:
       if (wide) return false;
       i32c(load<i32>(rec, R_IMM));
-      toLinear(u32(load<u8>(rec, R_SEG)) << 3, size, true);
+      inSegment(rec, size, true);
       probeTop(size);
       get(L_HOST);
       getSlot(0, size);

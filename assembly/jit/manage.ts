@@ -70,7 +70,7 @@ const UNLINKED: u32 = 0xffffffff;
 /** In jitCompile's answer. */
 const LATER: u32 = 0x80000000;
 
-// where to enter for a RIP, with the base of CS in its upper half outside of 64-bit mode, in a context, whose mapping was checked at that flushCount:
+// where to enter for a RIP in a context, whose mapping was checked at that flushCount:
 // 32 bytes {u64 rip, u64 context | flushCount, u32 region, u32 entry number, u32 mode, u32 regionChanges}
 const JM_CONTEXT: u32 = 8;
 const JM_REGION: u32 = 16;
@@ -347,8 +347,6 @@ export let lastRegion: u32 = 0;
 export let entryMode: u32 = 0;
 export let entryTag: u64 = 0;
 export let entryCountLimit: u64 = 0;
-export let entryBase: u64 = 0;
-export let entryEnd: u64 = 0;
 let entryCount0: u64 = 0;
 let entryWork: u64 = 0;
 let left: bool = false;
@@ -374,8 +372,6 @@ function call(r: u32, entry: u32, room: u32): void {
   entryMode = load<u32>(MODE);
   entryTag = load<u64>(TR_TAG);
   entryCountLimit = load<u64>(COUNT_LIMIT);
-  entryBase = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE);
-  entryEnd = load<u64>(CODE_END);
   entryCount0 = load<u64>(COUNT);
   entryWork = load<u64>(WORK);
   left = false;
@@ -392,16 +388,11 @@ function call(r: u32, entry: u32, room: u32): void {
 }
 
 /** Is CS where the region was generated for it? */
-function sameCode(r: u32): bool {
+export function sameCode(r: u32): bool {
   return (
     load<u32>(r, RG_BASE) == load<u32>(SEGS + SEG_CS + SG_EFFECTIVE) &&
     load<u32>(r, RG_LAST) == u32(load<u64>(CODE_END) - 1)
   );
-}
-
-/** RIP with the base of CS, which is 0 in 64-bit mode. */
-function jumpKey(rip: u64): u64 {
-  return rip | (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) << 32);
 }
 
 function jumpOf(rip: u64): u32 {
@@ -418,7 +409,7 @@ function context(): u64 {
 export function jump(rip: u64, allowed: u64): bool {
   const j = jumpOf(rip);
   if (
-    load<u64>(j) != jumpKey(rip) ||
+    load<u64>(j) != rip ||
     generation != blockGeneration ||
     load<u32>(j, JM_CHANGES) != regionChanges ||
     load<u32>(j, JM_MODE) != load<u32>(MODE) ||
@@ -427,7 +418,7 @@ export function jump(rip: u64, allowed: u64): bool {
     return false;
   }
   const r = load<u32>(j, JM_REGION);
-  if (load<u32>(r, RG_LAST) != u32(load<u64>(CODE_END) - 1)) return false;
+  if (!sameCode(r)) return false;
   const longest = load<u32>(r, RG_TOTAL);
   if (allowed < u64(longest)) return false;
   call(r, load<u32>(j, JM_ENTRY), u32(min<u64>(allowed, 0x40000000)) - longest);
@@ -459,7 +450,7 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
   }
   if (!mapped(r)) return false;
   const j = jumpOf(rip);
-  store<u64>(j, jumpKey(rip));
+  store<u64>(j, rip);
   store<u64>(j, context(), JM_CONTEXT);
   store<u32>(j, r, JM_REGION);
   store<u32>(j, entry, JM_ENTRY);

@@ -201,17 +201,25 @@ function multiplySmall(size: u32, sign: bool): void {
   flagsOfMul(L_T1, size);
 }
 
+/** Leaves for a divisor of 0, and for -1, whose quotient may overflow. */
+function leaveForDivisor(local: u32, w: bool, sign: bool): void {
+  get(local);
+  if (sign) {
+    if (w) i64c(1);
+    else i32c(1);
+    op(w ? I64_ADD : I32_ADD);
+    if (w) i64c(1);
+    else i32c(1);
+    op(w ? I64_LE_U : I32_LE_U);
+  } else op(w ? I64_EQZ : I32_EQZ);
+  branchExit();
+}
+
 /** DIV and IDIV of AX or DX:AX by the operand on the stack; see divide(). */
 function divideSmall(size: u32, sign: bool): void {
   if (sign) signExtend(size);
-  tee(L_B);
-  if (sign) {
-    i32c(1);
-    op(I32_ADD);
-    i32c(1);
-    op(I32_LE_U);
-  } else op(I32_EQZ);
-  branchExit();
+  set(L_B);
+  leaveForDivisor(L_B, false, sign);
   getSlot(0, 2);
   if (size == 2) {
     getSlot(16, 2);
@@ -310,15 +318,7 @@ export function divide(rec: usize, size: u32, sign: bool): bool {
     widen(4, sign);
     set(L_B64);
   }
-  // divisor 0, and -1 whose quotient may overflow
-  get(L_B64);
-  if (sign) {
-    i64c(1);
-    op(I64_ADD);
-    i64c(1);
-    op(I64_LE_U);
-  } else op(I64_EQZ);
-  branchExit();
+  leaveForDivisor(L_B64, true, sign);
   if (size == 8) {
     // only dividends that fit 64 bits
     getR(0);

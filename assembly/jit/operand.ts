@@ -3,7 +3,7 @@
 
 import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
-import { SEG_FS, SEG_SIZE, SEG_SS, SEGS, SG_EFFECTIVE } from "../abi/state";
+import { SEG_FS, SEG_SIZE, SEGS, SG_EFFECTIVE } from "../abi/state";
 import { tlbMask } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
@@ -17,7 +17,6 @@ import {
   place,
   set32,
   setR,
-  stack16,
   throughSegment,
   useSegment,
   wide,
@@ -146,7 +145,7 @@ export function setSrc(rec: usize, size: u32): void {
   setSlot(load<u8>(rec, R_SRC), size);
 }
 
-function addR(): void {
+export function addR(): void {
   op(wide ? I64_ADD : I32_ADD);
 }
 
@@ -193,7 +192,8 @@ export function truncateOffset(shift: u32): void {
   } else if (shift == 48) low16();
 }
 
-function low16(): void {
+/** Truncates an offset to 16 bits. */
+export function low16(): void {
   i32c(0xffff);
   op(I32_AND);
 }
@@ -201,6 +201,11 @@ function low16(): void {
 /** Pushes the linear address of the `size` bytes of the memory operand, as R. */
 export function address(rec: usize, size: u32, write: bool): void {
   offset(rec);
+  inSegment(rec, size, write);
+}
+
+/** Turns an offset (R) in the segment of the memory operand into a linear address. */
+export function inSegment(rec: usize, size: u32, write: bool): void {
   toLinear(u32(load<u8>(rec, R_SEG)) << 3, size, write);
 }
 
@@ -400,7 +405,7 @@ function placeOffset(): u32 {
 }
 
 /** Pops an address (R), pushes the value there; `stack`: the access is the instruction's own of the stack. */
-function read(stack: bool, size: u32, sign: bool): void {
+export function read(stack: bool, size: u32, sign: bool): void {
   const group = groupOf(stack, false);
   if (group == NO_GROUP) {
     readTop(size, sign);
@@ -410,7 +415,8 @@ function read(stack: bool, size: u32, sign: bool): void {
   loadFrom(size, sign, placeOffset());
 }
 
-function probe(stack: bool, size: u32): void {
+/** Pops an address (R); L_HOST takes the place to write. */
+export function probe(stack: bool, size: u32): void {
   const group = groupOf(stack, true);
   if (group == NO_GROUP) {
     probeTop(size);
@@ -434,6 +440,26 @@ export function probeMemory(rec: usize, size: u32): void {
   probe(false, size);
 }
 
+/** Pushes the operand that an instruction is going to change with changed(). */
+export function toChange(rec: usize, size: u32): void {
+  if (isMemory(rec)) {
+    probeMemory(rec, size);
+    loadHost(size);
+  } else getDst(rec, size);
+}
+
+/** The operand of toChange() takes what a local holds. */
+export function changed(rec: usize, size: u32, local: u32): void {
+  if (isMemory(rec)) {
+    get(L_HOST);
+    get(local);
+    storeAt(size);
+  } else {
+    get(local);
+    setDst(rec, size);
+  }
+}
+
 /** Pushes the rm operand of a G,E form. */
 export function readSource(rec: usize, size: u32, sign: bool): void {
   if (isMemory(rec)) {
@@ -449,46 +475,4 @@ export function readSource(rec: usize, size: u32, sign: bool): void {
 export function readRm(rec: usize, size: u32): void {
   if (isMemory(rec)) readMemory(rec, size, false);
   else getDst(rec, size);
-}
-
-// --- the stack ---
-
-const RSP_SLOT: u32 = 32;
-
-/** Pushes the value of `size` bytes on top of the stack. */
-export function readStackTop(size: u32): void {
-  readStackAt(RSP_SLOT, size);
-}
-
-/** Pushes the value of `size` bytes where a register points into the stack. */
-export function readStackAt(slot: u32, size: u32): void {
-  getR(slot);
-  if (stack16) low16();
-  toLinear(SEG_SS, size, false);
-  if (slot == RSP_SLOT) read(true, size, false);
-  else readTop(size, false);
-}
-
-/** Moves the stack pointer by a constant. */
-export function moveStack(bytes: i32): void {
-  stackFrom(RSP_SLOT, bytes);
-}
-
-/** Sets the stack pointer to a register plus a constant. */
-export function stackFrom(slot: u32, bytes: i32): void {
-  getR(slot);
-  constR(u64(i64(bytes)));
-  addR();
-  if (stack16) setSlot(RSP_SLOT, 2);
-  else setR(RSP_SLOT);
-}
-
-/** Probes the place of a push. */
-export function probePush(size: u32): void {
-  getR(RSP_SLOT);
-  constR(u64(-i64(size)));
-  addR();
-  if (stack16) low16();
-  toLinear(SEG_SS, size, true);
-  probe(true, size);
 }

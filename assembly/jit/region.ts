@@ -129,11 +129,12 @@ import {
   LOCALS_SEG_I32,
   LOCALS_SEG_I64,
 } from "./locals";
-import { getSlot, moveStack, probePush, readRm, readStackTop, setSlot, storeAt } from "./operand";
+import { getSlot, readRm, setSlot, storeAt } from "./operand";
 import { countsDown, firstRecord, firstRip, reachable, span, targetOf, terminates } from "./plan";
 import { oftenMissed, oftenStaged } from "./rewritten";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
+import { moveStack, probePush, readStackTop } from "./stack";
 import { answer } from "./system";
 
 /** Label of the loop that starts at a node. */

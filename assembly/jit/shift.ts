@@ -34,8 +34,8 @@ import { pushCF, setResult } from "./flags";
 import { isMemory } from "./kinds";
 import { FORM_CL } from "./kinds.generated";
 import { close, openIf } from "./labels";
-import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
-import { getDst, getSlot, loadHost, probeMemory, setDst, storeAt } from "./operand";
+import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_T1, L_T2, L_U1 } from "./locals";
+import { changed, getDst, getSlot, probeMemory, setDst, toChange } from "./operand";
 
 const ROL: u32 = 0;
 const ROR: u32 = 1;
@@ -148,15 +148,11 @@ function shiftBy(k: u32, size: u32): void {
 function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
   const w = size == 8;
   const top = (size << 3) - 1;
-  const memory = isMemory(rec);
   const a = w ? L_A64 : L_A;
   const r = w ? L_U1 : L_T1;
   pushCF();
   set(L_T2);
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
+  toChange(rec, size);
   tee(a);
   constant(1, size);
   if (left) op(w ? I64_SHL : I32_SHL);
@@ -185,10 +181,7 @@ function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
   op(I32_OR);
   set(L_CARRIES);
   setKnown(KNOWN_NONE, 0);
-  if (memory) get(L_HOST);
-  get(r);
-  if (memory) storeAt(size);
-  else setDst(rec, size);
+  changed(rec, size, r);
 }
 
 /** Shifts and rotates. */
@@ -211,10 +204,7 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
     }
     return true;
   }
-  if (memory) {
-    probeMemory(rec, size);
-    loadHost(size);
-  } else getDst(rec, size);
+  toChange(rec, size);
   set(w ? L_A64 : L_A);
   if (byCl) {
     getSlot(8, 1); // CL
@@ -228,10 +218,7 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
   }
   shiftBy(k, size);
   if (byCl) {
-    if (memory) get(L_HOST);
-    get(w ? L_U1 : L_T1);
-    if (memory) storeAt(size);
-    else setDst(rec, size);
+    changed(rec, size, w ? L_U1 : L_T1);
     close();
     if (!memory && size == 4) {
       // the upper half is cleared whatever the count
@@ -242,9 +229,6 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
     return true;
   }
   if (!flagsDead) setKnown(k == ROL || k == ROR ? 0 : KNOWN_RESULT, size);
-  if (memory) get(L_HOST);
-  get(w ? L_U1 : L_T1);
-  if (memory) storeAt(size);
-  else setDst(rec, size);
+  changed(rec, size, w ? L_U1 : L_T1);
   return true;
 }

@@ -1,33 +1,19 @@
 // The door from generated code to the interpreter: instructions that have no generated form run here, and the region goes
 // on when nothing happened that it does not know of.
 import { R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
-import {
-  BLOCK_RIP,
-  CODE_END,
-  COUNT,
-  COUNT_LIMIT,
-  EFLAGS_REST,
-  EXTRA,
-  MODE,
-  SEG_CS,
-  SEGS,
-  SG_EFFECTIVE,
-  STOP,
-  StopBit,
-  TR_TAG,
-} from "../abi/state";
+import { BLOCK_RIP, COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, MODE, STOP, StopBit, TR_TAG } from "../abi/state";
 import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch";
 import { execute } from "../execute/execute.generated";
 import { executed } from "../imports";
 import {
-  entryBase,
   entryCountLimit,
-  entryEnd,
   entryMode,
   entryTag,
+  lastRegion,
   leaveEarly,
   regionChanges,
+  sameCode,
   startOf,
   takeWork,
 } from "../jit/manage";
@@ -44,8 +30,7 @@ function undisturbed(changes: u32, flushes: u32): bool {
     load<u32>(MODE) == entryMode &&
     load<u64>(TR_TAG) == entryTag &&
     load<u64>(COUNT_LIMIT) == entryCountLimit &&
-    load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) == entryBase &&
-    load<u64>(CODE_END) == entryEnd &&
+    sameCode(lastRegion) &&
     regionChanges == changes &&
     flushCount == flushes
   );

@@ -1,4 +1,4 @@
-import { nextSlice, yieldToHost } from "../machine/index.ts";
+import { FIRST_SLICE, nextSlice, yieldToHost } from "../machine/yield.ts";
 import type { KvmExit } from "./exit.ts";
 import type { RunBounds, RunSteps } from "./run.ts";
 
@@ -6,8 +6,6 @@ export interface RunAsyncOptions extends Omit<RunBounds, "slice"> {
   /** An abort ends the run with "intr", as a signal to the thread would. */
   readonly signal?: AbortSignal;
 }
-
-const FIRST_SLICE = 2_000;
 
 /** KVM_RUN in slices of about 10 ms, with the event loop served between them. Slices change no count. */
 export async function runInSlices(

@@ -1,6 +1,6 @@
 import type { Counters, Ledger } from "../cost/index.ts";
 import { exitReasonName, type Host, type Regs, type Sregs } from "../kvm/index.ts";
-import { nextSlice, yieldToHost } from "../machine/index.ts";
+import { FIRST_SLICE, nextSlice, SLICE_MS, yieldToHost } from "../machine/yield.ts";
 import { formatTraceEvent, type TraceSink } from "../trace/index.ts";
 import { type GuestEnding, Vmm, type VmmOptions } from "./vmm.ts";
 
@@ -35,9 +35,6 @@ export interface GuestRunResult {
   readonly hostBefore: bigint;
   readonly hostAfter: bigint;
 }
-
-const FIRST_SLICE = 2_000;
-const SLICE_MS = 10;
 
 function start(options: GuestRunOptions): { vmm: Vmm; hostBefore: bigint } {
   const vmm = new Vmm(options);

@@ -86,4 +86,4 @@ export {
   type VerifyTiersOptions,
 } from "./verifyTiers.ts";
 export { type VmxOperation, VmxState } from "./vmxState.ts";
-export { nextSlice, yieldToHost } from "./yield.ts";
+export { yieldToHost } from "./yield.ts";

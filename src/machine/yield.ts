@@ -13,7 +13,9 @@ export function yieldToHost(): Promise<void> {
   });
 }
 
-const SLICE_MS = 10;
+export const SLICE_MS = 10;
+/** Work of the first slice. */
+export const FIRST_SLICE = 2_000;
 const SMALLEST_SLICE = 100;
 /** More than any slice can use. */
 const LARGEST_SLICE = 1e9;

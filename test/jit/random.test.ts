@@ -1,9 +1,10 @@
 // Random programs on both tiers, at long and at very short distances between two comparisons.
 import { describe, expect, it } from "vitest";
-import { describeDifference, loadImage, Machine, parseFlat, type StartMode, verifyJit } from "../../src/index.ts";
+import { loadImage, Machine, type MachineOptions, parseFlat, type StartMode } from "../../src/index.ts";
 import type { Bits } from "./code.ts";
 import { generator } from "./lockstep.ts";
 import { LOAD, PAGE_DIRECTORIES, program } from "./programs.ts";
+import { compareTiers, nothingSeen, type Seen } from "./tiers.ts";
 
 const MODES: Readonly<Record<Bits, StartMode>> = { 16: "real", 32: "protected", 64: "long" };
 const BITS: readonly Bits[] = [16, 32, 64];
@@ -11,12 +12,6 @@ const BITS: readonly Bits[] = [16, 32, 64];
 const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 8);
 const SEED = Number(process.env.RANDOM_SEED ?? 1);
 const MEMORY = 256 << 10;
-
-interface Seen {
-  functions: number;
-  instructions: bigint;
-  halts: number;
-}
 
 interface Kind {
   readonly bits: Bits;
@@ -45,24 +40,13 @@ async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
   const { bits, selfModifying = false, faults = false, paged = false } = kind;
   const code = program(generator(seed), { bits, selfModifying, faults, system: paged, rounds: 200 });
   const image = parseFlat(code, { mode: MODES[bits], load: LOAD, entry: LOAD });
-  for (const step of [3000, 6]) {
-    const result = await verifyJit({
-      step,
-      maxInstructions: step === 6 ? 4000 : 60_000,
-      make: (jit) => {
-        const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
-        loadImage(machine, image);
-        if (paged) page(machine);
-        return machine;
-      },
-    });
-    const { difference } = result;
-    const where = `seed ${seed}, ${bits} bits, step ${step}: `;
-    expect(difference ? where + describeDifference(difference).join("\n") : "").toBe("");
-    seen.functions += result.functions;
-    seen.instructions += result.instructions;
-    if (result.exit?.reason === "halt") seen.halts++;
-  }
+  const make = (jit: MachineOptions["jit"]): Machine => {
+    const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
+    loadImage(machine, image);
+    if (paged) page(machine);
+    return machine;
+  };
+  await compareTiers(`seed ${seed}, ${bits} bits`, make, seen);
 }
 
 describe.each(BITS)("random %i-bit programs on both tiers", (bits) => {
@@ -72,7 +56,7 @@ describe.each(BITS)("random %i-bit programs on both tiers", (bits) => {
     ["with faults", { faults: true }],
     ["with both", { selfModifying: true, faults: true }],
   ])("%s", async (_name, kind) => {
-    const seen: Seen = { functions: 0, instructions: 0n, halts: 0 };
+    const seen = nothingSeen();
     for (let i = 0; i < PROGRAMS; i++) {
       await check({ bits, ...kind }, SEED * 100_003 + i * 17 + bits, seen);
     }
@@ -87,7 +71,7 @@ describe("random 32-bit programs with paging on both tiers", () => {
     ["plain", { paged: true }],
     ["that change themselves, with faults", { paged: true, selfModifying: true, faults: true }],
   ])("%s", async (_name, kind) => {
-    const seen: Seen = { functions: 0, instructions: 0n, halts: 0 };
+    const seen = nothingSeen();
     for (let i = 0; i < PROGRAMS; i++) await check({ bits: 32, ...kind }, SEED * 100_003 + i * 17 + 5, seen);
     expect(seen.instructions).toBeGreaterThan(PROGRAMS * 5000);
     expect(seen.functions).toBeGreaterThan(PROGRAMS);

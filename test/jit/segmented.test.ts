@@ -1,40 +1,24 @@
 // Random programs in segments with bases and limits on both tiers, at long and at very short distances between two comparisons.
 import { describe, expect, it } from "vitest";
-import { describeDifference, loadImage, Machine, parseFlat, verifyJit } from "../../src/index.ts";
+import { loadImage, Machine, type MachineOptions, parseFlat } from "../../src/index.ts";
 import { generator } from "./lockstep.ts";
 import { type SegmentedTraits, segmentedProgram } from "./segmentedPrograms.ts";
 import { ENTRY, MEMORY } from "./segmentedWorld.ts";
+import { compareTiers, nothingSeen, type Seen } from "./tiers.ts";
 
 /** Programs of each kind; RANDOM_PROGRAMS=n for more, RANDOM_SEED for others. */
 const PROGRAMS = Number(process.env.RANDOM_PROGRAMS ?? 4);
 const SEED = Number(process.env.RANDOM_SEED ?? 1);
 
-interface Seen {
-  instructions: bigint;
-  halts: number;
-  functions: number;
-}
-
 async function check(traits: SegmentedTraits, seed: number, seen: Seen): Promise<void> {
   const code = segmentedProgram(generator(seed), traits);
   const image = parseFlat(code, { mode: traits.kind === "real" ? "real" : "protected", load: 0, entry: ENTRY });
-  for (const step of [3000, 6]) {
-    const result = await verifyJit({
-      step,
-      maxInstructions: step === 6 ? 4000 : 60_000,
-      make: (jit) => {
-        const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
-        loadImage(machine, image);
-        return machine;
-      },
-    });
-    const { difference } = result;
-    const where = `seed ${seed}, ${traits.kind}, step ${step}: `;
-    expect(difference ? where + describeDifference(difference).join("\n") : "").toBe("");
-    seen.instructions += result.instructions;
-    seen.functions += result.functions;
-    if (step !== 6 && result.exit?.reason === "halt") seen.halts++;
-  }
+  const make = (jit: MachineOptions["jit"]): Machine => {
+    const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
+    loadImage(machine, image);
+    return machine;
+  };
+  await compareTiers(`seed ${seed}, ${traits.kind}`, make, seen);
 }
 
 const KINDS: readonly (readonly [string, Omit<SegmentedTraits, "rounds">])[] = [
@@ -57,7 +41,7 @@ const KINDS: readonly (readonly [string, Omit<SegmentedTraits, "rounds">])[] = [
 
 describe("random programs in segments, on both tiers", () => {
   it.each(KINDS.map(([name, traits], n) => [name, traits, n] as const))("%s", async (_name, traits, n) => {
-    const seen: Seen = { instructions: 0n, halts: 0, functions: 0 };
+    const seen = nothingSeen();
     for (let i = 0; i < PROGRAMS; i++) {
       await check({ ...traits, rounds: 150 }, SEED * 100_003 + n * 10_007 + i * 17, seen);
     }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import wrong from "../../fixtures/lab/policies/wrong.ts";
 import { alphabet } from "../../src/lab/check/index.ts";
 import { random } from "../../src/lab/check/search.ts";
 import {
@@ -12,7 +13,7 @@ import {
   type Violation,
   type ViolationKind,
 } from "../../src/lab/index.ts";
-import { ALL_POLICIES, alwaysHardware, HeldPolicy, type Policy, policyByName } from "../../src/policy/index.ts";
+import { ALL_POLICIES, alwaysHardware, type Policy, policyByName } from "../../src/policy/index.ts";
 
 const check = (name: string, hosts: readonly number[]) =>
   checkPolicy(policyByName(name), { hosts, schedules: 500, exhaustive: 2 });
@@ -98,39 +99,7 @@ describe("a policy of the user", () => {
 
   // what is expected is reasoned from the policy, by hand
   const base = { summary: "", source: "test", defaults: { hostValue: "shadow", restoreReads: false } } as const;
-  class OnlyOnce extends HeldPolicy {
-    #done = false;
-    protected enter(): void {
-      if (!this.#done && this.hostValue !== 0n) this.write(0n);
-      this.#done = true;
-    }
-  }
-  class Unnoted extends HeldPolicy {
-    protected enter(guest: bigint): void {
-      if (guest !== this.hostValue) this.write(guest);
-    }
-    override setMsrLoaded(data: bigint): void {
-      if (this.host.loaded) this.host.wrmsrl(0x140, data);
-    }
-  }
-  class Racing extends HeldPolicy {
-    protected enter(guest: bigint): void {
-      if (guest !== this.hostValue) this.write(guest);
-    }
-    override setMsrLoaded(data: bigint): void {
-      this.write(data);
-    }
-  }
-  class Careful extends Racing {
-    override setMsrLoaded(data: bigint): void {
-      if (this.host.loaded) this.write(data);
-    }
-  }
-  const made = (name: string, Made: new (...args: ConstructorParameters<typeof Racing>) => HeldPolicy): Policy => ({
-    ...base,
-    name,
-    attach: (host, options) => new Made(host, options),
-  });
+  const made = (name: string): Policy => wrong.find((policy) => policy.name === name)!;
   const shortest = (policy: Policy, kind: ViolationKind, host: number) => {
     const { findings } = checkPolicy(policy, { hosts: [host], schedules: 0, exhaustive: 2 });
     const finding = findings.find((one) => one.kind === kind);
@@ -140,18 +109,18 @@ describe("a policy of the user", () => {
   test("a host value that leaks into the guest: the second load", () => {
     // a preempted write has the end of the first load in it
     const events = [{ op: "wrmsr", vcpu: 0, value: 0n, race: "preempt" }, run];
-    expect(shortest(made("only-once", OnlyOnce), "leak", 1)).toEqual([true, true, events]);
+    expect(shortest(made("only-once"), "leak", 1)).toEqual([true, true, events]);
   });
 
   test("a guest's value that stays in the host: a write, and the end of the load", () => {
     const events = [{ op: "wrmsr", vcpu: 0, value: 1n, race: "none" }, user];
-    expect(shortest(made("unnoted", Unnoted), "host lost", 0)).toEqual([true, true, events]);
+    expect(shortest(made("unnoted"), "host lost", 0)).toEqual([true, true, events]);
   });
 
   test("a write that comes too late: one preempted write, and none with a second look", () => {
-    const [, , events] = shortest(made("racing", Racing), "stale write", 0) as [boolean, boolean, CheckEvent[]];
+    const [, , events] = shortest(made("racing"), "stale write", 0) as [boolean, boolean, CheckEvent[]];
     expect(events).toMatchObject([{ op: "wrmsr", race: "preempt" }]);
-    expect(checkPolicy(made("careful", Careful), { hosts: [0, 1], schedules: 2000 }).findings).toEqual([]);
+    expect(checkPolicy(made("careful"), { hosts: [0, 1], schedules: 2000 }).findings).toEqual([]);
   });
 
   test("an error of the policy, or #GP(0) that it makes, is a finding with its schedule", () => {

@@ -1,35 +1,16 @@
 // Guests under VMX on both tiers in lock-step.
-import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
-import { describeDifference, type GuestImage, parseFlat, parseImage, type StartMode } from "../../src/index.ts";
+import { describeDifference, type GuestImage, parseFlat } from "../../src/index.ts";
 import { verifyGuestUnderVmx } from "../../src/lab/index.ts";
 import { generator } from "../jit/lockstep.ts";
 import { LOAD, program } from "../jit/programs.ts";
 import { segmentedProgram } from "../jit/segmentedPrograms.ts";
 import { ENTRY } from "../jit/segmentedWorld.ts";
+import { FIXTURES, imageOf } from "./fixtures.ts";
 
-interface Guest {
-  readonly name: string;
-  readonly file: string;
-  readonly mode: StartMode;
-  readonly load?: number;
-  readonly entry?: number;
-  readonly expected?: string;
-}
-
-const folder = new URL("../../fixtures/guests/", import.meta.url);
-const all = JSON.parse(readFileSync(new URL("manifest.json", folder), "utf8")) as Guest[];
 /** KVM gives its guests no VMX; the sweeps of straight-line code make thousands of modules when every block counts as hot. */
-const guests = all.filter(({ name }) => !name.startsWith("isa-") && !name.startsWith("hypervisor"));
+const guests = FIXTURES.filter(({ name }) => !name.startsWith("isa-"));
 const MEMORY = 4 << 20;
-
-function imageOf({ file, mode, load, entry }: Guest) {
-  return parseImage(new Uint8Array(readFileSync(new URL(file, folder))), {
-    mode,
-    ...(load === undefined ? {} : { load }),
-    ...(entry === undefined ? {} : { entry }),
-  });
-}
 
 const { Module } = WebAssembly;
 afterEach(() => {

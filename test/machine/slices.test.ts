@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { nextSlice } from "../../src/machine/index.ts";
+import { nextSlice } from "../../src/machine/yield.ts";
 
 describe("slices", () => {
   it("aim at 10 ms and grow by four at most", () => {
