@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import { grouped } from "../cost/index.ts";
 import { exitReasonName } from "../kvm/index.ts";
 import { compare, compareText, fourAnswers, fourAnswersText, runGuestUnderVmx } from "../lab/index.ts";
 import { type GuestImage, parseImage } from "../machine/index.ts";
@@ -47,10 +48,9 @@ function runUnderVmx({ image }: DemoGuest): number {
   const seconds = (performance.now() - begun) / 1000;
   writer.flush();
   const exits = [...ledger.exitsByReason].sort((a, b) => b[1] - a[1]);
-  const count = (n: number): string => n.toLocaleString("en-US");
   print(
-    `${count(instructions)} instructions in ${seconds.toFixed(2)} s (${(instructions / seconds / 1e6).toFixed(0)} MIPS)`,
-    `${count(ledger.counts.exits)} VM exits: ${exits.map(([reason, n]) => `${exitReasonName(reason)} ${count(n)}`).join(", ")}`,
+    `${grouped(instructions)} instructions in ${seconds.toFixed(2)} s (${(instructions / seconds / 1e6).toFixed(0)} MIPS)`,
+    `${grouped(ledger.counts.exits)} VM exits: ${exits.map(([reason, n]) => `${exitReasonName(reason)} ${grouped(n)}`).join(", ")}`,
   );
   return ending.kind === "exit" ? ending.status : 1;
 }

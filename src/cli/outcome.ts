@@ -1,4 +1,5 @@
 import type { CodeMode } from "../core/index.ts";
+import { grouped } from "../cost/index.ts";
 import type { RegisterValues } from "../machine/index.ts";
 import { GPR_NAMES, SEGMENT_NAMES } from "../machine/index.ts";
 import { ExitStatus } from "./command.ts";
@@ -103,8 +104,6 @@ function registerLines(outcome: Outcome): string[] {
   );
   return lines;
 }
-
-const grouped = (value: number | bigint) => value.toLocaleString("en-US");
 
 /** Lines for stderr. */
 export function summaryLines(outcome: Outcome, seconds: number): string[] {

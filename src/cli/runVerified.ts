@@ -1,3 +1,4 @@
+import { grouped } from "../cost/index.ts";
 import { describeDifference, type VerifyResult, type VerifyTiersOptions, verifyJit } from "../machine/index.ts";
 import { ExitStatus } from "./command.ts";
 import { describeEnding, type Ending, exitStatus } from "./outcome.ts";
@@ -18,7 +19,6 @@ interface Verified {
   readonly output: string;
 }
 
-const grouped = (value: bigint | number) => value.toLocaleString("en-US");
 const plain = (_key: string, value: unknown) =>
   typeof value === "bigint" ? `0x${value.toString(16)}` : value instanceof Uint8Array ? Array.from(value) : value;
 

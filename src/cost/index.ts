@@ -1,3 +1,4 @@
+export { grouped } from "./grouped.ts";
 export { formatInterval, type Interval, interval, midpoint } from "./interval.ts";
 export {
   addCycles,

@@ -1,3 +1,5 @@
+import { grouped } from "./grouped.ts";
+
 /** A range of cycles. Sources rarely agree on one number, so every cost is kept as [low, high]. */
 export interface Interval {
   readonly low: number;
@@ -28,6 +30,5 @@ export function midpoint(value: Interval): number {
 
 /** "2,500" or "2,500-3,000". */
 export function formatInterval(value: Interval): string {
-  const text = (n: number): string => n.toLocaleString("en-US", { maximumFractionDigits: 2 });
-  return value.low === value.high ? text(value.low) : `${text(value.low)}-${text(value.high)}`;
+  return value.low === value.high ? grouped(value.low) : `${grouped(value.low)}-${grouped(value.high)}`;
 }

@@ -1,3 +1,4 @@
+import { grouped } from "../cost/index.ts";
 import type { CompareReport, CompareRow } from "./compare.ts";
 import { shortCycles, wrap } from "./wrap.ts";
 
@@ -9,17 +10,13 @@ const COLUMNS: readonly {
   { title: "host", value: (row) => String(row.host) },
   { title: "policy", value: (row) => row.policy, left: true },
   { title: "result", value: verdict, left: true },
-  { title: "exits", value: (row) => count(row.exits) },
-  { title: "CPUID", value: (row) => count(row.cpuidExits) },
-  { title: "WRMSR", value: (row) => count(row.wrmsr) },
-  { title: "RDMSR", value: (row) => count(row.rdmsr) },
-  { title: "hw #GP", value: (row) => count(row.hardwareFaults) },
+  { title: "exits", value: (row) => grouped(row.exits) },
+  { title: "CPUID", value: (row) => grouped(row.cpuidExits) },
+  { title: "WRMSR", value: (row) => grouped(row.wrmsr) },
+  { title: "RDMSR", value: (row) => grouped(row.rdmsr) },
+  { title: "hw #GP", value: (row) => grouped(row.hardwareFaults) },
   { title: "cycles", value: ({ cycles: { total } }) => shortCycles(total.low, total.high) },
 ];
-
-function count(value: number): string {
-  return value.toLocaleString("en-US");
-}
 
 function verdict(row: CompareRow): string {
   if (!row.right) return "WRONG";
@@ -57,9 +54,9 @@ function breakEvenLines(report: CompareReport): string[] {
     undecided: "the model cannot tell",
   }[breakEven.verdict];
   return [
-    `Break-even (host value 0): ${count(breakEven.faultingCpuids)} faulting CPUIDs in ${count(breakEven.enteringLoads)} entering loads, ` +
+    `Break-even (host value 0): ${grouped(breakEven.faultingCpuids)} faulting CPUIDs in ${grouped(breakEven.enteringLoads)} entering loads, ` +
       `${two(breakEven.rate)} a load; ${model.name} breaks even at ${two(threshold.low)}-${two(threshold.high)}: ${side}.`,
-    `These CPUIDs would break even at ${count(Math.floor(loads.low))}-${count(Math.ceil(loads.high))} entering loads.`,
+    `These CPUIDs would break even at ${grouped(Math.floor(loads.low))}-${grouped(Math.ceil(loads.high))} entering loads.`,
   ];
 }
 

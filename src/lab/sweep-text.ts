@@ -1,4 +1,12 @@
-import { addCycles, COST_KINDS, type CostKind, type CostModel, formatInterval, midpoint } from "../cost/index.ts";
+import {
+  addCycles,
+  COST_KINDS,
+  type CostKind,
+  type CostModel,
+  formatInterval,
+  grouped,
+  midpoint,
+} from "../cost/index.ts";
 import { DEFAULT_SCENARIO, MIX_KEYS, SCENARIO_KEYS, type Scenario, varying } from "./scenario.ts";
 import {
   groups,
@@ -8,7 +16,7 @@ import {
   type SweepRow,
   type Verdict,
 } from "./sweep.ts";
-import { COLUMNS, number, shortCycles, wrap } from "./wrap.ts";
+import { COLUMNS, shortCycles, wrap } from "./wrap.ts";
 
 /** One letter a cause, in the order of a bar. */
 export const CAUSE_MARKS: Readonly<Record<CostKind, string>> = {
@@ -215,7 +223,7 @@ function wrongLines(list: readonly SweepGroup[], columns: number): string[] {
   return ["", ...[...reasons].flatMap(([text, times]) => wrap(`${text} (${runs(times)}).`, columns))];
 }
 
-const runs = (count: number): string => `${number(count)} ${count === 1 ? "run" : "runs"}`;
+const runs = (count: number): string => `${grouped(count)} ${count === 1 ? "run" : "runs"}`;
 
 /** The report for a terminal of so many columns, at most 80. Tables are under the first model, break-evens under each. */
 export function sweepText(results: SweepResults, models: readonly CostModel[], terminal = COLUMNS): string[] {

@@ -1,3 +1,5 @@
+import { grouped } from "../cost/index.ts";
+
 /** Columns that every text for a terminal keeps to. */
 export const COLUMNS = 80;
 
@@ -21,14 +23,10 @@ export function wrap(text: string, width = COLUMNS, indent = "  "): string[] {
 /** 20,544,255 to 20,550,015 becomes "20.544-20.550M": as many digits as tell the ends apart, four at least. */
 export function shortCycles(low: number, high: number): string {
   const [unit, suffix] = high >= 1e9 ? [1e9, "G"] : high >= 1e6 ? [1e6, "M"] : high >= 1e4 ? [1e3, "k"] : [1, ""];
-  if (unit === 1) return low === high ? number(low) : `${number(low)}-${number(high)}`;
+  if (unit === 1) return low === high ? grouped(low) : `${grouped(low)}-${grouped(high)}`;
   for (let digits = 1; ; digits++) {
     const [a, b] = [(low / unit).toFixed(digits), (high / unit).toFixed(digits)];
     const enough = b.replace(".", "").length >= 4;
     if (enough && (a !== b || low === high || digits >= 4)) return a === b ? `${a}${suffix}` : `${a}-${b}${suffix}`;
   }
-}
-
-export function number(value: number): string {
-  return value.toLocaleString("en-US", { maximumFractionDigits: 2 });
 }

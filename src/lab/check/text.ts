@@ -1,3 +1,4 @@
+import { grouped } from "../../cost/index.ts";
 import { wrap } from "../wrap.ts";
 import { eventText } from "./event.ts";
 import type { CheckReport } from "./search.ts";
@@ -15,7 +16,7 @@ const REPLAYED = ["; on the processor with guests it does not", "; so it does on
 
 /** What was found about one policy, for a terminal of 80 columns. */
 export function checkText(report: CheckReport): string[] {
-  const count = report.tried.toLocaleString("en-US");
+  const count = grouped(report.tried);
   if (report.findings.length === 0) return [`${report.policy}: nothing found in ${count} schedules.`];
   return [
     `${report.policy}: ${count} schedules`,
