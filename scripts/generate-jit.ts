@@ -97,6 +97,14 @@ const KINDS = [
   "fence",
   "cli",
   "sti",
+  "pushf",
+  "popf",
+  "lahf",
+  "sahf",
+  "pusha<T>",
+  "popa<T>",
+  "pushSeg",
+  "movFromSeg",
 ] as const;
 const MEMBERS: Record<string, readonly string[]> = {
   alu: ["add", "or", "adc", "sbb", "and", "sub", "xor", "cmp", "test"],

@@ -31,6 +31,7 @@ import {
   I64_AND,
   I64_EQZ,
   I64_EXTEND_S,
+  I64_EXTEND_U,
   I64_LE_S,
   I64_LE_U,
   I64_LT_S,
@@ -301,4 +302,80 @@ export function setCFKeepOF(): void {
   set(L_CARRIES);
   // the operands of a comparison no longer tell CF
   if (known == KNOWN_SUB || known == KNOWN_LOGIC || known == KNOWN_ADD) setKnown(KNOWN_RESULT, knownSize);
+}
+
+/** Pushes the arithmetic flags as bits of RFLAGS. */
+export function pushImage(): void {
+  pushCF();
+  pushPF();
+  shifted(2);
+  get(L_CARRIES);
+  i32c(8); // AF
+  op(I32_AND);
+  shifted(1);
+  pushZF();
+  shifted(6);
+  pushSF();
+  shifted(7);
+  pushOF();
+  shifted(11);
+}
+
+/** Adds what was pushed last, moved up, to what was pushed before it. */
+function shifted(by: u32): void {
+  i32c(by);
+  op(I32_SHL);
+  op(I32_OR);
+}
+
+/** Sets the arithmetic flags from an image of RFLAGS in an i32 local. */
+export function setImage(local: u32): void {
+  useFlags();
+  // a result of 0 or 1 gives ZF, the corrections make the other flags of it
+  get(local);
+  i32c(6);
+  op(I32_SHR_U);
+  set(L_T0);
+  get(L_T0);
+  i32c(-1);
+  op(I32_XOR);
+  i32c(1);
+  op(I32_AND);
+  if (wide) op(I64_EXTEND_U);
+  set(L_RESULT);
+  get(local); // CF
+  i32c(31);
+  op(I32_SHL);
+  get(local); // CF ^ OF
+  get(local);
+  i32c(11);
+  op(I32_SHR_U);
+  op(I32_XOR);
+  bitUp(30);
+  get(local); // AF
+  i32c(1);
+  op(I32_SHR_U);
+  i32c(8);
+  op(I32_AND);
+  op(I32_OR);
+  get(L_T0); // SF
+  i32c(1);
+  op(I32_SHR_U);
+  i32c(1);
+  op(I32_AND);
+  op(I32_OR);
+  get(local); // PF ^ ZF
+  i32c(2);
+  op(I32_SHR_U);
+  get(L_T0);
+  op(I32_XOR);
+  bitUp(8);
+  set(L_CARRIES);
+  setKnown(KNOWN_NONE, 0);
+}
+
+function bitUp(to: u32): void {
+  i32c(1);
+  op(I32_AND);
+  shifted(to);
 }

@@ -30,6 +30,7 @@ import {
   W_SELECT,
 } from "./emit";
 import { pushCF, pushCondition, setCFKeepOF } from "./flags";
+import { loadAh, movFromSegment, pushFlags, pushSegment, storeAh } from "./flagsAndSelectors";
 import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf } from "./kinds";
 import {
   FORM_MI,
@@ -66,11 +67,13 @@ import {
   KIND_IMUL,
   KIND_IMUL_GE,
   KIND_IMUL_IMM,
+  KIND_LAHF,
   KIND_LEA,
   KIND_LEAVE,
   KIND_LODS,
   KIND_LZCNT,
   KIND_MOV,
+  KIND_MOV_FROM_SEG,
   KIND_MOV_LOAD_OFFSET,
   KIND_MOV_STORE_OFFSET,
   KIND_MOVBE_LOAD,
@@ -86,11 +89,16 @@ import {
   KIND_MULX,
   KIND_NOP,
   KIND_POP_REG,
+  KIND_POPA,
   KIND_POPCNT,
   KIND_PUSH_E,
   KIND_PUSH_IMM,
   KIND_PUSH_REG,
+  KIND_PUSH_SEG,
+  KIND_PUSHA,
+  KIND_PUSHF,
   KIND_RORX,
+  KIND_SAHF,
   KIND_SARX,
   KIND_SCAS,
   KIND_SET,
@@ -129,7 +137,7 @@ import {
   truncateOffset,
 } from "./operand";
 import { shift } from "./shift";
-import { moveStack, probePush, readStackAt, readStackTop, stackFrom } from "./stack";
+import { moveStack, popAll, pushAll, pushValue, readStackAt, readStackTop, stackFrom } from "./stack";
 import { strings } from "./strings";
 
 function mov(rec: usize, size: u32, form: u32): void {
@@ -167,16 +175,6 @@ export function pushStored(rec: usize, size: u32): void {
 function extendTo(rec: usize, size: u32, sign: bool): void {
   if (size == 8) op(sign ? I64_EXTEND_S : I64_EXTEND_U);
   setDst(rec, size);
-}
-
-function pushValue(size: u32): void {
-  if (size == 8) set(L_U0);
-  else set(L_T0);
-  probePush(size);
-  get(L_HOST);
-  get(size == 8 ? L_U0 : L_T0);
-  storeAt(size);
-  moveStack(-i32(size));
 }
 
 function exchange(rec: usize, size: u32): void {
@@ -353,6 +351,24 @@ export function generate(rec: usize): bool {
       get(size == 8 ? L_U0 : L_T0);
       setSlot(40, size);
       return true;
+    case KIND_PUSHF:
+      return pushFlags(rec);
+    case KIND_LAHF:
+      loadAh();
+      return true;
+    case KIND_SAHF:
+      storeAh();
+      return true;
+    case KIND_PUSHA:
+      pushAll(size);
+      return true;
+    case KIND_POPA:
+      popAll(size);
+      return true;
+    case KIND_PUSH_SEG:
+      return pushSegment(rec);
+    case KIND_MOV_FROM_SEG:
+      return movFromSegment(rec);
     case KIND_BIT:
     case KIND_BIT_IMM:
       bitTest(rec, memberOf(rec), size, kind == KIND_BIT_IMM);

@@ -40,6 +40,7 @@ import { lineMask } from "../memory/frames";
 import { codeTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
 import { codeBase, codeEnd, dataWatched, setCode } from "./context";
+import { entryStart } from "./entry";
 import { blockOf, entryCount, nodeCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
@@ -347,13 +348,12 @@ export let lastRegion: u32 = 0;
 export let entryMode: u32 = 0;
 export let entryTag: u64 = 0;
 export let entryCountLimit: u64 = 0;
-let entryCount0: u64 = 0;
 let entryWork: u64 = 0;
 let left: bool = false;
 
 /** Makes COUNT and WORK those of a place `begun` instructions into this entry. */
 export function startOf(begun: u32): void {
-  store<u64>(COUNT, entryCount0 + begun);
+  store<u64>(COUNT, load<u64>(entryStart) + begun);
   store<u64>(WORK, entryWork + begun);
 }
 
@@ -372,7 +372,7 @@ function call(r: u32, entry: u32, room: u32): void {
   entryMode = load<u32>(MODE);
   entryTag = load<u64>(TR_TAG);
   entryCountLimit = load<u64>(COUNT_LIMIT);
-  entryCount0 = load<u64>(COUNT);
+  store<u64>(entryStart, load<u64>(COUNT));
   entryWork = load<u64>(WORK);
   left = false;
   lastRegion = r;
@@ -382,16 +382,16 @@ function call(r: u32, entry: u32, room: u32): void {
     stepNext = false;
     return;
   }
-  store<u64>(COUNT, entryCount0 + completed);
+  store<u64>(COUNT, load<u64>(entryStart) + completed);
   store<u64>(WORK, entryWork + completed);
   stepNext = load<u32>(JIT_WHY) != 0;
 }
 
-/** Is CS where the region was generated for it? */
-export function sameCode(r: u32): bool {
+/** Not 0: CS is not where the region was generated for it. */
+export function otherCode(r: u32): u32 {
   return (
-    load<u32>(r, RG_BASE) == load<u32>(SEGS + SEG_CS + SG_EFFECTIVE) &&
-    load<u32>(r, RG_LAST) == u32(load<u64>(CODE_END) - 1)
+    (load<u32>(r, RG_BASE) ^ load<u32>(SEGS + SEG_CS + SG_EFFECTIVE)) |
+    (load<u32>(r, RG_LAST) ^ u32(load<u64>(CODE_END) - 1))
   );
 }
 
@@ -418,7 +418,7 @@ export function jump(rip: u64, allowed: u64): bool {
     return false;
   }
   const r = load<u32>(j, JM_REGION);
-  if (!sameCode(r)) return false;
+  if (otherCode(r)) return false;
   const longest = load<u32>(r, RG_TOTAL);
   if (allowed < u64(longest)) return false;
   call(r, load<u32>(j, JM_ENTRY), u32(min<u64>(allowed, 0x40000000)) - longest);
@@ -435,7 +435,7 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
     return false;
   }
   if (load<u32>(r, RG_SLOT) == UNLINKED) return false;
-  if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated() || !sameCode(r))
+  if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated() || otherCode(r))
     return false;
   if (load<u64>(TR_TAG) != load<u64>(TAG_REAL)) return false; // alignment is checked: every access needs the interpreter
   const room = min<u64>(allowed, 0x40000000);

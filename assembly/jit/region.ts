@@ -232,7 +232,7 @@ function checkTarget(size: u32): void {
 }
 
 function pushReturn(rip: u64, size: u32): void {
-  probePush(size);
+  probePush(size, size);
   get(L_HOST);
   constR(rip);
   storeAt(size);

@@ -1,10 +1,34 @@
 // System instructions that generated code completes itself while nothing about them is special; else the interpreter does.
-import { CPL, EFLAGS_REST, HOOKS, HookBit, MSR_MISC_FEATURES_ENABLES, VMX_STATE, VmxBit } from "../abi/state";
-import { FLAG_IF, MISC_CPUID_FAULTING } from "../abi/x86";
+import { R_INDEX, R_SIZE } from "../abi/record";
+import {
+  CPL,
+  EFLAGS_REST,
+  HOOKS,
+  HookBit,
+  INTERRUPTIBILITY,
+  MODE,
+  ModeBit,
+  MSR_MISC_FEATURES_ENABLES,
+  SHADOW_COUNT,
+  VMX_STATE,
+  VmxBit,
+} from "../abi/state";
+import {
+  BLOCK_MOV_SS,
+  BLOCK_STI,
+  FLAG_AC,
+  FLAG_DF,
+  FLAG_ID,
+  FLAG_IF,
+  FLAG_IOPL,
+  FLAG_NT,
+  FLAG_TF,
+  MISC_CPUID_FAULTING,
+} from "../abi/x86";
 import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
 import { MSR_PLACE_ENTRY, MSR_PLACE_MASK, msrReads, msrWrites } from "../system/msrPlaces";
 import { callInterpreter } from "./calls";
-import { get32, set32 } from "./context";
+import { blockCount, get32, set32 } from "./context";
 import {
   get,
   I32_AND,
@@ -12,19 +36,27 @@ import {
   I32_EQZ,
   I32_LOAD,
   I32_MUL,
-  I32_NE,
   I32_OR,
   I32_STORE,
+  I32_SUB,
+  I32_WRAP,
   I32_XOR,
+  I64_ADD,
+  I64_EXTEND_U,
+  I64_LOAD,
+  I64_STORE,
   i32c,
   mem,
   op,
   tee,
   W_ELSE,
 } from "./emit";
-import { KIND_CLI, KIND_CPUID, KIND_RDMSR, KIND_STI, KIND_WRMSR } from "./kinds.generated";
+import { entryStart } from "./entry";
+import { setImage } from "./flags";
+import { KIND_CLI, KIND_CPUID, KIND_POPF, KIND_RDMSR, KIND_STI, KIND_WRMSR } from "./kinds.generated";
 import { close, openIf } from "./labels";
-import { L_HOST } from "./locals";
+import { L_COUNT, L_HOST, L_T1 } from "./locals";
+import { moveStack, readStackTop } from "./stack";
 
 const RAX: u32 = 0;
 const RCX: u32 = 8;
@@ -139,26 +171,78 @@ function wrmsr(rec: usize): void {
   close();
 }
 
-/** At CPL 0; STI only where it changes nothing: else an interrupt may come, after one instruction. */
+/** At CPL 0. Nothing waits while a region runs, so STI lets nothing in; but its shadow can be seen at the next instruction. */
 function interruptFlag(rec: usize, set: bool): void {
   i32c(0);
   mem(I32_LOAD, CPL);
   op(I32_EQZ);
+  openIf();
   if (set) {
     pushBits(EFLAGS_REST, FLAG_IF);
+    op(I32_EQZ);
+    openIf();
     i32c(0);
-    op(I32_NE);
-    op(I32_AND);
-  }
-  openIf();
-  if (!set) {
+    pushBits(INTERRUPTIBILITY, ~(BLOCK_STI | BLOCK_MOV_SS));
+    i32c(BLOCK_STI);
+    op(I32_OR);
+    mem(I32_STORE, INTERRUPTIBILITY);
     i32c(0);
-    pushBits(EFLAGS_REST, ~FLAG_IF);
-    mem(I32_STORE, EFLAGS_REST);
+    i32c(0);
+    mem(I64_LOAD, u32(entryStart));
+    get(L_COUNT);
+    i32c(blockCount - load<u8>(rec, R_INDEX) - 1);
+    op(I32_SUB);
+    op(I64_EXTEND_U);
+    op(I64_ADD);
+    mem(I64_STORE, SHADOW_COUNT);
   }
+  i32c(0);
+  i32c(0);
+  mem(I32_LOAD, EFLAGS_REST);
+  i32c(set ? FLAG_IF : ~FLAG_IF);
+  op(set ? I32_OR : I32_AND);
+  mem(I32_STORE, EFLAGS_REST);
+  if (set) close();
   op(W_ELSE);
   callInterpreter(rec, rec);
   close();
+}
+
+/** POPF, unless it comes to single steps, alignment checks, IOPL or, outside of CPL 0, IF. False: nothing was emitted. */
+function popFlags(rec: usize): bool {
+  const mode = load<u32>(MODE);
+  if (mode & ModeBit.Vm86) return false;
+  const size = u32(load<u8>(rec, R_SIZE));
+  const user = (mode & ModeBit.User) != 0;
+  readStackTop(size);
+  if (size == 8) op(I32_WRAP);
+  tee(L_T1);
+  i32c(0);
+  mem(I32_LOAD, EFLAGS_REST);
+  op(I32_XOR);
+  i32c(FLAG_TF | (user ? FLAG_IF : FLAG_IOPL) | (size == 2 ? 0 : FLAG_AC));
+  op(I32_AND);
+  if (!user) {
+    i32c(0);
+    mem(I32_LOAD, CPL);
+    op(I32_OR);
+  }
+  op(I32_EQZ);
+  openIf();
+  const changes: i32 = FLAG_DF | FLAG_NT | (user ? 0 : FLAG_IF) | (size == 2 ? 0 : FLAG_ID);
+  i32c(0);
+  get(L_T1);
+  i32c(changes);
+  op(I32_AND);
+  pushBits(EFLAGS_REST, ~changes);
+  op(I32_OR);
+  mem(I32_STORE, EFLAGS_REST);
+  setImage(L_T1);
+  moveStack(size);
+  op(W_ELSE);
+  callInterpreter(rec, rec);
+  close();
+  return true;
 }
 
 /** An instruction that ends its block and does not branch. False: nothing was emitted. */
@@ -167,6 +251,7 @@ export function answer(rec: usize, kind: u32): bool {
   else if (kind == KIND_RDMSR) rdmsr(rec);
   else if (kind == KIND_WRMSR) wrmsr(rec);
   else if (kind == KIND_CLI || kind == KIND_STI) interruptFlag(rec, kind == KIND_STI);
+  else if (kind == KIND_POPF) return popFlags(rec);
   else return false;
   return true;
 }

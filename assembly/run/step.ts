@@ -12,8 +12,8 @@ import {
   entryTag,
   lastRegion,
   leaveEarly,
+  otherCode,
   regionChanges,
-  sameCode,
   startOf,
   takeWork,
 } from "../jit/manage";
@@ -25,15 +25,16 @@ import { drainCodeWrites, GO_ON, settle } from "./boundary";
 
 /** Nothing that a region depends on has changed since it was entered, and nothing waits. */
 function undisturbed(changes: u32, flushes: u32): bool {
-  return (
-    !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF))) &&
-    load<u32>(MODE) == entryMode &&
-    load<u64>(TR_TAG) == entryTag &&
-    load<u64>(COUNT_LIMIT) == entryCountLimit &&
-    sameCode(lastRegion) &&
-    regionChanges == changes &&
-    flushCount == flushes
-  );
+  // one branch for all
+  const words =
+    load<u32>(STOP) |
+    load<u32>(EXTRA) |
+    (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF)) |
+    (load<u32>(MODE) ^ entryMode) |
+    otherCode(lastRegion) |
+    (regionChanges ^ changes) |
+    (flushCount ^ flushes);
+  return (<u64>words | (load<u64>(TR_TAG) ^ entryTag) | (load<u64>(COUNT_LIMIT) ^ entryCountLimit)) == 0;
 }
 
 /** What the run loop must return with, GO_ON: nothing. */

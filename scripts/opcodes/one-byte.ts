@@ -15,10 +15,10 @@ for (const [k, name] of ["add", "or", "adc", "sbb", "and", "sub", "xor", "cmp"].
   row(`82 /${k}`, name, "Eb,Ib", `alu:${name}`, `${lock} no64`.trim());
   row(`83 /${k}`, name, "Ev,Ibs", `alu:${name}`, lock);
 }
-row("06", "push", "ES", "pushSeg", "no64 ends");
-row("0e", "push", "CS", "pushSeg", "no64 ends");
-row("16", "push", "SS", "pushSeg", "no64 ends");
-row("1e", "push", "DS", "pushSeg", "no64 ends");
+row("06", "push", "ES", "pushSeg", "no64");
+row("0e", "push", "CS", "pushSeg", "no64");
+row("16", "push", "SS", "pushSeg", "no64");
+row("1e", "push", "DS", "pushSeg", "no64");
 row("07", "pop", "ES", "popSeg", "no64 ends");
 row("17", "pop", "SS", "popSeg", "no64 ends");
 row("1f", "pop", "DS", "popSeg", "no64 ends");
@@ -65,7 +65,7 @@ row("88", "mov", "Eb,Gb", "mov");
 row("89", "mov", "Ev,Gv", "mov");
 row("8a", "mov", "Gb,Eb", "mov");
 row("8b", "mov", "Gv,Ev", "mov");
-for (let s = 0; s < 6; s++) row(`8c /${s}`, "mov", "RvMw,Sw", "movFromSeg", "ends");
+for (let s = 0; s < 6; s++) row(`8c /${s}`, "mov", "RvMw,Sw", "movFromSeg");
 row("8d", "lea", "Gv,Ml", "lea<T>");
 for (const s of [0, 2, 3, 4, 5]) row(`8e /${s}`, "mov", "Sw,Ew", "movToSeg", "ends");
 row("8f /0", "pop", "Ev", "popE<T>", "d64");
@@ -73,7 +73,7 @@ row("98", "cbw|cwde|cdqe", "", "cbw<T>");
 row("99", "cwd|cdq|cqo", "", "cwd<T>");
 row("9a", "call far", "Ap", "callFarPtr", "no64 noq ends");
 row("9b", "fwait", "", "wait");
-row("9c", "pushf|pushfd|pushfq", "", "pushf", "d64 ends");
+row("9c", "pushf|pushfd|pushfq", "", "pushf", "d64");
 row("9d", "popf|popfd|popfq", "", "popf", "d64 ends");
 for (const [op, name] of [
   ["9e", "sahf"],

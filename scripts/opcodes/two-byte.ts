@@ -4,9 +4,9 @@ import { hex, row } from "./row.ts";
 row("0f 0b", "ud2", "", "ud2", "ends");
 row("0f b9", "ud1", "Gv,Ev", "ud2", "ends");
 row("0f ff", "ud0", "Gv,Ev", "ud2", "ends");
-row("0f a0", "push", "FS", "pushSeg", "d64 ends");
+row("0f a0", "push", "FS", "pushSeg", "d64");
 row("0f a1", "pop", "FS", "popSeg", "d64 ends");
-row("0f a8", "push", "GS", "pushSeg", "d64 ends");
+row("0f a8", "push", "GS", "pushSeg", "d64");
 row("0f a9", "pop", "GS", "popSeg", "d64 ends");
 for (const [op, digit, name] of [
   ["a3", 4, "bt"],

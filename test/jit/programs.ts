@@ -72,7 +72,7 @@ class Program {
     const w = size === 1 ? 0 : 1;
     const reg = size === 1 && this.#traits.bits !== 64 ? this.#one([0, 2, 4, 6]) : this.#register();
     const imm = Math.min(size, 4);
-    switch (random(36)) {
+    switch (random(38)) {
       case 0:
       case 1:
       case 2:
@@ -161,7 +161,10 @@ class Program {
         break;
       }
       case 27:
-        code.raw(this.#one([[0x9c, 0x9d], [0x9f], [0x9e], [0x66, 0x99], [0xd7], [0xfd, 0xfc]]));
+        code.raw(this.#one([[0x9c, 0x9d], [0x9f], [0x9e], [0x66, 0x99], [0xd7], [0xfd, 0xfc], [0x9e, 0x9c, 0x58]]));
+        break;
+      case 36:
+        this.#flagsAndSegments(size);
         break;
       case 28:
         // popcnt, tzcnt, lzcnt
@@ -189,6 +192,33 @@ class Program {
         break;
       default:
         code.raw([this.#one([0xf8, 0xf9, 0xf5, 0x98, 0x99, 0x90, 0xfc])]);
+        break;
+    }
+  }
+
+  /** PUSH imm, POPF; PUSHA, POPA; PUSH and MOV of segment registers. */
+  #flagsAndSegments(size: number): void {
+    const { code } = this;
+    const random = this.#random;
+    const long = this.#traits.bits === 64;
+    const prefix = size === 2 ? [0x66] : [];
+    const segment = this.#one(long ? [0, 3] : [0, 1, 2, 3]);
+    switch (random(4)) {
+      case 0: {
+        // CF PF AF ZF SF IF DF OF; in 16-bit code the immediate has 2 bytes
+        const image = [random(256) & 0xd5, random(256) & 0x0e];
+        code.raw([0x68, ...image, ...(this.#traits.bits === 16 ? [] : [0, 0]), 0x9d]);
+        break;
+      }
+      case 1:
+        if (!long) code.raw([...prefix, 0x60, ...prefix, 0x61]);
+        break;
+      case 2:
+        if (long) code.raw([0x0f, 0xa0, 0x58]);
+        else code.raw([0x06 + segment * 8, 0x58]);
+        break;
+      default:
+        this.#modrm([0x8c], Math.max(size, 2), segment);
         break;
     }
   }
