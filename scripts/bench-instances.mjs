@@ -54,17 +54,35 @@ if (refused) {
   process.exit(1);
 }
 
-const median = (body) => {
-  const times = Array.from({ length: 40 }, () => {
+const ROUNDS = 200;
+const spread = (body) => {
+  const times = Array.from({ length: ROUNDS }, () => {
     const begin = performance.now();
     body();
     return performance.now() - begin;
   });
-  return times.sort((a, b) => a - b)[20].toFixed(2);
+  const mean = times.reduce((sum, time) => sum + time, 0) / ROUNDS;
+  const median = times.sort((a, b) => a - b)[ROUNDS >> 1];
+  return `${median.toFixed(2)} ms (${mean.toFixed(2)} with what the engine collects between)`;
 };
 const origin = new Machine({ memory: 16 << 20, extraMemory: 0 });
 loadImage(origin, image);
 origin.run({ maxInstructions: 1000 });
-console.log(`fork() of one of 16 MiB: ${median(() => origin.fork())} ms`);
+const used = (machine) => void machine.run({ maxInstructions: 1000 });
+const kept = [];
+console.log("one of 16 MiB, and 1000 instructions of the guest after it:");
+console.log(
+  `fork(), run, dispose()         ${spread(() => {
+    const fork = origin.fork();
+    used(fork);
+    fork.dispose();
+  })}`,
+);
+console.log(
+  `fork(), run; all are kept      ${spread(() => {
+    kept.push(origin.fork());
+    used(kept.at(-1));
+  })}`,
+);
 const into = origin.fork();
-console.log(`fork({ into }): ${median(() => origin.fork({ into }))} ms`);
+console.log(`fork({ into }), run            ${spread(() => used(origin.fork({ into })))}`);

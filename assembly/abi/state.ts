@@ -181,6 +181,7 @@ export const PAUSE_LAST = 0x1558; // u64 TSC of the last PAUSE at CPL 0, all one
 // --- the host's timers ---
 export const HOST_DEADLINE = 0x1560; // u64 COUNT at which run() returns to the host for its timers, all ones: none
 export const HOST_WAKES = 0x1568; // u32 1: that may end HLT though RFLAGS.IF is 0 (NMI, INIT)
+export const REP_BYTES = 0x156c; // u32 bytes that REPs have moved towards the next unit of WORK
 export const TIME_SKIPPED = 0x1570; // u64 ticks that passed while the processor was in HLT; time = COUNT * TSC_RATIO + this
 
 export const STATE_END = 0x1578;

@@ -9,6 +9,7 @@ import {
   RAX,
   RCX,
   RDI,
+  REP_BYTES,
   RSI,
   SEG_ES,
   STOP,
@@ -30,8 +31,6 @@ const WORK_BYTES: u32 = 0x1000;
 const ITERATION: u32 = 64;
 /** Bytes that a loop moves faster than memory.copy or memory.fill. */
 const SHORT: u32 = 64;
-
-let bytesDone: u32 = 0;
 
 function truncated(rec: usize, value: u64): u64 {
   const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
@@ -72,7 +71,8 @@ function repeats(rec: usize): bool {
 function goOn(rec: usize, n: u64, bytes: u32): bool {
   advance(rec, RCX, 0 - n);
   if (truncated(rec, load<u64>(RCX)) == 0) return false;
-  bytesDone += bytes;
+  let bytesDone = load<u32>(REP_BYTES) + bytes;
+  store<u32>(REP_BYTES, bytesDone);
   const s = load<u32>(STOP);
   if (s & StopBit.Commit) commit();
   if (stepping()) {
@@ -87,6 +87,7 @@ function goOn(rec: usize, n: u64, bytes: u32): bool {
   }
   if (bytesDone >= WORK_BYTES) {
     bytesDone -= WORK_BYTES;
+    store<u32>(REP_BYTES, bytesDone);
     const work = load<u64>(WORK) + 1;
     store<u64>(WORK, work);
     if (work >= load<u64>(WORK_LIMIT)) {

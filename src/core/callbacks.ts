@@ -1,4 +1,5 @@
 import { TrapKind } from "../../assembly/abi/layout.ts";
+import { HookBit } from "../../assembly/abi/state.ts";
 import type { CoreImports } from "./exports.ts";
 
 /** Callbacks of one processor. Each runs before the effect of the instruction that caused it. */
@@ -38,7 +39,6 @@ export interface CoreHandlers {
 
 /** What the wrapper needs of a core. */
 export interface CallbackOwner {
-  readonly handlers: CoreHandlers;
   /** Called with the exception a callback threw; must stop the instruction. */
   callbackThrew(error: unknown): void;
   setValue(value: bigint): void;
@@ -49,15 +49,39 @@ export interface CallbackOwner {
   setCommData(data: Uint8Array): void;
 }
 
+/** Where a processor's imports find who owns it: cores can have it one after the other. */
+export interface Seat {
+  owner: CallbackOwner | undefined;
+  readonly handlers: CoreHandlers;
+}
+
 const u64 = (value: bigint) => BigInt.asUintN(64, value);
+
+/** HOOKS: the processor calls out only where a callback is set. */
+export function hookBits(handlers: CoreHandlers): number {
+  return (
+    (handlers.cpuid ? HookBit.Cpuid : 0) |
+    (handlers.rdmsr ? HookBit.Rdmsr : 0) |
+    (handlers.wrmsr ? HookBit.Wrmsr : 0) |
+    (handlers.portIn ? HookBit.PortIn : 0) |
+    (handlers.portOut ? HookBit.PortOut : 0) |
+    (handlers.event ? HookBit.Event : 0) |
+    (handlers.vmcall ? HookBit.Vmcall : 0) |
+    (handlers.rdtsc ? HookBit.Rdtsc : 0) |
+    (handlers.vmExit ? HookBit.VmExit : 0) |
+    (handlers.vmEntry ? HookBit.VmEntry : 0) |
+    (handlers.apicWrite ? HookBit.Apic : 0)
+  );
+}
 
 /**
  * Imports for the Wasm module: values become unsigned, and no exception crosses the Wasm frames: it is handed to
  * `callbackThrew` and an arbitrary value goes back, which the abandoned instruction does not use.
  */
-export function wrapCallbacks(owner: CallbackOwner): CoreImports {
-  const { handlers } = owner;
+export function wrapCallbacks(seat: Seat): CoreImports {
+  const { handlers } = seat;
   const guarded = <T>(body: () => T, none: T): T => {
+    const owner = seat.owner!;
     try {
       return owner.interpose ? owner.interpose(body) : body();
     } catch (error) {
@@ -77,7 +101,7 @@ export function wrapCallbacks(owner: CallbackOwner): CoreImports {
         const answer = handlers.rdmsr?.(index >>> 0);
         if (answer === undefined) return 0;
         if (answer === "#GP") return 2;
-        owner.setValue(answer);
+        seat.owner!.setValue(answer);
         return 1;
       }, 0),
     wrmsrHook: (index, value) =>
@@ -91,10 +115,10 @@ export function wrapCallbacks(owner: CallbackOwner): CoreImports {
         const reads = kind === TrapKind.ReadHook;
         const answer = reads
           ? handlers.memoryRead?.(u64(linear), u64(physical), size)
-          : handlers.memoryWrite?.(u64(linear), u64(physical), owner.commData(size));
+          : handlers.memoryWrite?.(u64(linear), u64(physical), seat.owner!.commData(size));
         if (answer === undefined) return 0;
         if (answer === false) return 2;
-        owner.setCommData(answer);
+        seat.owner!.setCommData(answer);
         return 1;
       }, 0),
     eventHook: (type, vector) => guarded(() => (handlers.event?.(type, vector & 0xff) ? 1 : 0), 0),
@@ -103,7 +127,7 @@ export function wrapCallbacks(owner: CallbackOwner): CoreImports {
       guarded(() => {
         const answer = handlers.rdtsc?.();
         if (answer === undefined) return 0;
-        owner.setValue(answer);
+        seat.owner!.setValue(answer);
         return 1;
       }, 0),
     vmExitHook: (reason) => guarded(() => (handlers.vmExit?.(reason >>> 0) ? 1 : 0), 0),
@@ -112,7 +136,7 @@ export function wrapCallbacks(owner: CallbackOwner): CoreImports {
       guarded(() => {
         const value = handlers.apicRead?.(index >>> 0);
         if (value === undefined) return 0;
-        owner.setValue(value);
+        seat.owner!.setValue(value);
         return 1;
       }, 0),
     apicWrite: (index, value) => guarded(() => (handlers.apicWrite?.(index >>> 0, u64(value)) === false ? 0 : 1), 0),

@@ -6,7 +6,6 @@ import {
   CPL,
   GPR,
   HOOKS,
-  HookBit,
   MODE,
   ModeBit,
   RIP,
@@ -25,14 +24,14 @@ import {
   VMX_ABORT,
   WORK,
 } from "../../assembly/abi/state.ts";
-import { type CallbackOwner, type CoreHandlers, wrapCallbacks } from "./callbacks.ts";
+import { type CallbackOwner, type CoreHandlers, hookBits, type Seat, wrapCallbacks } from "./callbacks.ts";
 import { InternalError, MemoryMapError, StateError } from "./errors.ts";
 import type { CoreExports } from "./exports.ts";
 import type { JitOptions, Linker } from "./jit.ts";
 import { Timing } from "./timing.ts";
 import type { CodeMode, CpuidResult, SegmentRegister } from "./types.ts";
 import { VmcsAccess } from "./vmcsAccess.ts";
-import { instantiateCore } from "./wasm.ts";
+import { instantiateCore, type Processor } from "./wasm.ts";
 
 const PAGE = 4096;
 const ACTIVITY_HLT = 1;
@@ -65,7 +64,7 @@ export class Core implements CallbackOwner {
   readonly exports: CoreExports;
   /** Generated code. */
   readonly linker: Linker;
-  readonly handlers: CoreHandlers = {};
+  readonly handlers: CoreHandlers;
   interpose: CallbackOwner["interpose"];
   /** Told of writePhysical(), after it, by pieces of one frame. */
   onHostWrite: ((host: number, bytes: number) => void) | undefined;
@@ -79,15 +78,24 @@ export class Core implements CallbackOwner {
   #running = false;
   #callbackError: { readonly error: unknown } | undefined;
   readonly #free: Extent[] = [];
+  readonly #seat: Seat;
 
   /**
    * @param maxFrames how many 4 KiB frames the memory map may ever hold; 13 bytes of metadata are reserved for each
    * @param frames how many of them there is room for at once; the memory grows for the others
+   * @param left what another core has left: its RAM and ROM are mapped, and its state is there until another is put in its place
    */
-  constructor(maxFrames: number, frames = 0) {
-    const { exports, linker } = instantiateCore(wrapCallbacks(this), frames, maxFrames);
+  constructor(maxFrames: number, frames = 0, left?: Processor) {
+    this.#seat = left?.seat ?? { owner: this, handlers: {} };
+    this.#seat.owner = this;
+    this.handlers = this.#seat.handlers;
+    const { exports, linker } = left ?? instantiateCore(wrapCallbacks(this.#seat), frames, maxFrames);
     this.exports = exports;
     this.linker = linker;
+    if (left) {
+      this.#refreshViews();
+      return;
+    }
     const failed = this.exports.init(maxFrames);
     this.#refreshViews();
     if (defaults.jit) linker.configure(defaults.jit);
@@ -107,7 +115,25 @@ export class Core implements CallbackOwner {
     const gone = () => {
       throw new StateError("this machine has been disposed of");
     };
-    for (const name of ["u8", "u32", "u64", "exports", "linker"]) Object.defineProperty(this, name, { get: gone });
+    for (const name of ["u8", "u32", "u64", "exports", "linker", "handlers"]) {
+      Object.defineProperty(this, name, { get: gone });
+    }
+  }
+
+  /**
+   * release() that keeps the processor for another core, without what this one asked of it. Only RAM and ROM may be mapped;
+   * undefined when some was unmapped before.
+   */
+  leave(): Processor | undefined {
+    const { exports, linker, handlers } = this;
+    const seat = this.#seat;
+    const whole = this.#free.length === 0;
+    exports.trapsChanged(0, 0, 0, 0);
+    linker.forgetStatistics();
+    for (const kind of Object.keys(handlers) as (keyof CoreHandlers)[]) delete handlers[kind];
+    seat.owner = undefined;
+    this.release();
+    return whole ? { exports, linker, seat } : undefined;
   }
 
   #refreshViews(): void {
@@ -401,21 +427,7 @@ export class Core implements CallbackOwner {
 
   /** Puts HOOKS of the present state block in step with the handlers. */
   applyHooks(): void {
-    const { handlers } = this;
-    this.write32(
-      HOOKS,
-      (handlers.cpuid ? HookBit.Cpuid : 0) |
-        (handlers.rdmsr ? HookBit.Rdmsr : 0) |
-        (handlers.wrmsr ? HookBit.Wrmsr : 0) |
-        (handlers.portIn ? HookBit.PortIn : 0) |
-        (handlers.portOut ? HookBit.PortOut : 0) |
-        (handlers.event ? HookBit.Event : 0) |
-        (handlers.vmcall ? HookBit.Vmcall : 0) |
-        (handlers.rdtsc ? HookBit.Rdtsc : 0) |
-        (handlers.vmExit ? HookBit.VmExit : 0) |
-        (handlers.vmEntry ? HookBit.VmEntry : 0) |
-        (handlers.apicWrite ? HookBit.Apic : 0),
-    );
+    this.write32(HOOKS, hookBits(this.handlers));
   }
 
   callbackThrew(error: unknown): void {

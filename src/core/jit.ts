@@ -92,6 +92,10 @@ export class Linker {
     return { ...this.#statistics };
   }
 
+  forgetStatistics(): void {
+    this.#statistics = { modules: 0, functions: 0, bytes: 0, milliseconds: 0 };
+  }
+
   attach(core: CoreExports): void {
     this.#core = core;
   }

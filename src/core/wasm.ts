@@ -1,6 +1,7 @@
 // The only file that compiles and instantiates the processor.
 import { instantiateSync } from "@assemblyscript/loader";
 import { FLAGS_REACH, FRAME_META, FRAME_META_BYTES, MEMORY_MIN, PAGE } from "../../assembly/abi/layout.ts";
+import type { Seat } from "./callbacks.ts";
 import { coreBase64 } from "./coreBytes.generated.ts";
 import { AddressSpaceError, WasmVmxError } from "./errors.ts";
 import type { CoreExports, CoreImports } from "./exports.ts";
@@ -76,6 +77,13 @@ function newMemory(frames: number, maxFrames: number): WebAssembly.Memory {
       { cause: error },
     );
   }
+}
+
+/** What a core leaves to another: the instance, with its memory, its RAM and ROM and the code made from them. */
+export interface Processor {
+  readonly exports: CoreExports;
+  readonly linker: Linker;
+  readonly seat: Seat;
 }
 
 /** A new processor with a memory of its own, with room for `frames` at once and for `maxFrames` when it grows. */

@@ -11,10 +11,8 @@ import {
   checkU32,
   checkU64,
   type JitStatistics,
-  MemoryMapError,
   readLinear,
   StateError,
-  tableBytes,
   WasmVmxError,
   writeLinear,
 } from "../core/index.ts";
@@ -28,12 +26,13 @@ import type { RemoveHook } from "./hookList.ts";
 import { type MappedRegion, MemoryMap, type MmioHooks, type Region } from "./memoryMap.ts";
 import { applyModel, type CpuModel, genericModel, hasApic } from "./models.ts";
 import { Msrs } from "./msrs.ts";
-import { checkUntil, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./options.ts";
+import { checkMemory, checkUntil, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./options.ts";
 import { PermissionMap, type Permissions } from "./permissions.ts";
 import type { RecordingRange, RecordOptions } from "./recording.ts";
 import { Registers } from "./registers.ts";
 import { Runner } from "./runner.ts";
 import { optionsFor, Snapshots } from "./snapshots.ts";
+import { ESTATE, type Inheriting, Spares } from "./spares.ts";
 import { TrapSet } from "./traps.ts";
 import { VmxState } from "./vmxState.ts";
 import { yieldToHost } from "./yield.ts";
@@ -48,10 +47,6 @@ export interface ForkOptions extends FromOptions {
   readonly into?: Machine;
 }
 
-const DEFAULT_MEMORY = 16 << 20;
-const DEFAULT_EXTRA = 64 << 20;
-/** Wasm pages are 64 KiB and the last one cannot be used. */
-const WASM_LIMIT = 2 ** 32 - 2 ** 16;
 const DEFAULT_WORK = 10_000_000;
 /** Between two looks at the clock: 20,000 instructions, or as many pieces of a REP, which may take 0.1 s. */
 const CHUNK_WORK = 20_000;
@@ -85,24 +80,16 @@ export class Machine extends HookFace {
   readonly #options: MachineOptions;
   readonly #snapshots: Snapshots;
   readonly #history: History;
+  /** Of this machine and its forks. */
+  #spares: Spares | undefined;
+  /** It is a fork that leaves its processor to the next one. */
+  #leaves = false;
   #disposed = false;
 
   constructor(options: MachineOptions = {}) {
-    const memory = options.memory ?? DEFAULT_MEMORY;
-    const extra = options.extraMemory ?? DEFAULT_EXTRA;
-    for (const [name, value] of Object.entries({ memory, extraMemory: extra })) {
-      checkInteger(name, value, 0, MAX_COUNT);
-      if (value % PAGE !== 0) throw new RangeError(`${name} must be a multiple of ${PAGE} bytes, not ${value}`);
-    }
-    const overhead = tableBytes((memory + extra) / PAGE);
-    if (memory + overhead > WASM_LIMIT) {
-      throw new MemoryMapError(
-        `${memory} bytes of RAM and ${overhead} bytes of tables exceed the ${WASM_LIMIT} bytes of a WebAssembly memory`,
-        0n,
-        memory,
-      );
-    }
-    const core = new Core((memory + extra) / PAGE, memory / PAGE);
+    const { memory, extra } = checkMemory(options);
+    const estate = (options as Inheriting)[ESTATE];
+    const core = new Core((memory + extra) / PAGE, memory / PAGE, estate?.processor);
     const traps = new TrapSet(core);
     super(core, traps, () => readCode(core));
     this.#core = core;
@@ -113,7 +100,7 @@ export class Machine extends HookFace {
     } else if (jit !== undefined && jit !== true) {
       this.#core.linker.configure({ threshold: checkInteger("jit", Number(jit), 0, 2 ** 31 - 1) });
     }
-    this.#map = new MemoryMap(core, new PermissionMap(traps));
+    this.#map = new MemoryMap(core, new PermissionMap(traps), estate?.regions);
     this.registers = new Registers(core);
     this.msrs = new Msrs(core);
     this.vmx = new VmxState(core);
@@ -121,8 +108,8 @@ export class Machine extends HookFace {
     this.model = options.cpu ?? genericModel({ apic: devices !== undefined });
     this.#ramSize = memory;
     this.#options = options;
-    this.#snapshots = new Snapshots(core, this.#map, this.model);
-    if (memory > 0) this.#map.map({ kind: "ram", address: 0n, size: memory });
+    this.#snapshots = new Snapshots(core, this.#map, this.model, estate?.tracked);
+    if (memory > 0 && !estate) this.#map.map({ kind: "ram", address: 0n, size: memory });
     if (devices) {
       this.#board = new Board(this.#core, this.#map, this, memory, hasApic(this.model), devices);
     }
@@ -372,27 +359,37 @@ export class Machine extends HookFace {
    * its parts.
    */
   static from(snapshot: Snapshot, options: FromOptions = {}): Machine {
-    const { setup, ...rest } = options;
-    const machine = new Machine({ ...optionsFor(snapshot), ...rest });
+    return Machine.#from(snapshot, options, undefined);
+  }
+
+  static #from(snapshot: Snapshot, { setup, ...options }: FromOptions, spares: Spares | undefined): Machine {
+    const estate = spares?.take(snapshot.regions);
+    const inheriting: Inheriting = { ...optionsFor(snapshot), ...options, [ESTATE]: estate };
+    const machine = new Machine(inheriting);
+    machine.#spares = spares;
+    machine.#leaves = spares !== undefined;
     for (const { address, size, kind } of snapshot.regions) {
       if (kind === "mmio" || machine.regions.some((region) => region.address === address)) continue;
       machine.map({ kind, address, size });
     }
-    machine.#snapshots.beginWithZeros();
+    if (!estate) machine.#snapshots.beginWithZeros();
     setup?.(machine);
     machine.restore(snapshot);
     return machine;
   }
 
   /**
-   * Another machine in the same state. With `into`, an earlier fork takes the state: only pages that differ are copied.
+   * Another machine in the same state. With `into`, an earlier fork takes the state: only pages that differ are copied. Without
+   * it, a fork that was disposed of leaves its memory to the new one, unless options ask for another kind of machine.
    */
   fork(options: ForkOptions = {}): Machine {
     const { into, ...rest } = options;
     const snapshot = this.snapshot();
     if (into === undefined) {
       const { jit = true, devices = "none" } = this.#options;
-      return Machine.from(snapshot, { jit, devices, ...rest });
+      this.#spares ??= new Spares();
+      const alike = Object.keys(rest).every((name) => name === "setup");
+      return Machine.#from(snapshot, { jit, devices, ...rest }, alike ? this.#spares : undefined);
     }
     into.restore(snapshot);
     return into;
@@ -456,7 +453,12 @@ export class Machine extends HookFace {
   dispose(): void {
     this.#idle("dispose()");
     this.#disposed = true;
-    this.#core.release();
+    if (this.#leaves) {
+      const regions = this.#map.leave();
+      const { tracked } = this.#snapshots;
+      const processor = this.#core.leave();
+      if (processor) this.#spares?.add({ processor, regions, tracked });
+    } else this.#core.release();
   }
 
   [Symbol.dispose](): void {

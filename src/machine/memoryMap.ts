@@ -39,7 +39,8 @@ export interface MappedRegion {
   readonly kind: Region["kind"];
 }
 
-interface Mapped extends MappedRegion {
+/** A region and its place in the Wasm memory, 0 for a window. */
+export interface Mapped extends MappedRegion {
   readonly host: number;
   readonly read?: MmioRead | undefined;
   readonly write?: MmioWrite | undefined;
@@ -84,11 +85,13 @@ export class MemoryMap {
   readonly #core: Core;
   readonly #permissions: PermissionMap;
   readonly #mmioHooks = new HookList<RangedMmio>();
-  #regions: Mapped[] = [];
+  #regions: Mapped[];
   #overlay: Overlay | undefined;
 
-  constructor(core: Core, permissions: PermissionMap) {
+  /** @param regions RAM and ROM that the processor has mapped already */
+  constructor(core: Core, permissions: PermissionMap, regions: readonly Mapped[] = []) {
     this.#core = core;
+    this.#regions = [...regions];
     this.#permissions = permissions;
     core.setHandler("mmioRead", (address, size) => {
       for (const { first, last, hooks } of this.#mmioHooks) {
@@ -116,6 +119,13 @@ export class MemoryMap {
   /** Regions with contents, by their place in the Wasm memory. */
   get backed(): Backed[] {
     return this.#regions.flatMap(({ host, size, kind }) => (kind === "mmio" ? [] : [{ host, pages: size / PAGE }]));
+  }
+
+  /** Takes the windows away; the RAM and ROM that stay mapped. */
+  leave(): readonly Mapped[] {
+    this.overlay(undefined);
+    for (const { kind, address } of this.#regions) if (kind === "mmio") this.#core.unmapRegion(address);
+    return this.#regions.filter(({ kind }) => kind !== "mmio");
   }
 
   map(region: Region): void {

@@ -1,6 +1,6 @@
 // What machines are made with and run with.
-import type { JitOptions } from "../core/index.ts";
-import { checkU64 } from "../core/index.ts";
+import { PAGE } from "../../assembly/abi/layout.ts";
+import { checkInteger, checkU64, type JitOptions, MemoryMapError, tableBytes } from "../core/index.ts";
 import type { Devices } from "./board.ts";
 import type { CpuModel } from "./models.ts";
 
@@ -18,6 +18,30 @@ export interface MachineOptions {
    * a block is hot; or more options. Default true. Where WebAssembly modules cannot be compiled the interpreter goes on alone.
    */
   readonly jit?: boolean | number | JitOptions;
+}
+
+const DEFAULT_MEMORY = 16 << 20;
+const DEFAULT_EXTRA = 64 << 20;
+/** Wasm pages are 64 KiB and the last one cannot be used. */
+const WASM_LIMIT = 2 ** 32 - 2 ** 16;
+
+/** Bytes of RAM from address 0, and of what may be mapped later. */
+export function checkMemory(options: MachineOptions): { readonly memory: number; readonly extra: number } {
+  const memory = options.memory ?? DEFAULT_MEMORY;
+  const extra = options.extraMemory ?? DEFAULT_EXTRA;
+  for (const [name, value] of Object.entries({ memory, extraMemory: extra })) {
+    checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
+    if (value % PAGE !== 0) throw new RangeError(`${name} must be a multiple of ${PAGE} bytes, not ${value}`);
+  }
+  const overhead = tableBytes((memory + extra) / PAGE);
+  if (memory + overhead > WASM_LIMIT) {
+    throw new MemoryMapError(
+      `${memory} bytes of RAM and ${overhead} bytes of tables exceed the ${WASM_LIMIT} bytes of a WebAssembly memory`,
+      0n,
+      memory,
+    );
+  }
+  return { memory, extra };
 }
 
 /** Linear addresses before which a run ends. */

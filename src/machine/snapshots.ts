@@ -25,6 +25,7 @@ import {
   type SnapshotModel,
   type SnapshotRegion,
   sameRegions,
+  type Tracked,
   TrackedMemory,
 } from "../snapshot/index.ts";
 import type { MemoryMap } from "./memoryMap.ts";
@@ -60,16 +61,21 @@ export class Snapshots {
   readonly #memory: TrackedMemory;
   readonly #parts = new Map<string, Saveable>();
 
-  constructor(core: Core, map: MemoryMap, model: CpuModel) {
+  /** @param tracked what is known of memory that another machine has left */
+  constructor(core: Core, map: MemoryMap, model: CpuModel, tracked?: Tracked) {
     this.#core = core;
     this.#map = map;
     this.#model = model;
-    this.#memory = new TrackedMemory(core);
+    this.#memory = new TrackedMemory(core, tracked);
   }
 
   addState(name: string, part: Saveable): void {
     if (this.#parts.has(name)) throw new RangeError(`a part named ${JSON.stringify(name)} has been added already`);
     this.#parts.set(name, part);
+  }
+
+  get tracked(): Tracked {
+    return this.#memory.tracked;
   }
 
   mapChanged(): void {
@@ -122,9 +128,10 @@ export class Snapshots {
       throw new SnapshotError(`the snapshot has ${show(regions)}; this machine has ${show(here)}`, "misfit");
     }
     const same =
-      encodeData(model.cpuid) === encodeData(this.#model.cpuid) &&
-      model.platformInfo === this.#model.platformInfo &&
-      model.miscFeaturesMask === this.#model.miscFeaturesMask;
+      Object.is(model, this.#model) ||
+      (encodeData(model.cpuid) === encodeData(this.#model.cpuid) &&
+        model.platformInfo === this.#model.platformInfo &&
+        model.miscFeaturesMask === this.#model.miscFeaturesMask);
     if (!same) {
       throw new SnapshotError(
         `the snapshot is of CPU model "${model.name}", this machine is "${this.#model.name}" with other CPUID answers or MSRs`,

@@ -103,7 +103,10 @@ export function snapshotToBytes(snapshot: Snapshot, { since }: ToBytesOptions = 
 }
 
 export function sameRegions(a: readonly SnapshotRegion[], b: readonly SnapshotRegion[]): boolean {
-  return encodeData(a) === encodeData(b);
+  return (
+    a.length === b.length &&
+    a.every(({ address, size, kind }, i) => address === b[i]!.address && size === b[i]!.size && kind === b[i]!.kind)
+  );
 }
 
 function readSections(bytes: Uint8Array): Section[] {

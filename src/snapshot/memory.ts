@@ -11,13 +11,25 @@ export interface Backed {
   readonly pages: number;
 }
 
+/** Contents of regions when they were copied last. */
+export interface Tracked {
+  readonly regions: readonly Backed[];
+  readonly base: readonly PageStore[] | undefined;
+}
+
 export class TrackedMemory {
   readonly #core: Core;
-  #regions: readonly Backed[] = [];
+  #regions: readonly Backed[];
   #base: readonly PageStore[] | undefined;
 
-  constructor(core: Core) {
+  constructor(core: Core, { regions, base }: Tracked = { regions: [], base: undefined }) {
     this.#core = core;
+    this.#regions = regions;
+    this.#base = base;
+  }
+
+  get tracked(): Tracked {
+    return { regions: this.#regions, base: this.#base };
   }
 
   /** The memory map has changed: everything counts as changed. */
