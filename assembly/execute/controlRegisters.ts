@@ -164,11 +164,9 @@ export function movToDr(rec: usize): void {
   if (nonRoot() && exitMovDr(regField(rec), false, rmField(rec), rec)) return;
   const dr = debugRegister(rec);
   if (dr == 8) return;
-  if (!writeDr(dr, operand(rec))) {
-    gp0();
-    return;
-  }
-  if (dr == 7) recomputeMode();
+  const before = load<u64>(DR7);
+  if (!writeDr(dr, operand(rec))) gp0();
+  else if (load<u64>(DR7) != before) recomputeMode();
 }
 
 export function movFromDr(rec: usize): void {

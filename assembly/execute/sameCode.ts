@@ -25,6 +25,8 @@ import {
   SG_SELECTOR,
 } from "../abi/state";
 import {
+  BLOCK_MOV_SS,
+  BLOCK_STI,
   FLAG_NT,
   FLAG_RF,
   FLAG_TF,
@@ -53,6 +55,7 @@ import {
 } from "../system/descriptor";
 import { changeableFlags, replaceFlags } from "../system/flagControl";
 import { recomputeTransfer } from "../system/mode";
+import { clearShadow } from "../system/shadow";
 import { nonRoot } from "../system/vmxMode";
 
 const CS: usize = SEGS + SEG_CS;
@@ -62,7 +65,12 @@ function plain(): bool {
   return (
     (load<u32>(MODE) & (ModeBit.Protected | ModeBit.LongMode | ModeBit.Stack32)) ==
       (ModeBit.Protected | ModeBit.Stack32) &&
-    !(load<u32>(EXTRA) | load<u32>(INTERRUPTIBILITY) | load<u32>(DEBUG_WATCH) | load<u32>(DELIVERING))
+    !(
+      load<u32>(EXTRA) |
+      (load<u32>(INTERRUPTIBILITY) & ~(BLOCK_STI | BLOCK_MOV_SS)) |
+      load<u32>(DEBUG_WATCH) |
+      load<u32>(DELIVERING)
+    )
   );
 }
 
@@ -120,6 +128,7 @@ export function interruptHere(vector: u32): bool {
   store<u64>(RIP, gateOffset(gate));
   clearFlags(systemType(descriptorAttr(gate)) == TYPE_INT32);
   store<u64>(EV_DELIVERED, load<u64>(EV_DELIVERED) + 1);
+  clearShadow();
   return true;
 }
 

@@ -1,5 +1,5 @@
 // One record -> Wasm. False: not generated, the region ends before it.
-import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_DST, R_FLAGS, R_IMM, R_SIZE, RecordFlag } from "../abi/record";
 import { EFLAGS_REST } from "../abi/state";
 import { FLAG_DF } from "../abi/x86";
 import { alu, immediate, unary } from "./arith";
@@ -88,6 +88,7 @@ import {
   KIND_MUL,
   KIND_MULX,
   KIND_NOP,
+  KIND_NOP90,
   KIND_POP_REG,
   KIND_POPA,
   KIND_POPCNT,
@@ -324,6 +325,9 @@ export function generate(rec: usize): bool {
     case KIND_NOP:
     case KIND_FENCE:
       return true;
+    case KIND_NOP90:
+      // PAUSE may exit, and REX.B makes it an XCHG
+      return !(load<u8>(rec, R_FLAGS) & RecordFlag.Rep) && load<u8>(rec, R_DST) == 0;
     case KIND_XCHG:
       exchange(rec, size);
       return true;

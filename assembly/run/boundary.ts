@@ -191,7 +191,7 @@ function deliverOrExit(): i32 {
       takeHits();
       finishStores();
       store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
-      store<u32>(EXTRA, 1);
+      store<u32>(EXTRA, u32(!nothingWaits()));
       return WatchHits.count() ? RunCode.Watchpoint : GO_ON;
     }
     discard();

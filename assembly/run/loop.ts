@@ -9,6 +9,7 @@ import {
   COUNT,
   COUNT_LIMIT,
   DEADLINE,
+  DEBUG_WATCH,
   EFLAGS_REST,
   EXTRA,
   HOST_DEADLINE,
@@ -106,12 +107,25 @@ function stepOne(): void {
   }
 }
 
+/** RFLAGS bits for which instructions run one at a time; RF matters to breakpoints and traps alone. */
+function stepFlags(): u32 {
+  const watched = (load<u32>(DEBUG_WATCH) | codeTraps) != 0;
+  return load<u32>(EFLAGS_REST) & (watched ? STEP_FLAGS : FLAG_TF);
+}
+
+/** The instruction of the block that RF was set for has run: RF is left as it was when that did not complete. */
+function afterResumed(first: usize, last: usize): void {
+  const stop = load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat | StopBit.Alone);
+  if (last == first && stop) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
+}
+
 /** Runs blocks until COUNT reaches `limit` or the stop word is set. */
 function stretch(limit: u64): void {
   let skip = false; // a region left this instruction to the interpreter
   do {
     const rip = load<u64>(RIP);
-    if (hotThreshold && !skip && jump(rip, limit - load<u64>(COUNT))) {
+    const resumed = load<u32>(EFLAGS_REST) & FLAG_RF;
+    if (hotThreshold && !skip && !resumed && jump(rip, limit - load<u64>(COUNT))) {
       skip = stepNext;
       continue;
     }
@@ -144,6 +158,14 @@ function stretch(limit: u64): void {
       stepOne();
       continue;
     }
+    if (resumed) {
+      store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
+      store<u64>(BLOCK_RIP, rip);
+      const last = dispatch(b + BK_RECORDS, 0, 0);
+      afterResumed(b + BK_RECORDS, last);
+      account(last);
+      continue;
+    }
     if (hotThreshold) {
       if (skip) {
         skip = false;
@@ -172,10 +194,7 @@ function stretch(limit: u64): void {
     store<u64>(BLOCK_RIP, rip);
     account(dispatch(b + BK_RECORDS, limit, hotThreshold));
     // what a region left comes next even with something pending: else the region might be entered and left for ever
-  } while (
-    load<u64>(COUNT) < limit &&
-    (skip || !(load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & STEP_FLAGS)))
-  );
+  } while (load<u64>(COUNT) < limit && (skip || !(load<u32>(STOP) | load<u32>(EXTRA) | stepFlags())));
 }
 
 function saturatingAdd(a: u64, b: u64): u64 {
@@ -196,46 +215,50 @@ export function run(maxInstructions: u64, work: u64): u32 {
   store<u64>(WORK_LIMIT, saturatingAdd(load<u64>(WORK), work));
   store<u32>(EXTRA, 1);
   WatchHits.clear();
-  let length = STRETCH_FIRST;
-  for (;;) {
-    if (load<u32>(STOP)) {
-      const code = settle();
-      if (code != GO_ON) return code;
-      continue;
-    }
-    if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) {
-      if (load<u64>(COUNT) >= load<u64>(RUN_LIMIT)) return RunCode.Instructions;
-      if (load<u64>(COUNT) >= load<u64>(HOST_DEADLINE)) return hostDeadline();
-      store<u32>(EXTRA, 1);
-    }
-    if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
-    if (load<u32>(EXTRA)) {
-      if (nothingWaits()) {
-        store<u32>(EXTRA, 0);
-        boundCount();
-      } else {
-        const work = load<u64>(WORK);
-        const code = boundary();
-        if (code != GO_ON) return code;
-        boundCount();
-        // there is a boundary before the first instruction of a handler too
-        if (load<u64>(WORK) != work || load<u32>(STOP)) continue;
-      }
-      if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) continue;
-    }
-    if (takeAlone() || load<u32>(EFLAGS_REST) & STEP_FLAGS || load<u32>(EXTRA) & LOOK_AFTER_ONE) {
-      stepOne();
-      continue;
-    }
-    // with something pending the stretch ends after one block
-    const budget = load<u32>(EXTRA) ? 1 : min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), length);
-    setAlone(false);
-    stretch(min<u64>(saturatingAdd(load<u64>(COUNT), budget), load<u64>(COUNT_LIMIT)));
-    setAlone(true);
-    const code = takeHeld();
-    if (code != GO_ON) return code;
-    if (requests()) compileQueue();
-    length = min<u64>(length * 2, STRETCH_MAX);
+  stretchLength = STRETCH_FIRST;
+  let code: i32;
+  do code = turn();
+  while (code == GO_ON);
+  return code;
+}
+
+let stretchLength: u64 = 0;
+
+/** What is due, and then the next stretch; a function of its own, because engines do not change the tier of a loop that runs. */
+function turn(): i32 {
+  if (load<u32>(STOP)) return settle();
+  if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) {
+    if (load<u64>(COUNT) >= load<u64>(RUN_LIMIT)) return RunCode.Instructions;
+    if (load<u64>(COUNT) >= load<u64>(HOST_DEADLINE)) return hostDeadline();
+    store<u32>(EXTRA, 1);
   }
-  return unreachable();
+  if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
+  if (load<u32>(EXTRA)) {
+    if (nothingWaits()) {
+      store<u32>(EXTRA, 0);
+      boundCount();
+    } else {
+      const work = load<u64>(WORK);
+      const code = boundary();
+      if (code != GO_ON) return code;
+      boundCount();
+      // there is a boundary before the first instruction of a handler too
+      if (load<u64>(WORK) != work || load<u32>(STOP)) return GO_ON;
+    }
+    if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) return GO_ON;
+  }
+  if (takeAlone() || stepFlags() || load<u32>(EXTRA) & LOOK_AFTER_ONE) {
+    stepOne();
+    return GO_ON;
+  }
+  // with something pending the stretch ends after one block
+  const budget = load<u32>(EXTRA) ? 1 : min<u64>(load<u64>(WORK_LIMIT) - load<u64>(WORK), stretchLength);
+  setAlone(false);
+  stretch(min<u64>(saturatingAdd(load<u64>(COUNT), budget), load<u64>(COUNT_LIMIT)));
+  setAlone(true);
+  const code = takeHeld();
+  if (code != GO_ON) return code;
+  if (requests()) compileQueue();
+  stretchLength = min<u64>(stretchLength * 2, STRETCH_MAX);
+  return GO_ON;
 }

@@ -3,12 +3,14 @@
 import { CR0, CR3, CR4, CR8, EFER, PDPTE, SEG_CS, SEG_TR, SEGS, SG_ATTR, TR_EPTP } from "../abi/state";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import {
+  CR0_AM,
   CR0_CD,
   CR0_DEFINED,
   CR0_ET,
   CR0_NW,
   CR0_PE,
   CR0_PG,
+  CR0_WP,
   CR3_PCID,
   CR4_DE,
   CR4_FSGSBASE,
@@ -127,7 +129,7 @@ export function writeCr0(value: u64): bool {
     store<u64>(EFER, (efer & ~(<u64>EFER_LMA)) | lma);
   }
   store<u64>(CR0, next);
-  recomputeMode();
+  if (changed & (CR0_PE | CR0_PG | CR0_WP | CR0_AM)) recomputeMode();
   return true;
 }
 
@@ -198,7 +200,7 @@ export function writeCr4(value: u64): bool {
     if (!loadPdptes(load<u64>(CR3))) return false;
   }
   store<u64>(CR4, value);
-  recomputeMode();
+  if (changed) recomputeMode();
   return true;
 }
 

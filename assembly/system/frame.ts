@@ -51,13 +51,14 @@ export function frameProbe(
 ): bool {
   const bytes = count * size;
   const lowest = (sp - <u64>bytes) & mask;
+  const wide = mask == 0xffffffffffffffff;
   if (
-    mask != 0xffffffffffffffff &&
-    lowest + <u64>bytes - 1 <= mask &&
-    insideStack(attr, limit, lowest, size) &&
-    insideStack(attr, limit, lowest + <u64>(bytes - size), size)
+    wide ||
+    (lowest + <u64>bytes - 1 <= mask &&
+      insideStack(attr, limit, lowest, size) &&
+      insideStack(attr, limit, lowest + <u64>(bytes - size), size))
   ) {
-    const at = plainPlace((base + lowest) & 0xffffffff, bytes, user);
+    const at = plainPlace(wide ? base + lowest : (base + lowest) & 0xffffffff, bytes, user);
     if (at) {
       for (let i: u32 = 0; i < count; i++) store<u32>(places + i * 4, at + bytes - size * (i + 1));
       return true;
@@ -66,15 +67,11 @@ export function frameProbe(
   for (let i: u32 = 0; i < count; i++) {
     const offset = (sp - <u64>(size * (i + 1))) & mask;
     let linear = base + offset;
-    if (
-      mask == 0xffffffffffffffff
-        ? !canonical(linear) || !canonical(linear + size - 1)
-        : !insideStack(attr, limit, offset, size)
-    ) {
+    if (wide ? !canonical(linear) || !canonical(linear + size - 1) : !insideStack(attr, limit, offset, size)) {
       raiseError(VEC_SS, error);
       return false;
     }
-    if (mask != 0xffffffffffffffff) linear &= 0xffffffff;
+    if (!wide) linear &= 0xffffffff;
     store<u32>(places + i * 4, probeAs(linear, size, user));
     if (aborted()) return false;
   }
