@@ -4,6 +4,7 @@ import { COMM_BYTES } from "./abi/run";
 import { CPL, EXTRA, HOST_DEADLINE, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { dropAllBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decodeOnly";
+import { initTables } from "./decode/tables";
 import { dropRegions, linkRegion, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
 import { flushTlb, setTlbEntries as resizeTlb } from "./memory/context";
@@ -51,6 +52,7 @@ export { allocFrames, answerCpuid as cpuid, getRflags, linkRegion, passBreakpoin
 /** Once, before everything else. */
 export function init(maxFrames: u32): u32 {
   if (!initFrames(maxFrames)) return 1;
+  initTables();
   forgetMsrPlaces();
   forgetFeatures();
   store<u64>(HOST_DEADLINE, NO_DEADLINE);

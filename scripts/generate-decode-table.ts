@@ -176,13 +176,23 @@ class Tables {
 
 const SPARSE: readonly OpcodeMap[] = ["0f38", "0f3a", "vex0f38", "vex0f3a"];
 
-/** {u8 format, u8 feature, u32 flags}: what many entries have in common. */
+const isNode = (e: Entry): boolean => (e.flags & FLAGS.Node) !== 0;
+const isUndefined = (e: Entry): boolean => e.op === 0 && !isNode(e);
+
+/** {u8 format, u8 feature, u32 flags}: what many entries have in common. Those of undefined ones come first, and are theirs alone. */
 class Shapes {
   readonly bytes: number[] = [];
+  readonly undefinedCount: number;
   readonly #known = new Map<string, number>();
 
-  of({ format, feature, flags }: Entry): number {
-    const key = `${format} ${feature} ${flags}`;
+  constructor(entries: readonly Entry[]) {
+    for (const e of entries.filter(isUndefined)) this.of(e);
+    this.undefinedCount = this.#known.size;
+  }
+
+  of(entry: Entry): number {
+    const { format, feature, flags } = entry;
+    const key = `${isUndefined(entry)} ${format} ${feature} ${flags}`;
     let index = this.#known.get(key);
     if (index === undefined) {
       index = this.#known.size;
@@ -223,12 +233,34 @@ export function positionsOf(entries: readonly Entry[]): number[][] {
   return entries.map((entry) => found.get(entry)!);
 }
 
-/** `entries` are those of opcodeRows, in order. */
-export function tableFile(entries: readonly Entry[], cases: number): string {
+/**
+ * The numbers of entries but the undefined ones as differences, which are small: those of nodes from the node before, of others from the
+ * group of the entry before. {one or two bytes, seven bits each, least significant first: sign in bit 0}
+ */
+function stepsOf(entries: readonly Entry[], groupOf: ReadonlyMap<number, number>): number[] {
+  const bytes: number[] = [];
+  let node = 0;
+  let leaf = 0;
+  for (const e of entries.filter((one) => !isUndefined(one))) {
+    const number = isNode(e) ? e.op : groupOf.get(e.op)!;
+    const step = number - (isNode(e) ? node : leaf);
+    if (isNode(e)) node = number;
+    else leaf = number;
+    const folded = step < 0 ? -2 * step - 1 : 2 * step;
+    if (folded < 128) bytes.push(folded);
+    else if (folded < 1 << 14) bytes.push((folded & 127) | 128, folded >> 7);
+    else throw new Error(`opcode table: a step of ${step} between entries`);
+  }
+  return bytes;
+}
+
+/** `entries` are those of opcodeRows, in order; `groupOf` gives the group that begins with an operation. */
+export function tableFile(entries: readonly Entry[], groupOf: ReadonlyMap<number, number>): string {
   const { tables, flat } = layOut(entries);
   const nodesAt = flat.length;
-  const shapes = new Shapes();
-  const bytes = [...flat, ...tables.nodes].flatMap((e) => [e.op & 255, e.op >> 8, shapes.of(e)]);
+  const all = [...flat, ...tables.nodes];
+  const shapes = new Shapes(all);
+  const entryShapes = all.map((e) => shapes.of(e));
   const constants = [
     ...Object.entries(FLAGS).map(([k, v]) => `export const F_${k.toUpperCase()}: u32 = ${v};`),
     ...Object.entries(ARRANGE).map(([k, v]) => `export const ARRANGE_${k.toUpperCase()}: u32 = ${v};`),
@@ -245,12 +277,20 @@ ${constants}
 export const OP_UNDEFINED: u32 = 0;
 export const OP_END: u32 = 1;
 export const OP_TOO_LONG: u32 = 2;
-export const OP_COUNT: u32 = ${cases};
 export const ENTRY_BYTES: u32 = ${ENTRY_BYTES};
 export const SHAPE_BYTES: u32 = ${SHAPE_BYTES};
-export const OPCODES: usize = memory.data<u8>([
-${byteLines(bytes)}
+export const ENTRY_COUNT: u32 = ${all.length};
+/** The shape of each entry; those below UNDEFINED_SHAPES are undefined. */
+export const ENTRY_SHAPES: usize = memory.data<u8>([
+${byteLines(entryShapes)}
 ]);
+export const UNDEFINED_SHAPES: u32 = ${shapes.undefinedCount};
+/** From one entry's number to the next (scripts/generate-decode-table.ts, stepsOf). */
+export const ENTRY_STEPS: usize = memory.data<u8>([
+${byteLines(stepsOf(all, groupOf))}
+]);
+/** tables.ts fills it. */
+export const OPCODES: usize = memory.data(${all.length * ENTRY_BYTES});
 export const SHAPES: usize = memory.data<u8>([
 ${byteLines(shapes.bytes)}
 ]);

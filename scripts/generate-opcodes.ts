@@ -3,95 +3,59 @@ import { ARRANGE, type Entry, FLAGS, HEADER, IMM, positionsOf, shapeOf, tableFil
 import { disasmFile } from "./generate-disasm.ts";
 import { alwaysShort, fastCases, fastOf, fastTable } from "./generate-fast.ts";
 import { jitKinds } from "./generate-jit.ts";
+import { type Form, type Group, kindsOf, operationsFile } from "./generate-operations.ts";
 import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
 
 const SIZES = [1, 2, 4, 8] as const;
 
+/** An operation: a row of the opcode table in one form and size. */
 interface Case {
-  comment: string;
-  body: string;
-  /** May set the stop word. */
-  stops: boolean;
+  /** `family:member form+bits`. */
+  readonly comment: string;
+  readonly byCl: boolean;
 }
 
 const cases: Case[] = [];
+const groups: Group[] = [];
 const known = new Map<string, number>();
 
-/** The numbers of a run of cases, made once for each distinct run. */
-function numbers(key: string, make: () => Case[]): number {
+/** The number of the first operation of a group, made once for each distinct key. */
+function numbers(key: string, handler: string, shape: Partial<Group> = {}): number {
   const at = known.get(key);
   if (at !== undefined) return at;
   const first = cases.length;
-  cases.push(...make());
   known.set(key, first);
+  const [family = "", member] = handler.split(":");
+  const group: Group = { first, family, member, forms: [""], bits: [0], byCl: false, ...shape };
+  groups.push(group);
+  for (const form of group.forms) {
+    for (const bits of group.bits) {
+      cases.push({ comment: bits ? `${handler} ${form}${bits}` : handler, byCl: group.byCl });
+    }
+  }
   return first;
 }
 
-function single(name: string, body: string): number {
-  return numbers(name, () => [{ comment: name, body, stops: true }]);
-}
+const OP_UD = numbers("(undefined)", "(undefined)");
+numbers("(end of block)", "(end of block)");
+numbers("(over 15 bytes)", "(over 15 bytes)");
 
-const OP_UD = single("(undefined)", "raise(6);");
-single("(end of block)", "");
-single("(over 15 bytes)", "raiseError(13, 0);");
-
-/** Register-only forms cannot stop; families whose register form is plain. */
-const PLAIN = new Set(["alu", "mov", "unary", "shift", "set", "bit", "bitImm"]);
-const STOPLESS = new Set([
-  "lea<T>",
-  "cbw<T>",
-  "cwd<T>",
-  "bswap<T>",
-  "xchgAccumulator<T>",
-  "nop",
-  "sahf",
-  "lahf",
-  "clc",
-  "stc",
-  "cmc",
-  "cld",
-  "std",
-  "daa",
-  "das",
-  "aaa",
-  "aas",
-  "aad",
-  "salc",
-  "fence",
-]);
-
-/** The call of a handler, which reads the operand size from the record. */
-function call(row: OpcodeRow, form: string): string {
-  const [family, member] = row.handler.split(":") as [string, string | undefined];
-  const base = family.replace("<T>", "");
-  if (member === undefined && family !== "mov") return `${base}(rec);`;
-  const count = row.operands.endsWith("CL") ? "load<u8>(RCX)" : "load<u8>(rec, R_IMM)";
-  const formed = `${base.replace("Imm", "")}${form[0]?.toUpperCase()}${form.slice(1)}`;
-  switch (base) {
-    case "alu":
-      return `${formed}(rec, AluOp.${member});`;
-    case "mov":
-      return `${formed}(rec);`;
-    case "unary":
-      return `${formed}(rec, UnaryOp.${member});`;
-    case "shift":
-      return `${formed}(rec, ShiftOp.${member}, ${count});`;
-    case "doubleShift":
-      return `${member}(rec, ${count});`;
-    case "bit":
-      return `${formed}(rec, BitOp.${member});`;
-    case "bitImm":
-      return `${formed}Imm(rec, BitOp.${member});`;
-    case "jcc":
-      return `if (condition(${member})) jump(rec);`;
-    case "set":
-      return `setByte${form === "reg" ? "" : "Mem"}(rec, condition(${member}));`;
-    case "cmov":
-      return `cmov(rec, condition(${member}));`;
-    default:
-      throw new Error(`opcode table: unknown family in ${row.handler}`);
-  }
-}
+/** How a family's handler is called, where the record is not all it takes. */
+const CALLS: Record<string, string> = {
+  "(undefined)": "raise(6);",
+  "(end of block)": "",
+  "(over 15 bytes)": "raiseError(13, 0);",
+  alu: "alu(rec, member, form);",
+  mov: "mov(rec, form);",
+  unary: "unary(rec, member, form);",
+  shift: "shift(rec, member, form);",
+  doubleShift: "doubleShift(rec, member, form);",
+  bit: "bit(rec, member, form);",
+  bitImm: "bitImm(rec, member, form);",
+  jcc: "if (condition(member)) jump(rec);",
+  set: "set(rec, condition(member), form);",
+  "cmov<T>": "cmov(rec, condition(member));",
+};
 
 function entryOf(row: OpcodeRow): Entry {
   const { arrange, imm, flags: shapeFlags } = shapeOf(row.operands);
@@ -112,16 +76,9 @@ function entryOf(row: OpcodeRow): Entry {
   const [family, member] = row.handler.split(":") as [string, string | undefined];
   const byte = (flags & FLAGS.Byte) !== 0;
   if (!family.endsWith("<T>") && family !== "mov" && (member === undefined || family === "jcc")) {
-    return {
-      op: numbers(row.handler, () => [
-        { comment: row.handler, body: call(row, ""), stops: !STOPLESS.has(row.handler) },
-      ]),
-      format,
-      flags,
-      feature,
-    };
+    return { op: numbers(row.handler, row.handler), format, flags, feature };
   }
-  const formNames: [string, string] =
+  const formNames: [Form, Form] =
     family === "alu" || family === "mov"
       ? arrange === "EG"
         ? ["rr", "mr"]
@@ -142,19 +99,10 @@ function entryOf(row: OpcodeRow): Entry {
         ? formNames.join()
         : "";
   const key = `${row.handler} ${operandKey} ${byte ? "b" : "v"}${withMem ? " m" : ""}`;
-  const op = numbers(key, () => {
-    const out: Case[] = [];
-    for (const form of withMem ? formNames : [formNames[0]]) {
-      for (const size of sizes) {
-        const plainRegister = PLAIN.has(family) && form === formNames[0];
-        out.push({
-          comment: `${row.handler} ${form}${size * 8}`,
-          body: call(row, form),
-          stops: !(plainRegister || STOPLESS.has(row.handler)),
-        });
-      }
-    }
-    return out;
+  const op = numbers(key, row.handler, {
+    forms: withMem ? formNames : [formNames[0]],
+    bits: sizes.map((size) => size * 8),
+    byCl: row.operands.endsWith("CL"),
   });
   return { op, format, flags, feature };
 }
@@ -165,7 +113,7 @@ const MEMBERS = ["AluOp", "UnaryOp", "ShiftOp", "BitOp"];
 const BUILT_IN = new Set(["load", "store", "execute"]);
 
 function shortForm(c: Case): number {
-  return fastOf(c.comment, !c.body.includes("RCX"));
+  return fastOf(c.comment, !c.byCl);
 }
 
 /** What these lines need: members of families, and handlers; `exportsOf` maps a handler's name to the module that exports it. */
@@ -193,34 +141,34 @@ function importsOf(lines: readonly string[], exportsOf: ReadonlyMap<string, stri
 
 /** execute(): the whole handlers of what has no short form, or one that can fail. */
 function executeFile(exportsOf: ReadonlyMap<string, string>): string {
-  // Each handler has one number, in the order of the switch: only then the compiler makes one table of it.
-  const handlers = new Map<string, number>();
-  const lines: string[] = [];
-  const handlerOf = cases.map((c) => {
-    if (alwaysShort(shortForm(c))) return 0xffff;
-    const known = handlers.get(c.body);
-    if (known !== undefined) return known;
-    lines.push(`    case ${handlers.size}: // ${c.comment}`, `      ${c.body} return;`);
-    handlers.set(c.body, handlers.size);
-    return handlers.size - 1;
+  const failing = new Set(
+    cases
+      .filter((c) => !alwaysShort(shortForm(c)))
+      .map((c) => (c.comment[0] === "(" ? c.comment : c.comment.split(/[ :]/)[0]!)),
+  );
+  const bodies: string[] = [];
+  // all of them, in order: only then the compiler makes one table of the switch
+  const lines = kindsOf(groups).flatMap((kind, i) => {
+    const body = failing.has(kind)
+      ? `${CALLS[kind] ?? `${kind.replace("<T>", "")}(rec);`} return;`
+      : "unreachable(); return;";
+    bodies.push(body);
+    return [`    case ${i}: // ${kind}`, `      ${body}`];
   });
-  const table: string[] = [];
-  for (let i = 0; i < handlerOf.length; i += 30) table.push(`  ${handlerOf.slice(i, i + 30).join(", ")},`);
-  return `${HEADER}import { RCX, RIP } from "../abi/state";
-import { R_FLAGS, R_IMM, R_OP, RecordFlag } from "../abi/record";
+  return `${HEADER}import { RIP } from "../abi/state";
+import { R_FLAGS, R_OP, RecordFlag } from "../abi/record";
+import { OPERATIONS } from "../decode/operations.generated";
 import { raise, raiseError } from "../state/stop";
 import { nextRip } from "./operands";
-${importsOf([...handlers.keys()], exportsOf)}
-
-/** The handler of each operation; 65535: its short form cannot fail. */
-const HANDLER_OF: usize = memory.data<u16>([
-${table.join("\n")}
-]);
+${importsOf(bodies, exportsOf)}
 
 /** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
 export function execute(rec: usize): void {
   if (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) store<u64>(RIP, nextRip(rec));
-  switch (load<u16>(HANDLER_OF + (load<u16>(rec, R_OP) << 1))) {
+  const operation = OPERATIONS + (u32(load<u16>(rec, R_OP)) << 2);
+  const member: u32 = load<u8>(operation, 1);
+  const form: u32 = load<u8>(operation, 3);
+  switch (load<u8>(operation)) {
 ${lines.join("\n")}
     default:
       unreachable();
@@ -336,12 +284,13 @@ ${rows.join("\n")}
 export function generateOpcodes(exportsOf: ReadonlyMap<string, string>): Map<string, string> {
   const entries = opcodeRows.map(entryOf);
   return new Map([
-    ["assembly/decode/table.generated.ts", tableFile(entries, cases.length)],
+    ["assembly/decode/table.generated.ts", tableFile(entries, new Map(groups.map((group, i) => [group.first, i])))],
     ["assembly/decode/fast.generated.ts", fastTable(HEADER, cases.map(shortForm))],
     ["assembly/execute/short.generated.ts", shortFile(exportsOf)],
     ["assembly/execute/execute.generated.ts", executeFile(exportsOf)],
     ["src/disasm/table.generated.ts", disasmFile()],
-    ["assembly/jit/kinds.generated.ts", jitKinds(HEADER, cases)],
+    ["assembly/decode/operations.generated.ts", operationsFile(HEADER, groups, cases.length)],
+    ["assembly/jit/kinds.generated.ts", jitKinds(HEADER)],
     ["docs/instructions.md", instructionsFile()],
   ]);
 }

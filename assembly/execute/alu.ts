@@ -1,6 +1,7 @@
 // ADD OR ADC SBB AND SUB XOR CMP TEST, INC DEC NOT NEG. Flags as state/flags.ts describes them.
 import { R_IMM } from "../abi/record";
 import { FLAG_CARRIES, FLAG_RESULT } from "../abi/state";
+import { FORM_MEM, FORM_MR, FORM_RM } from "../decode/operations.generated";
 import { aborted } from "../state/stop";
 import { Fast } from "./fast";
 import { AluOp, UnaryOp } from "./ops";
@@ -21,16 +22,19 @@ export function withFlags(rec: usize, k: AluOp, a: u64, b: u64): u64 {
   return apply(k, a << free, b << free, free) >> free;
 }
 
-export function aluRm(rec: usize, k: AluOp): void {
-  const b = readSized(rec);
-  if (aborted()) return;
-  const r = withFlags(rec, k, dstSized(rec), b);
-  if (k != AluOp.cmp && k != AluOp.test) setDstSized(rec, r);
-}
-
-function memory(rec: usize, k: AluOp, b: u64): void {
+/** Forms with memory; those of registers alone are short. */
+export function alu(rec: usize, k: AluOp, form: u32): void {
+  const compares = k == AluOp.cmp || k == AluOp.test;
+  if (form == FORM_RM) {
+    const b = readSized(rec);
+    if (aborted()) return;
+    const r = withFlags(rec, k, dstSized(rec), b);
+    if (!compares) setDstSized(rec, r);
+    return;
+  }
+  const b = form == FORM_MR ? srcSized(rec) : load<u64>(rec, R_IMM);
   const size = sizeOf(rec);
-  if (k == AluOp.cmp || k == AluOp.test) {
+  if (compares) {
     const a = readSized(rec);
     if (!aborted()) withFlags(rec, k, a, b);
     return;
@@ -39,15 +43,7 @@ function memory(rec: usize, k: AluOp, b: u64): void {
   if (at) storeSized(at, withFlags(rec, k, loadSized(at, size), b), size);
 }
 
-export function aluMr(rec: usize, k: AluOp): void {
-  memory(rec, k, srcSized(rec));
-}
-
-export function aluMi(rec: usize, k: AluOp): void {
-  memory(rec, k, load<u64>(rec, R_IMM));
-}
-
-function unary(k: UnaryOp, a: u64, free: u64): u64 {
+function changed(k: UnaryOp, a: u64, free: u64): u64 {
   if (k == UnaryOp.not) return ~a;
   if (k == UnaryOp.neg) return apply(AluOp.sub, 0, a, free);
   const one = (1 as u64) << free;
@@ -60,14 +56,11 @@ function unary(k: UnaryOp, a: u64, free: u64): u64 {
   return r;
 }
 
-export function unaryReg(rec: usize, k: UnaryOp): void {
-  const free = freeBits(rec);
-  setDstSized(rec, unary(k, dstSized(rec) << free, free) >> free);
-}
-
-export function unaryMem(rec: usize, k: UnaryOp): void {
+export function unary(rec: usize, k: UnaryOp, form: u32): void {
   const free = freeBits(rec);
   const size = sizeOf(rec);
-  const at = modifySized(rec);
-  if (at) storeSized(at, unary(k, loadSized(at, size) << free, free) >> free, size);
+  if (form == FORM_MEM) {
+    const at = modifySized(rec);
+    if (at) storeSized(at, changed(k, loadSized(at, size) << free, free) >> free, size);
+  } else setDstSized(rec, changed(k, dstSized(rec) << free, free) >> free);
 }

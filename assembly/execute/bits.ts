@@ -1,6 +1,7 @@
 // BT BTS BTR BTC, BSF BSR, CMPXCHG XADD.
 import { R_ADDR_SHIFT, R_IMM } from "../abi/record";
 import { FLAG_RESULT, RAX } from "../abi/state";
+import { FORM_MEM } from "../decode/operations.generated";
 import { probeModify } from "../memory/access";
 import { setCF } from "../state/flags";
 import { aborted } from "../state/stop";
@@ -38,26 +39,21 @@ function register(rec: usize, k: BitOp, bit: u32): void {
   if (k != BitOp.bt) setDstSized(rec, r);
 }
 
-export function bitReg(rec: usize, k: BitOp): void {
-  register(rec, k, u32(srcSized(rec)));
+export function bitImm(rec: usize, k: BitOp, form: u32): void {
+  const n: u32 = load<u8>(rec, R_IMM);
+  if (form == FORM_MEM) memory(rec, k, 0, n);
+  else register(rec, k, n);
 }
 
-export function bitRegImm(rec: usize, k: BitOp): void {
-  register(rec, k, load<u8>(rec, R_IMM));
-}
-
-export function bitMemImm(rec: usize, k: BitOp): void {
-  bitMemory(rec, k, 0, load<u8>(rec, R_IMM));
-}
-
-/** The register's signed value selects a bit of a string that starts at the operand. */
-export function bitMem(rec: usize, k: BitOp): void {
+/** In memory the register's signed value selects a bit of a string that starts at the operand. */
+export function bit(rec: usize, k: BitOp, form: u32): void {
   const n = signed(srcSized(rec), sizeOf(rec));
   const bits = i64(sizeOf(rec)) * 8;
-  bitMemory(rec, k, u64((n & ~(bits - 1)) >> 3), u32(n));
+  if (form == FORM_MEM) memory(rec, k, u64((n & ~(bits - 1)) >> 3), u32(n));
+  else register(rec, k, u32(n));
 }
 
-function bitMemory(rec: usize, k: BitOp, displacement: u64, bit: u32): void {
+function memory(rec: usize, k: BitOp, displacement: u64, bit: u32): void {
   const size = sizeOf(rec);
   const n = bit & (size * 8 - 1);
   const shift = u64(load<u8>(rec, R_ADDR_SHIFT));

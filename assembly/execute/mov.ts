@@ -1,10 +1,11 @@
 // MOV, MOVZX, MOVSX, MOVSXD, LEA, XCHG, CMOVcc, SETcc, BSWAP, CBW and CWD families, XLAT.
 import { R_ADDR_SHIFT, R_DST, R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
-import { RAX, RBX, RDX } from "../abi/state";
+import { GPR, RAX, RBX, RDX } from "../abi/state";
+import { FORM_MEM, FORM_MR, FORM_RM } from "../decode/operations.generated";
 import { probeWrite, readMem } from "../memory/access";
 import { aborted } from "../state/stop";
 import { exitPause, nonRoot } from "../vmx/intercept";
-import { effectiveAddress, isMem, probeMemory, readRmSource, segmentOf, setDst } from "./operands";
+import { effectiveAddress, isMem, probeMemory, readRmSource, segmentOf } from "./operands";
 import {
   dstSized,
   loadSized,
@@ -25,19 +26,15 @@ import {
 const SLOT_A: u32 = 0;
 const SLOT_D: u32 = RDX - RAX;
 
-export function movRm(rec: usize): void {
-  const v = readSized(rec);
-  if (!aborted()) setDstSized(rec, v);
-}
-
-export function movMr(rec: usize): void {
+/** Forms with memory; those of registers alone are short. */
+export function mov(rec: usize, form: u32): void {
+  if (form == FORM_RM) {
+    const v = readSized(rec);
+    if (!aborted()) setDstSized(rec, v);
+    return;
+  }
   const at = probeSized(rec);
-  if (at) storeSized(at, srcSized(rec), sizeOf(rec));
-}
-
-export function movMi(rec: usize): void {
-  const at = probeSized(rec);
-  if (at) storeSized(at, load<u64>(rec, R_IMM), sizeOf(rec));
+  if (at) storeSized(at, form == FORM_MR ? srcSized(rec) : load<u64>(rec, R_IMM), sizeOf(rec));
 }
 
 export function movLoadOffset(rec: usize): void {
@@ -118,12 +115,9 @@ export function cmov(rec: usize, taken: bool): void {
   if (!aborted()) setDstSized(rec, taken ? v : dstSized(rec));
 }
 
-export function setByte(rec: usize, value: bool): void {
-  setDst<u8>(rec, u8(value));
-}
-
-export function setByteMem(rec: usize, value: bool): void {
-  const at = probeMemory<u8>(rec);
+/** SETcc. */
+export function set(rec: usize, value: bool, form: u32): void {
+  const at = form == FORM_MEM ? probeMemory<u8>(rec) : GPR + load<u8>(rec, R_DST);
   if (at) store<u8>(at, u8(value));
 }
 

@@ -1,6 +1,8 @@
 // Shifts, rotates, SHLD and SHRD. CF is defined for every count that shifts; OF for a count of 1, and is given for
 // other counts by the same formula.
-import { FLAG_CARRIES, FLAG_RESULT } from "../abi/state";
+import { R_IMM } from "../abi/record";
+import { FLAG_CARRIES, FLAG_RESULT, RCX } from "../abi/state";
+import { FORM_CL, FORM_MEM } from "../decode/operations.generated";
 import { getCF } from "../state/flags";
 import { isMem } from "./operands";
 import { ShiftOp } from "./ops";
@@ -71,22 +73,21 @@ function throughCarry(k: ShiftOp, a: u64, n: u32, bits: u32): u64 {
   return r;
 }
 
-function masked(count: u32, size: u32): u32 {
+function countOf(rec: usize, form: u32, size: u32): u32 {
+  const count: u32 = form & FORM_CL ? load<u8>(RCX) : load<u8>(rec, R_IMM);
   return count & (size == 8 ? 63 : 31);
 }
 
-export function shiftReg(rec: usize, k: ShiftOp, count: u32): void {
+export function shift(rec: usize, k: ShiftOp, form: u32): void {
   const size = sizeOf(rec);
-  const n = masked(count, size);
+  const n = countOf(rec, form, size);
+  if ((form & ~FORM_CL) == FORM_MEM) {
+    const at = modifySized(rec);
+    if (at && n) storeSized(at, apply(k, loadSized(at, size), n, size), size);
+    return;
+  }
   const a = dstSized(rec);
   setDstSized(rec, n ? apply(k, a, n, size) : a);
-}
-
-export function shiftMem(rec: usize, k: ShiftOp, count: u32): void {
-  const size = sizeOf(rec);
-  const n = masked(count, size);
-  const at = modifySized(rec);
-  if (at && n) storeSized(at, apply(k, loadSized(at, size), n, size), size);
 }
 
 /** SHLD and SHRD of a by bits of b; left: SHLD. */
@@ -107,9 +108,11 @@ function double(left: bool, a: u64, b: u64, n: u32, size: u32): u64 {
   return r;
 }
 
-function doubleShift(rec: usize, left: bool, count: u32): void {
+/** SHLD is member 0, SHRD 1. */
+export function doubleShift(rec: usize, member: u32, form: u32): void {
+  const left = !member;
   const size = sizeOf(rec);
-  const n = masked(count, size);
+  const n = countOf(rec, form, size);
   const b = srcSized(rec);
   if (isMem(rec)) {
     const at = modifySized(rec);
@@ -118,12 +121,4 @@ function doubleShift(rec: usize, left: bool, count: u32): void {
   }
   const a = dstSized(rec);
   setDstSized(rec, n ? double(left, a, b, n, size) : a);
-}
-
-export function shld(rec: usize, count: u32): void {
-  doubleShift(rec, true, count);
-}
-
-export function shrd(rec: usize, count: u32): void {
-  doubleShift(rec, false, count);
 }

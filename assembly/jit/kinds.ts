@@ -1,19 +1,21 @@
 // What the generator knows of a record.
 import { R_ADDR_SHIFT, R_FLAGS, R_OP, RecordFlag } from "../abi/record";
+import { OPERATIONS } from "../decode/operations.generated";
 import { wide } from "./context";
-import { KINDS } from "./kinds.generated";
+import { KIND_COUNT, KIND_NONE } from "./kinds.generated";
 
 export function kindOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2));
+  const kind: u32 = load<u8>(OPERATIONS + (u32(load<u16>(rec, R_OP)) << 2));
+  return kind < KIND_COUNT ? kind : KIND_NONE;
 }
 export function memberOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 1);
+  return load<u8>(OPERATIONS + (u32(load<u16>(rec, R_OP)) << 2), 1);
 }
 export function sizeOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 2);
+  return load<u8>(OPERATIONS + (u32(load<u16>(rec, R_OP)) << 2), 2);
 }
 export function formOf(rec: usize): u32 {
-  return load<u8>(KINDS + (u32(load<u16>(rec, R_OP)) << 2), 3);
+  return load<u8>(OPERATIONS + (u32(load<u16>(rec, R_OP)) << 2), 3);
 }
 
 export function isMemory(rec: usize): bool {
