@@ -1,5 +1,6 @@
 /** `npm run generate`: writes every generated file of the source tree. `--check` only says which ones are stale. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { layoutFile } from "./generate-layout.ts";
 import { generateOpcodes } from "./generate-opcodes.ts";
 import { generated as generateVmx } from "./vmx-tables.ts";
 
@@ -16,9 +17,13 @@ function handlers(): Map<string, string> {
   return out;
 }
 
-/** Path -> contents of the files that follow from scripts/opcodes.ts and scripts/tables. */
+/** Path -> contents of the files that follow from scripts/opcodes.ts, scripts/tables and the state block. */
 export function generated(): Map<string, string> {
-  return new Map([...generateOpcodes(handlers()), ...Object.entries(generateVmx())]);
+  return new Map([
+    ...generateOpcodes(handlers()),
+    ...Object.entries(generateVmx()),
+    ["src/snapshot/layout.generated.ts", layoutFile()],
+  ]);
 }
 
 if (process.argv[1]?.endsWith("generate.ts")) {

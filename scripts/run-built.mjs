@@ -1,5 +1,4 @@
 // Starts a benchmark of dist/src/bench. Builds first when nothing is built; talks on stderr only.
-import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
@@ -8,6 +7,7 @@ export async function runBuilt(name, ...first) {
   const built = new URL(`../dist/src/bench/${name}.js`, import.meta.url);
   if (!existsSync(fileURLToPath(built))) {
     const ensure = fileURLToPath(new URL("./ensure.mjs", import.meta.url));
+    const { spawnSync } = await import("node:child_process");
     spawnSync(process.execPath, [ensure], { stdio: ["ignore", 2, 2] });
   }
   if (existsSync(fileURLToPath(built))) {

@@ -24,7 +24,7 @@ import { History } from "./history.ts";
 import { HookFace } from "./hookFace.ts";
 import type { RemoveHook } from "./hookList.ts";
 import { type MappedRegion, MemoryMap, type MmioHooks, type Region } from "./memoryMap.ts";
-import { applyModel, type CpuModel, genericModel, hasApic } from "./models.ts";
+import { applyModel, type CpuModel, defaultModel, hasApic } from "./models.ts";
 import { Msrs } from "./msrs.ts";
 import { checkMemory, checkUntil, type MachineOptions, type RunAsyncOptions, type RunOptions } from "./options.ts";
 import { PermissionMap, type Permissions } from "./permissions.ts";
@@ -105,7 +105,7 @@ export class Machine extends HookFace {
     this.msrs = new Msrs(core);
     this.vmx = new VmxState(core);
     const devices = checkDevices(options.devices ?? "none");
-    this.model = options.cpu ?? genericModel({ apic: devices !== undefined });
+    this.model = options.cpu ?? defaultModel(devices !== undefined);
     this.#ramSize = memory;
     this.#options = options;
     this.#snapshots = new Snapshots(core, this.#map, this.model, estate?.tracked);

@@ -141,6 +141,19 @@ export function genericModel(options: ModelOptions = {}): CpuModel {
   );
 }
 
+const defaults: Record<string, CpuModel> = {};
+
+/** What a machine without a model has: one object for all of them, which nobody can change. */
+export function defaultModel(apic: boolean): CpuModel {
+  let model = defaults[`${apic}`];
+  if (!model) {
+    const { cpuid, ...rest } = genericModel({ apic });
+    model = Object.freeze({ ...rest, cpuid: Object.freeze(cpuid.map((row) => Object.freeze(row))) });
+    defaults[`${apic}`] = model;
+  }
+  return model;
+}
+
 /** A 32-bit processor of the Pentium's kind: no PAE, no CMOV, no SYSENTER, no CPUID faulting. */
 export function minimalModel(): CpuModel {
   return modelOf(

@@ -9,8 +9,9 @@
 import { crc32 } from "./crc32.ts";
 import { decodeData, encodeData } from "./data.ts";
 import { SnapshotError } from "./errors.ts";
+import { LAYOUT_DIGEST } from "./layout.generated.ts";
 import { PAGE, type Page, PageStore } from "./pages.ts";
-import { layoutDigest, Snapshot, type SnapshotModel, type SnapshotRegion } from "./snapshot.ts";
+import { Snapshot, type SnapshotModel, type SnapshotRegion } from "./snapshot.ts";
 
 const MAGIC = 0x50414e53_584d5657n; // "WVMXSNAP"
 export const SNAPSHOT_VERSION = 1;
@@ -90,7 +91,7 @@ export function snapshotToBytes(snapshot: Snapshot, { since }: ToBytesOptions = 
   view.setBigUint64(0, MAGIC, true);
   view.setUint32(8, SNAPSHOT_VERSION, true);
   view.setUint32(12, sections.length, true);
-  view.setUint32(16, layoutDigest(), true);
+  view.setUint32(16, LAYOUT_DIGEST, true);
   let at = HEADER;
   for (const { tag, bytes } of sections) {
     view.setUint32(at, tag, true);
@@ -128,7 +129,7 @@ function readSections(bytes: Uint8Array): Section[] {
       "damaged",
     );
   }
-  if (view.getUint32(16, true) !== layoutDigest()) {
+  if (view.getUint32(16, true) !== LAYOUT_DIGEST) {
     throw new SnapshotError(
       "the snapshot comes from another version of wasm-vmx, whose processor keeps its state in another layout",
       "version",

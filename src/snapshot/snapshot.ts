@@ -1,4 +1,4 @@
-import * as layout from "../../assembly/abi/state.ts";
+import { COUNT, GPR } from "../../assembly/abi/state.ts";
 import { crc32 } from "./crc32.ts";
 import type { SavedData } from "./data.ts";
 import type { Page, PageStore } from "./pages.ts";
@@ -26,15 +26,6 @@ export interface SnapshotParts {
   /** Contents of the RAM and ROM regions, in their order. */
   readonly contents: readonly PageStore[];
   readonly devices: Readonly<Record<string, SavedData>>;
-}
-
-let layoutCrc: number | undefined;
-
-/** Which words the state block has: snapshots of another layout are not read. */
-export function layoutDigest(): number {
-  const words = Object.entries(layout).filter(([, value]) => typeof value === "number");
-  layoutCrc ??= crc32(new TextEncoder().encode(JSON.stringify(words.sort())));
-  return layoutCrc;
 }
 
 const digests = new WeakMap<Page, number>();
@@ -71,7 +62,7 @@ export class Snapshot implements SnapshotParts {
   /** Instructions completed and events delivered when it was taken. */
   get instructionCount(): bigint {
     const view = new DataView(this.state.buffer, this.state.byteOffset);
-    return view.getBigUint64(layout.COUNT - layout.GPR, true);
+    return view.getBigUint64(COUNT - GPR, true);
   }
 
   /** Pages that are not zeros. */
