@@ -117,6 +117,7 @@ function bundle(out) {
     const { target, minifySyntax, minifyWhitespace, lineLimit } = common;
     return transformSync(code, { target, minifySyntax, minifyWhitespace, lineLimit, minifyIdentifiers: true }).code;
   });
+  intoEntry(out, joined, new Set(outputs["src/index.js"].exports));
 }
 
 /** Each file costs an import the better part of a millisecond: the chunks that the package's first entry loads become one. */
@@ -145,6 +146,47 @@ function joinChunks(out, outputs, write) {
   }
   for (const chunk of joined) rmSync(at(out, chunk));
   return file;
+}
+
+/** `A,B as C` -> [name in the module, name outside]. */
+const specifiersOf = (list) =>
+  list
+    .split(",")
+    .map((one) => one.trim().split(" as "))
+    .map(([a, b = a]) => [a, b]);
+const specifiers = (pairs) => pairs.map(([a, b]) => (a === b ? a : `${a} as ${b}`)).join(",");
+
+/**
+ * The chunk of the first entry becomes the entry itself, one file fewer for every import. What only other modules of the package
+ * import of it has names that begin with `_` there.
+ */
+function intoEntry(out, chunk, exported) {
+  const entry = "src/index.js";
+  const outside = (name) => (exported.has(name) ? name : `_${name}`);
+  const whole = readFileSync(at(out, chunk), "utf8");
+  const begin = whole.lastIndexOf("export{");
+  const own = specifiersOf(/\{([^}]*)\}/.exec(whole.slice(begin))[1]);
+  const names = new Set(own.map(([, name]) => name));
+  if (![...exported].every((name) => names.has(name))) throw new Error(`${entry} exports more than ${chunk}`);
+  for (const file of readdirSync(at(out), { recursive: true })) {
+    if (!file.endsWith(".js") || file === entry || file === chunk) continue;
+    const text = readFileSync(at(out, file), "utf8");
+    if (!text.includes(basename(chunk))) continue;
+    const path = relative(dirname(file), entry);
+    const from = JSON.stringify(path.startsWith(".") ? path : `./${path}`);
+    const imports = new RegExp(`import(?:\\{([^}]*)\\}from)?"[^"]*/${basename(chunk)}";`, "g");
+    const changed = text.replace(imports, (_, list) => {
+      if (list === undefined) return "";
+      return `import{${specifiers(specifiersOf(list).map(([name, here]) => [outside(name), here]))}}from${from};`;
+    });
+    if (changed.includes(basename(chunk))) throw new Error(`${file} imports ${chunk} in a way that is not known here`);
+    writeFileSync(at(out, file), changed);
+  }
+  writeFileSync(
+    at(out, entry),
+    `${whole.slice(0, begin)}export{${specifiers(own.map(([here, name]) => [here, outside(name)]))}};\n`,
+  );
+  rmSync(at(out, chunk));
 }
 
 /**

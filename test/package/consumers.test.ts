@@ -91,7 +91,8 @@ describe("Node", () => {
         for (const [name, value] of Object.entries(await import("wasm-vmx" + entry))) {
           if (typeof value !== "function" || !/^class/.test(String(value))) continue;
           classes++;
-          if (value.name !== name) console.log(entry, name, value.name);
+          // names that begin with _ are for the package's other entries
+          if (value.name !== name.replace(/^_/, "")) console.log(entry, name, value.name);
         }
       }
       console.log(classes > 30);`,
