@@ -24,7 +24,7 @@ import { readTsc } from "./system/time";
 import { initSignal } from "./vmx/boundary";
 import { forgetVmcs } from "./vmx/cache";
 import { NO_DEADLINE } from "./vmx/timer";
-import { remapVmcs, resetVmx } from "./vmx/vmcs";
+import { offerFields, remapVmcs, resetVmx } from "./vmx/vmcs";
 
 export { fillSettled as jitFill } from "./memory/access";
 export { flushTlb as dropTranslations } from "./memory/context";
@@ -147,5 +147,6 @@ export function setTlbEntries(entries: u32): void {
 export function cpuidChanged(): void {
   forgetFeatures();
   forgetMsrPlaces();
+  offerFields();
   dropAllBlocks();
 }

@@ -51,6 +51,7 @@ export const advertised: Record<string, readonly string[]> = {
     "VMCS shadowing",
     "RDSEED exiting",
     "enable PML",
+    "enable XSAVES/XRSTORS",
     "mode-based execute control for EPT",
     "use TSC scaling",
   ],

@@ -72,7 +72,7 @@ export const SECONDARY_ENABLE_PCONFIG = 1 << 27;
 export const SECONDARY_ENABLE_ENCLV_EXITING = 1 << 28;
 export const SECONDARY_VMM_BUS_LOCK_DETECTION = 1 << 30;
 export const SECONDARY_INSTRUCTION_TIMEOUT = 1 << 31;
-export const SECONDARY_ALLOWED = 0x2437fff; // may be 1
+export const SECONDARY_ALLOWED = 0x2537fff; // may be 1
 
 // --- tertiary-proc-based ---
 export const TERTIARY_LOADIWKEY_EXITING = 1 << 0;

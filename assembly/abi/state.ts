@@ -184,7 +184,19 @@ export const HOST_WAKES = 0x1568; // u32 1: that may end HLT though RFLAGS.IF is
 export const REP_BYTES = 0x156c; // u32 bytes that REPs have moved towards the next unit of WORK
 export const TIME_SKIPPED = 0x1570; // u64 ticks that passed while the processor was in HLT; time = COUNT * TSC_RATIO + this
 
-export const STATE_END = 0x1578;
+// --- what the XSAVE feature set manages ---
+/**
+ * x87 state as XSAVE stores it, without bytes 31:24: FCW FSW u16, FTW abridged u8 and 0, FOP u16; FIP and FDP u64;
+ * ST0-ST7, 16 bytes each, of which 6 are 0.
+ */
+export const X87 = 0x1578;
+export const X87_WORDS = 19;
+export const X87_SELECTORS = 0x1610; // u32 FCS, and FDS above it
+export const X87_IN_USE = 0x1614; // u32 1: not in the initial configuration, as the processor tracks it (XINUSE[0])
+export const MSR_PM_CTL1 = 0x1618; // HDC state
+export const MSR_PKG_HDC_CTL = 0x1620;
+
+export const STATE_END = 0x1628;
 
 /** In PENDING_INTR: the vector is asked for when the processor takes the interrupt (INTA cycle). */
 export const INTR_ASK = 0x100;

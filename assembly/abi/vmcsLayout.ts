@@ -45,6 +45,7 @@ export const V_EOI_EXIT_BITMAP_3 = 0x188;
 export const V_EPTP_LIST_ADDRESS = 0x190;
 export const V_VMREAD_BITMAP_ADDRESS = 0x198;
 export const V_VMWRITE_BITMAP_ADDRESS = 0x1a0;
+export const V_XSS_EXITING_BITMAP = 0x1b0;
 export const V_TSC_MULTIPLIER = 0x1c8;
 export const V_GUEST_PHYSICAL_ADDRESS = 0x250;
 export const V_VMCS_LINK_POINTER = 0x268;

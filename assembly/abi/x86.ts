@@ -58,6 +58,14 @@ export const CR4_OSXSAVE = 0x40000;
 export const CR4_SMEP = 0x100000;
 export const CR4_SMAP = 0x200000;
 
+// --- state components of XCR0 and IA32_XSS; forms of XSAVE, CPUID.(EAX=0DH,ECX=1):EAX ---
+export const STATE_X87 = 0x1;
+export const STATE_HDC = 0x2000; // hardware duty cycling
+export const FORM_XSAVEOPT = 0x1;
+export const FORM_XSAVEC = 0x2;
+export const FORM_XGETBV1 = 0x4;
+export const FORM_XSAVES = 0x8;
+
 // --- EFER ---
 export const EFER_SCE = 0x1;
 export const EFER_LME = 0x100;
@@ -174,6 +182,9 @@ export const enum Msr {
   VmxLast = 0x491,
   TscDeadline = 0x6e0,
   Xss = 0xda0,
+  PkgHdcCtl = 0xdb0,
+  PmCtl1 = 0xdb1,
+  ThreadStall = 0xdb2,
 }
 export const MSR_INDEX_EFER: u32 = 0xc0000080;
 export const MSR_INDEX_STAR: u32 = 0xc0000081;

@@ -25,10 +25,11 @@ import { aaa, aad, aam, aas, daa, das, salc } from "./bcd";
 import { arpl, lar, lds, les, lfs, lgs, lsl, lss, verr, verw } from "./selectors";
 import { inDx, inImm, ins, outDx, outImm, outs } from "./io";
 import { callFarMem, callFarPtr, jmpFarMem, jmpFarPtr } from "./far";
-import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdrand, rdseed, rdtscp, stac, wrfsbase, wrgsbase, x87, xgetbv, xsetbv } from "./machine";
+import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdrand, rdseed, rdtscp, stac, wrfsbase, wrgsbase, x87 } from "./machine";
 import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
 import { invept, invvpid, vmcall, vmclear, vmfunc, vmlaunch, vmptrld, vmptrst, vmread, vmresume, vmwrite, vmxoff, vmxon } from "./vmx";
+import { xgetbv, xrstor, xrstors, xsave, xsavec, xsaveopt, xsaves, xsetbv } from "./xsave";
 import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
 
 /** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
@@ -398,45 +399,57 @@ export function execute(rec: usize): void {
       vmread(rec); return;
     case 179: // vmwrite
       vmwrite(rec); return;
-    case 180: // clflush
+    case 180: // xsave
+      xsave(rec); return;
+    case 181: // xrstor
+      xrstor(rec); return;
+    case 182: // xsaveopt
+      xsaveopt(rec); return;
+    case 183: // clflush
       clflush(rec); return;
-    case 181: // rdfsbase
+    case 184: // rdfsbase
       rdfsbase(rec); return;
-    case 182: // rdgsbase
+    case 185: // rdgsbase
       rdgsbase(rec); return;
-    case 183: // wrfsbase
+    case 186: // wrfsbase
       wrfsbase(rec); return;
-    case 184: // wrgsbase
+    case 187: // wrgsbase
       wrgsbase(rec); return;
-    case 185: // cmpxchg8b
+    case 188: // cmpxchg8b
       cmpxchg8b(rec); return;
-    case 186: // vmptrld
+    case 189: // xrstors
+      xrstors(rec); return;
+    case 190: // xsavec
+      xsavec(rec); return;
+    case 191: // xsaves
+      xsaves(rec); return;
+    case 192: // vmptrld
       vmptrld(rec); return;
-    case 187: // vmclear
+    case 193: // vmclear
       vmclear(rec); return;
-    case 188: // vmxon
+    case 194: // vmxon
       vmxon(rec); return;
-    case 189: // vmptrst
+    case 195: // vmptrst
       vmptrst(rec); return;
-    case 190: // rdrand
+    case 196: // rdrand
       rdrand(rec); return;
-    case 191: // rdseed
+    case 197: // rdseed
       rdseed(rec); return;
-    case 192: // rdpid
+    case 198: // rdpid
       rdpid(rec); return;
-    case 193: // crc32Eb
+    case 199: // crc32Eb
       crc32Eb(rec); return;
-    case 194: // crc32Ev
+    case 200: // crc32Ev
       crc32Ev(rec); return;
-    case 195: // invept
+    case 201: // invept
       invept(rec); return;
-    case 196: // invvpid
+    case 202: // invvpid
       invvpid(rec); return;
-    case 197: // invpcid
+    case 203: // invpcid
       invpcid(rec); return;
-    case 198: // pext
+    case 204: // pext
       pext(rec); return;
-    case 199: // pdep
+    case 205: // pdep
       pdep(rec); return;
     default:
       unreachable();

@@ -1,7 +1,6 @@
-// RDTSCP RDPID, RDRAND RDSEED, FS and GS bases, MONITOR MWAIT, XGETBV XSETBV, CLAC STAC, CLFLUSH, INVPCID, x87 escapes.
+// RDTSCP RDPID, RDRAND RDSEED, FS and GS bases, MONITOR MWAIT, CLAC STAC, CLFLUSH, INVPCID, x87 escapes.
 // The order of checks is #UD, privilege fault, VM exit, other faults.
-import { REASON_RDTSCP, REASON_XSETBV } from "../abi/exits";
-import { CE_EAX } from "../abi/layout";
+import { REASON_RDTSCP } from "../abi/exits";
 import { R_ADDR_SHIFT, R_DST, R_INDEX, R_SIZE } from "../abi/record";
 import {
   CPL,
@@ -20,13 +19,11 @@ import {
   SEG_GS,
   SEGS,
   SG_BASE,
-  XCR0,
 } from "../abi/state";
 import {
   CR0_EM,
   CR0_TS,
   CR4_FSGSBASE,
-  CR4_OSXSAVE,
   CR4_PCIDE,
   CR4_TSD,
   FLAG_AC,
@@ -37,12 +34,10 @@ import {
 import { readMem } from "../memory/access";
 import { FLAG_CF, setArithmetic } from "../state/flags";
 import { aborted, raise } from "../state/stop";
-import { modelCpuid } from "../system/cpuid";
 import { deriveSegment, recomputeMode } from "../system/mode";
 import { readTsc } from "../system/time";
 import { canonical } from "../system/width";
 import {
-  exitInstruction,
   exitInvpcid,
   exitMonitor,
   exitMwait,
@@ -54,7 +49,7 @@ import {
   rdtscpUndefined,
 } from "../vmx/intercept";
 import { effectiveAddress, segmentOf } from "./operands";
-import { gp0, gpr, pair, regField, requireCpl0, setPair } from "./privilege";
+import { gp0, gpr, regField, requireCpl0, setPair } from "./privilege";
 import { addressPlus, setDstSized, truncate } from "./sized";
 import { hookedTsc } from "./system";
 
@@ -173,32 +168,6 @@ export function mwait(rec: usize): void {
   if (monitorUndefined() || (nonRoot() && exitMwait(load<u32>(MONITOR_ARMED), rec))) return;
   if (load<u32>(RCX)) gp0();
   else store<u32>(MONITOR_ARMED, 0);
-}
-
-function xsaveDisabled(): bool {
-  if (load<u64>(CR4) & CR4_OSXSAVE) return false;
-  raise(VEC_UD);
-  return true;
-}
-
-/** @sdm 2C "XGETBV-Get Value of Extended Control Register" */
-export function xgetbv(_rec: usize): void {
-  if (xsaveDisabled()) return;
-  if (load<u32>(RCX)) gp0();
-  else setPair(RDX, RAX, load<u64>(XCR0));
-}
-
-/** x87 always on, AVX only with SSE, and nothing that the model lacks. @sdm 2C "XSETBV-Set Extended Control Register" */
-export function xsetbv(rec: usize): void {
-  if (xsaveDisabled() || !requireCpl0()) return;
-  if (nonRoot()) {
-    exitInstruction(REASON_XSETBV, 0, rec);
-    return;
-  }
-  const value = pair(RDX, RAX);
-  const bad = (value & ~(<u64>modelCpuid(0xd, 0, CE_EAX))) != 0 || (value & 1) == 0 || (value & 6) == 4;
-  if (bad || load<u32>(RCX)) gp0();
-  else store<u64>(XCR0, value);
 }
 
 function setAc(on: bool): void {

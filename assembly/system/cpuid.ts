@@ -16,8 +16,8 @@ import {
   CPUID_TABLE,
 } from "../abi/layout";
 import { COMM_CPUID } from "../abi/run";
-import { CR4, MSR_APIC_BASE, MSR_MISC_ENABLE } from "../abi/state";
-import { APIC_BASE_ENABLE, CR4_OSXSAVE, MISC_ENABLE_LIMIT_CPUID } from "../abi/x86";
+import { CR4, MSR_APIC_BASE, MSR_MISC_ENABLE, MSR_XSS } from "../abi/state";
+import { APIC_BASE_ENABLE, CR4_OSXSAVE, MISC_ENABLE_LIMIT_CPUID, STATE_HDC } from "../abi/x86";
 import { forgetCpuidAnswers } from "./cpuidCache";
 import { code64 } from "./mode";
 
@@ -58,6 +58,11 @@ export function modelCpuid(leaf: u32, subleaf: u32, register: u32): u32 {
   return at ? load<u32>(at + register) : 0;
 }
 
+/** The same with every bit of an empty table. */
+export function modelWord(leaf: u32, subleaf: u32, register: u32): u32 {
+  return tableEmpty() ? 0xffffffff : modelCpuid(leaf, subleaf, register);
+}
+
 // the four registers of leaves 1, 7 and 80000001H
 const words: usize = memory.data(48);
 let wordsValid: bool = false;
@@ -72,10 +77,9 @@ export function cpuidChanged(): void {
 }
 
 function fillWords(): void {
-  const all = tableEmpty();
   for (let i: u32 = 0; i < 12; i++) {
     const leaf: u32 = i < 4 ? 1 : i < 8 ? 7 : EXTENDED + 1;
-    store<u32>(words + (i << 2), all ? 0xffffffff : modelCpuid(leaf, 0, CE_EAX + ((i & 3) << 2)));
+    store<u32>(words + (i << 2), modelWord(leaf, 0, CE_EAX + ((i & 3) << 2)));
   }
   wordsValid = true;
 }
@@ -84,7 +88,7 @@ function fillWords(): void {
 export function feature(leaf: u32, register: u32, bit: u32): bool {
   if (!wordsValid) fillWords();
   if (leaf != 1 && leaf != 7 && leaf != EXTENDED + 1) {
-    return tableEmpty() || ((modelCpuid(leaf, 0, register) >> bit) & 1) != 0;
+    return ((modelWord(leaf, 0, register) >> bit) & 1) != 0;
   }
   const row: u32 = leaf == 7 ? 16 : (leaf >> 31) << 5;
   return ((load<u32>(words + row + (register - CE_EAX)) >> bit) & 1) != 0;
@@ -123,6 +127,9 @@ export function answerCpuid(requested: u32, subleaf: u32): void {
     ecx &= ~((<u32>1) << 27);
     if (load<u64>(CR4) & CR4_OSXSAVE) ecx |= 1 << 27;
     if (!(load<u64>(MSR_APIC_BASE) & APIC_BASE_ENABLE)) edx &= ~((<u32>1) << 9);
+  } else if (leaf == 0xd && subleaf == 1 && ebx) {
+    // the area in compacted format of what is enabled: the header ends at 576, HDC state has 8 bytes
+    ebx = load<u64>(MSR_XSS) & STATE_HDC ? 584 : 576;
   } else if (leaf == EXTENDED + 1) {
     if (!code64()) edx &= ~((<u32>1) << 11); // SYSCALL exists in 64-bit mode only
     if ((load<u64>(MSR_MISC_ENABLE) >> 34) & 1) edx &= ~((<u32>1) << 20); // XD bit disable

@@ -1,6 +1,7 @@
 // Names of the CPUID bits that decide which control bits and MSRs exist.
-import { CE_EBX, CE_ECX, CE_EDX } from "../abi/layout";
-import { feature } from "./cpuid";
+import { CE_EAX, CE_EBX, CE_ECX, CE_EDX } from "../abi/layout";
+import { FORM_XSAVES, STATE_HDC, STATE_X87 } from "../abi/x86";
+import { feature, modelWord } from "./cpuid";
 
 const EXT1: u32 = 0x80000001;
 
@@ -60,6 +61,27 @@ export function hasTscDeadline(): bool {
 }
 export function hasXsave(): bool {
   return feature(1, CE_ECX, 26);
+}
+/** FORM bits. */
+export function xsaveForms(): u32 {
+  return modelWord(0xd, 1, CE_EAX);
+}
+export function hasXsaves(): bool {
+  return hasXsave() && (xsaveForms() & FORM_XSAVES) != 0;
+}
+/** Bits that XCR0 may have: of the states that are built. */
+export function xcr0Supported(): u64 {
+  return modelWord(0xd, 0, CE_EAX) & STATE_X87;
+}
+export function xssSupported(): u64 {
+  return modelWord(0xd, 1, CE_ECX) & STATE_HDC;
+}
+export function hasHdc(): bool {
+  return feature(6, CE_EAX, 13);
+}
+/** FCS and FDS are always 0. */
+export function hasNoX87Selectors(): bool {
+  return feature(7, CE_EBX, 13);
 }
 export function hasFsgsbase(): bool {
   return feature(7, CE_EBX, 0);

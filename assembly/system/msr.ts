@@ -17,7 +17,9 @@ import {
   MSR_MISC_FEATURES_ENABLES,
   MSR_MTRR_DEF_TYPE,
   MSR_PAT,
+  MSR_PKG_HDC_CTL,
   MSR_PLATFORM_INFO,
+  MSR_PM_CTL1,
   MSR_SPEC_CTRL,
   MSR_STAR,
   MSR_SYSENTER_CS,
@@ -26,6 +28,7 @@ import {
   MSR_TSC_ADJUST,
   MSR_TSC_AUX,
   MSR_TSC_DEADLINE,
+  MSR_XSS,
   SEG_FS,
   SEG_GS,
   SEGS,
@@ -57,6 +60,7 @@ import { writeEfer } from "./control";
 import { forgetCpuidAnswers } from "./cpuidCache";
 import {
   hasApic,
+  hasHdc,
   hasLongMode,
   hasMca,
   hasMtrr,
@@ -69,6 +73,8 @@ import {
   hasTscDeadline,
   hasVmx,
   hasX2apic,
+  hasXsaves,
+  xssSupported,
 } from "./features";
 import { deriveSegment } from "./mode";
 import { readTsc, writeTsc, writeTscAdjust } from "./time";
@@ -122,6 +128,12 @@ export function placeOfMsr(index: u32): usize {
       return given(hasSep(), MSR_SYSENTER_EIP);
     case Msr.Pat:
       return given(hasPat(), MSR_PAT);
+    case Msr.Xss:
+      return given(hasXsaves(), MSR_XSS);
+    case Msr.PkgHdcCtl:
+      return given(hasHdc(), MSR_PKG_HDC_CTL);
+    case Msr.PmCtl1:
+      return given(hasHdc(), MSR_PM_CTL1);
     default:
       if (index == MSR_INDEX_EFER) return EFER;
       if (index == MSR_INDEX_TSC_AUX) return given(hasRdtscp(), MSR_TSC_AUX);
@@ -141,6 +153,9 @@ export function plainBitsOfMsr(index: u32): u64 {
     }
     case Msr.SpecCtrl:
       return SPEC_CTRL_BITS;
+    case Msr.PkgHdcCtl:
+    case Msr.PmCtl1:
+      return 1;
     case Msr.SysenterCs:
       return 0xffffffff;
     case Msr.SysenterEsp:
@@ -174,6 +189,8 @@ export function readMsr(index: u32, ahead: u32): bool {
       return hasMtrr() && give(load<u64>(MSR_MTRR_DEF_TYPE));
     case Msr.TscDeadline:
       return hasTscDeadline() && (apicAttached() ? readApic(index, ahead) : give(load<u64>(MSR_TSC_DEADLINE)));
+    case Msr.ThreadStall:
+      return hasHdc() && give(0);
     default:
       return x2apicOn(index) && readApic(index, ahead);
   }
@@ -256,6 +273,8 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
       return hasMtrr() && putBits(MSR_MTRR_DEF_TYPE, value, MTRR_DEF_BITS);
     case Msr.TscDeadline:
       return hasTscDeadline() && (apicAttached() ? writeApic(index, value, ahead) : put(MSR_TSC_DEADLINE, value));
+    case Msr.Xss:
+      return hasXsaves() && putBits(MSR_XSS, value, xssSupported());
     default:
       return x2apicOn(index) && writeApic(index, value, ahead);
   }

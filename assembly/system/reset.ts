@@ -36,7 +36,9 @@ import {
   MSR_MISC_FEATURES_ENABLES,
   MSR_MTRR_DEF_TYPE,
   MSR_PAT,
+  MSR_PKG_HDC_CTL,
   MSR_PLATFORM_INFO,
+  MSR_PM_CTL1,
   MSR_SPEC_CTRL,
   MSR_STAR,
   MSR_SYSENTER_CS,
@@ -65,6 +67,8 @@ import {
   TR_EPTP,
   TSC_BASE,
   TSC_RATIO,
+  X87,
+  X87_IN_USE,
   XCR0,
 } from "../abi/state";
 import {
@@ -120,6 +124,12 @@ export function resetProcessor(): void {
   store<u64>(MSR_MISC_FEATURES_ENABLES, 0);
   store<u64>(MSR_DEBUGCTL, 0);
   store<u64>(MSR_XSS, 0);
+  store<u64>(MSR_PM_CTL1, 1);
+  store<u64>(MSR_PKG_HDC_CTL, 0);
+  // FCW 0040H, every tag "zero"
+  memory.fill(X87, 0, X87_IN_USE - X87);
+  store<u64>(X87, 0xff00000040);
+  store<u32>(X87_IN_USE, 1);
   store<u64>(MSR_BIOS_SIGN_ID, 0);
   store<u64>(MSR_SPEC_CTRL, 0);
   store<u64>(MSR_TSC_DEADLINE, 0);
@@ -129,7 +139,7 @@ export function resetProcessor(): void {
   initProcessor();
 }
 
-/** INIT: as RESET, but the MSRs (0x140 among them), the TSC and CR0.CD and NW stay. */
+/** INIT: as RESET, but the MSRs (0x140 among them), XCR0, x87 state, the TSC and CR0.CD and NW stay. */
 export function initProcessor(): void {
   for (let r = 0; r < 16; r++) store<u64>(GPR + r * 8, 0);
   store<u64>(RDX, <u64>modelCpuid(1, 0, CE_EAX));

@@ -16,6 +16,7 @@ import {
   SECONDARY_ALLOWED,
   SECONDARY_ENABLE_INVPCID,
   SECONDARY_ENABLE_RDTSCP,
+  SECONDARY_ENABLE_XSAVES_XRSTORS,
   SECONDARY_RDRAND_EXITING,
   SECONDARY_RDSEED_EXITING,
   VMCS_HIGHEST_INDEX,
@@ -23,7 +24,7 @@ import {
 } from "../abi/controls";
 import { CR4_VMXE } from "../abi/x86";
 import { cr4Supported } from "./control";
-import { hasInvpcid, hasRdpid, hasRdrand, hasRdseed, hasRdtscp } from "./features";
+import { hasInvpcid, hasRdpid, hasRdrand, hasRdseed, hasRdtscp, hasXsaves } from "./features";
 import { CR0_FIXED0, CR0_FIXED1 } from "./vmxMode";
 
 /** Bit 31 of the first word of a region: a shadow VMCS. */
@@ -84,6 +85,7 @@ export function secondaryAllowed(): u32 {
   if (!hasRdtscp() && !hasRdpid()) bits &= ~(<u32>SECONDARY_ENABLE_RDTSCP);
   if (!hasInvpcid()) bits &= ~(<u32>SECONDARY_ENABLE_INVPCID);
   if (!hasRdrand()) bits &= ~(<u32>SECONDARY_RDRAND_EXITING);
+  if (!hasXsaves()) bits &= ~(<u32>SECONDARY_ENABLE_XSAVES_XRSTORS);
   if (!hasRdseed()) bits &= ~(<u32>SECONDARY_RDSEED_EXITING);
   return bits;
 }

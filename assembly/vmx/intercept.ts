@@ -21,6 +21,7 @@ import {
   SECONDARY_DESCRIPTOR_TABLE_EXITING,
   SECONDARY_ENABLE_INVPCID,
   SECONDARY_ENABLE_RDTSCP,
+  SECONDARY_ENABLE_XSAVES_XRSTORS,
   SECONDARY_PAUSE_LOOP_EXITING,
   SECONDARY_RDRAND_EXITING,
   SECONDARY_RDSEED_EXITING,
@@ -64,6 +65,7 @@ import {
   V_TSC_OFFSET,
   V_VMREAD_BITMAP_ADDRESS,
   V_VMWRITE_BITMAP_ADDRESS,
+  V_XSS_EXITING_BITMAP,
 } from "../abi/vmcsLayout";
 import { CR0_PE, CR0_TS } from "../abi/x86";
 import { physToHost } from "../memory/physical";
@@ -260,9 +262,25 @@ export function invpcidUndefined(): bool {
 
 export function exitInvpcid(rec: usize): bool {
   if (!primary(PRIMARY_INVLPG_EXITING)) return false;
-  exitInstruction(REASON_INVPCID, displacement(rec), rec);
-  store<u32>(XR_INFO, vmxMemoryInfo(rec));
+  exitMemory(REASON_INVPCID, rec);
   return true;
+}
+
+/** XSAVES and XRSTORS are #UD in a guest without "enable XSAVES/XRSTORS". */
+export function xsavesUndefined(): bool {
+  return !secondary(SECONDARY_ENABLE_XSAVES_XRSTORS);
+}
+
+/** XSAVES (63) and XRSTORS (64); states: IA32_XSS and EDX:EAX. */
+export function exitXsaves(states: u64, reason: u32, rec: usize): bool {
+  if (!(states & vmcs64(V_XSS_EXITING_BITMAP))) return false;
+  exitMemory(reason, rec);
+  return true;
+}
+
+function exitMemory(reason: u32, rec: usize): void {
+  exitInstruction(reason, displacement(rec), rec);
+  store<u32>(XR_INFO, vmxMemoryInfo(rec));
 }
 
 export function exitMonitor(rec: usize): bool {

@@ -3,6 +3,7 @@
 // Nothing of a VMCS is kept elsewhere, but for the address of the region in linear memory (VMCS_HOST) and what cache.ts
 // knows to be unchanged.
 import { CURRENT_VMCS, DEADLINE, MTF, TR_VPID, VMCS_HOST, VMX_ABORT, VMX_STATE, VMXON_POINTER } from "../abi/state";
+import { VMCS_XSS_EXITING_BITMAP } from "../abi/vmcs";
 import {
   V_ENTRY_INSTRUCTION_LENGTH,
   V_ENTRY_INTERRUPTION_INFO,
@@ -17,6 +18,7 @@ import {
 } from "../abi/vmcsLayout";
 import { noteDirty, noteWrite } from "../memory/frames";
 import { physToHost } from "../memory/physical";
+import { hasXsaves } from "../system/features";
 import { VMCS_SHADOW } from "../system/vmxCaps";
 import { CONTROLS_DIRTY, GUEST_DIRTY, HOST_DIRTY, markDirty, releaseRegions } from "./cache";
 import { VMCS_CLASSES } from "./fields.generated";
@@ -118,6 +120,14 @@ export class Field {
     if (encoding & HIGH) store<u32>(region + offset + 4, <u32>value);
     else store<u64>(region + offset, encoding & WIDE ? value : value & (encoding & WIDTH_32 ? 0xffffffff : 0xffff));
   }
+}
+
+/** The XSS-exiting bitmap is a field of processors with XSAVES. Must follow a change of the model. */
+export function offerFields(): void {
+  const e: u32 = VMCS_XSS_EXITING_BITMAP;
+  const fields = VMCS_CLASSES + (((e >> 6) & 0x30) | ((e >> 7) & 0xc0)) + 8;
+  const bit = (<u64>1) << (<u64>((e >> 1) & 63));
+  store<u64>(fields, hasXsaves() ? load<u64>(fields) | bit : load<u64>(fields) & ~bit);
 }
 
 export function fieldOffset(encoding: u64): u32 {

@@ -100,21 +100,7 @@ export class Oracle {
   }
 }
 
-const UD = [
-  "xend",
-  "xtest",
-  "getsec",
-  "xrstors",
-  "xsavec",
-  "xsaves",
-  "fxsave",
-  "fxrstor",
-  "ldmxcsr",
-  "stmxcsr",
-  "xsave",
-  "xrstor",
-  "xsaveopt",
-];
+const UD = ["xend", "xtest", "getsec", "fxsave", "fxrstor", "ldmxcsr", "stmxcsr"];
 function isUd(mnemonic: string): boolean {
   return UD.includes(mnemonic);
 }

@@ -51,6 +51,10 @@ export const BUILT_FEATURES: readonly string[] = [
   "VMX",
   "INVEPT",
   "INVVPID",
+  "XSAVE",
+  "XSAVEC",
+  "XSAVEOPT",
+  "XSAVES",
   "PREFETCHW",
   "PREFETCHWT1",
   "CET_IBT",
@@ -67,8 +71,6 @@ export const BUILT_MNEMONICS: readonly string[] = [
   "mfence",
   "movnti",
   "crc32",
-  "xgetbv",
-  "xsetbv",
 ];
 
 /** Words that iced-x86 prints and the disassembler does not: they change nothing. */

@@ -54,8 +54,11 @@ row("n0 0f 79", "vmwrite", "Gn,En", "vmwrite", "natural ends");
 row("0f a2", "cpuid", "", "cpuid", "ends");
 
 // group 15
-for (const [k, name] of ["fxsave", "fxrstor", "ldmxcsr", "stmxcsr", "xsave", "xrstor", "xsaveopt"].entries()) {
+for (const [k, name] of ["fxsave", "fxrstor", "ldmxcsr", "stmxcsr"].entries()) {
   row(`n0 0f ae /${k} mem`, name, "M", "ud", "ends");
+}
+for (const [k, name] of ["xsave", "xrstor", "xsaveopt"].entries()) {
+  row(`n0 0f ae /${k + 4} mem`, `${name}|${name}|${name}64`, "M", name, "xsave ends");
 }
 row("n0 0f ae /7 mem", "clflush", "Mb", "clflush", "clfsh");
 row("66 0f ae /7 mem", "clflushopt", "Mb", "clflush", "clflushopt");
@@ -71,9 +74,9 @@ row("n0 0f ae /7 reg", "sfence", "", "fence");
 
 // group 9
 row("0f c7 /1 mem", "cmpxchg8b|cmpxchg8b|cmpxchg16b", "Mx", "cmpxchg8b", "lock cx8");
-row("n0 0f c7 /3 mem", "xrstors", "M", "ud", "ends");
-row("n0 0f c7 /4 mem", "xsavec", "M", "ud", "ends");
-row("n0 0f c7 /5 mem", "xsaves", "M", "ud", "ends");
+for (const [k, name] of ["xrstors", "xsavec", "xsaves"].entries()) {
+  row(`n0 0f c7 /${k + 3} mem`, `${name}|${name}|${name}64`, "M", name, "xsave ends");
+}
 row("n0 0f c7 /6 mem", "vmptrld", "Mq", "vmptrld", "ends");
 row("66 0f c7 /6 mem", "vmclear", "Mq", "vmclear", "ends");
 row("f3 0f c7 /6 mem", "vmxon", "Mq", "vmxon", "ends");

@@ -2,6 +2,7 @@
 // a call of the processor takes several times as long. Everything else, failures too, goes to assembly/vmx/instructions.ts.
 import { COMM_VALUE, VmxResult } from "../../assembly/abi/run.ts";
 import { VMCS_HOST, VMX_STATE, VmxBit } from "../../assembly/abi/state.ts";
+import { VMCS_XSS_EXITING_BITMAP } from "../../assembly/abi/vmcs.ts";
 import type { CoreExports } from "./exports.ts";
 
 /** The processor's memory, as Core has it. */
@@ -20,7 +21,7 @@ const HIGH = 1;
 const OFFSET = 0xfff;
 /** In the answer of vmcsOffset(): VMWRITE only stores. */
 const PLAIN = 0x1000;
-/** By encoding what vmcsOffset() answered, 0: not known or not for quick access. All processors have the same fields. */
+/** By encoding what vmcsOffset() answered, 0: not known or not for quick access. All processors have the same of them. */
 const answers = new Uint16Array(ENCODINGS);
 
 export class VmcsAccess {
@@ -42,6 +43,8 @@ export class VmcsAccess {
   }
 
   #learn(field: number): void {
+    // this one not every model has
+    if (field === VMCS_XSS_EXITING_BITMAP) return;
     if (field >= 0 && field < ENCODINGS && field & WIDTHS && !(field & HIGH)) {
       answers[field] = this.#core.exports.vmcsOffset(field);
     }

@@ -613,9 +613,9 @@ export const rows = `
 1 174 1 -1 1 1 0;fxrstor;M;
 1 174 2 -1 1 1 0;ldmxcsr;M;
 1 174 3 -1 1 1 0;stmxcsr;M;
-1 174 4 -1 1 1 0;xsave;M;
-1 174 5 -1 1 1 0;xrstor;M;
-1 174 6 -1 1 1 0;xsaveopt;M;
+1 174 4 -1 1 1 0;xsave|xsave|xsave64;M;
+1 174 5 -1 1 1 0;xrstor|xrstor|xrstor64;M;
+1 174 6 -1 1 1 0;xsaveopt|xsaveopt|xsaveopt64;M;
 1 174 7 -1 1 1 0;clflush;Mb;
 1 174 7 -1 1 2 0;clflushopt;Mb;
 1 174 6 -1 1 2 0;clwb;Mb;
@@ -627,9 +627,9 @@ export const rows = `
 1 174 6 -1 2 1 0;mfence;;
 1 174 7 -1 2 1 0;sfence;;
 1 199 1 -1 1 15 0;cmpxchg8b|cmpxchg8b|cmpxchg16b;Mx;lock
-1 199 3 -1 1 1 0;xrstors;M;
-1 199 4 -1 1 1 0;xsavec;M;
-1 199 5 -1 1 1 0;xsaves;M;
+1 199 3 -1 1 1 0;xrstors|xrstors|xrstors64;M;
+1 199 4 -1 1 1 0;xsavec|xsavec|xsavec64;M;
+1 199 5 -1 1 1 0;xsaves|xsaves|xsaves64;M;
 1 199 6 -1 1 1 0;vmptrld;Mq;
 1 199 6 -1 1 2 0;vmclear;Mq;
 1 199 6 -1 1 4 0;vmxon;Mq;

@@ -1,8 +1,8 @@
 // CPUID feature bits of what a model may have. @sdm 2A "CPUID-CPU Identification"
 
-export type FeatureRegister = "ebx" | "ecx" | "edx";
+export type FeatureRegister = "eax" | "ebx" | "ecx" | "edx";
 
-/** Leaf, register, bit. */
+/** Leaf, register, bit, sub-leaf if it is not 0. */
 export const CPU_FEATURES = {
   vme: [1, "edx", 1],
   de: [1, "edx", 2],
@@ -28,7 +28,9 @@ export const CPU_FEATURES = {
   movbe: [1, "ecx", 22],
   popcnt: [1, "ecx", 23],
   tscDeadline: [1, "ecx", 24],
+  xsave: [1, "ecx", 26],
   rdrand: [1, "ecx", 30],
+  hdc: [6, "eax", 13],
   fsgsbase: [7, "ebx", 0],
   tscAdjust: [7, "ebx", 1],
   bmi1: [7, "ebx", 3],
@@ -36,6 +38,7 @@ export const CPU_FEATURES = {
   bmi2: [7, "ebx", 8],
   erms: [7, "ebx", 9],
   invpcid: [7, "ebx", 10],
+  noX87Selectors: [7, "ebx", 13],
   rdseed: [7, "ebx", 18],
   adx: [7, "ebx", 19],
   smap: [7, "ebx", 20],
@@ -43,6 +46,10 @@ export const CPU_FEATURES = {
   clwb: [7, "ebx", 24],
   umip: [7, "ecx", 2],
   rdpid: [7, "ecx", 22],
+  xsaveopt: [0xd, "eax", 0, 1],
+  xsavec: [0xd, "eax", 1, 1],
+  xgetbv1: [0xd, "eax", 2, 1],
+  xsaves: [0xd, "eax", 3, 1],
   lahf64: [0x80000001, "ecx", 0],
   lzcnt: [0x80000001, "ecx", 5],
   prefetchw: [0x80000001, "ecx", 8],
@@ -50,6 +57,6 @@ export const CPU_FEATURES = {
   nx: [0x80000001, "edx", 20],
   rdtscp: [0x80000001, "edx", 27],
   lm: [0x80000001, "edx", 29],
-} as const satisfies Record<string, readonly [number, FeatureRegister, number]>;
+} as const satisfies Record<string, readonly [number, FeatureRegister, number, number?]>;
 
 export type CpuFeature = keyof typeof CPU_FEATURES;

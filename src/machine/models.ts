@@ -14,6 +14,7 @@ import {
 } from "../../assembly/abi/layout.ts";
 import { MISC_FEATURES_MASK, MSR_PLATFORM_INFO } from "../../assembly/abi/state.ts";
 import { LINEAR_WIDTH, PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
+import { FORM_XSAVEC, FORM_XSAVES, STATE_HDC, STATE_X87 } from "../../assembly/abi/x86.ts";
 import type { Core } from "../core/index.ts";
 import { CPU_FEATURES, type CpuFeature, type FeatureRegister } from "./cpuFeatures.ts";
 
@@ -79,35 +80,54 @@ export interface ModelOptions {
 /** VMX, and what its controls speak of: RDTSCP, PAT, PCIDs and INVPCID, MONITOR. */
 const VMX = ["vmx", "rdtscp", "pat", "pcid", "invpcid", "monitor"] as const;
 const APIC = ["apic", "x2apic", "tscDeadline"] as const;
+/** Legacy region and header. */
+const XSAVE_AREA = 576;
+const COMPACTED_FORMS = FORM_XSAVEC | FORM_XSAVES;
 /** One thread and one core, x2APIC ID 0. */
 const TOPOLOGY: readonly CpuidLeaf[] = [
   { leaf: 0xb, subleaf: 0, eax: 0, ebx: 1, ecx: 0x100, edx: 0 },
   { leaf: 0xb, subleaf: 1, eax: 0, ebx: 1, ecx: 0x201, edx: 0 },
 ];
 
+/**
+ * x87 state alone, in the legacy region; HDC state, 8 bytes, for XSAVES. forms: bits of sub-leaf 1.
+ * @sdm 1 "Enumeration of CPU Support for XSAVE Instructions and XSAVE-Supported Features"
+ */
+function extendedState(forms: number, hdc: boolean): CpuidLeaf[] {
+  const leaf = 0xd;
+  return [
+    { leaf, subleaf: 0, eax: STATE_X87, ebx: XSAVE_AREA, ecx: XSAVE_AREA, edx: 0 },
+    { leaf, subleaf: 1, eax: forms, ebx: forms & COMPACTED_FORMS ? XSAVE_AREA : 0, ecx: hdc ? STATE_HDC : 0, edx: 0 },
+    ...(hdc ? [{ leaf, subleaf: 13, eax: 8, ebx: 0, ecx: 1, edx: 0 }] : []),
+  ];
+}
+
 /** Leaves from a list of features: what is listed is advertised, and nothing else. */
 function modelOf(spec: ModelSpec, options: ModelOptions): CpuModel {
   const features = new Set<CpuFeature>([...spec.features, ...(options.vmx ? VMX : []), ...(options.apic ? APIC : [])]);
-  const word = (leaf: number, register: FeatureRegister): number => {
+  const word = (leaf: number, register: FeatureRegister, subleaf = 0): number => {
     let bits = 0;
     for (const name of features) {
-      const [l, r, bit] = CPU_FEATURES[name];
-      if (l === leaf && r === register) bits |= 1 << bit;
+      const [l, r, bit, sub = 0]: readonly [number, FeatureRegister, number, number?] = CPU_FEATURES[name];
+      if (l === leaf && r === register && sub === subleaf) bits |= 1 << bit;
     }
     return bits >>> 0;
   };
   const words = (leaf: number) => ({ ebx: word(leaf, "ebx"), ecx: word(leaf, "ecx"), edx: word(leaf, "edx") });
   const has = (leaf: number): boolean => [...features].some((name) => CPU_FEATURES[name][0] === leaf);
   const extended = has(0x80000001);
-  const highest = features.has("x2apic") ? 0xb : has(7) ? 7 : features.has("monitor") ? 5 : 1;
+  const xsave = features.has("xsave");
+  const highest = xsave ? 0xd : features.has("x2apic") ? 0xb : has(7) ? 7 : features.has("monitor") ? 5 : 1;
   const line = features.has("clfsh") ? LINE_QUADWORDS << 8 : 0;
   const rows: CpuidLeaf[] = [vendorLeaf(0, highest, "GenuineIntel")];
   // one logical processor, APIC ID 0
   rows.push({ leaf: 1, eax: spec.signature, ...words(1), ebx: 0x00010000 | line });
   // monitored lines of 64 bytes; no extensions, no hints
   if (features.has("monitor")) rows.push({ leaf: 5, eax: 64, ebx: 64, ecx: 0, edx: 0 });
+  if (features.has("hdc")) rows.push({ leaf: 6, eax: word(6, "eax"), ebx: 0, ecx: 0, edx: 0 });
   if (has(7)) rows.push({ leaf: 7, subleaf: 0, eax: 0, ...words(7) });
   if (features.has("x2apic")) rows.push(...TOPOLOGY);
+  if (xsave) rows.push(...extendedState(word(0xd, "eax", 1), features.has("xsaves") && features.has("hdc")));
   rows.push({ leaf: 0x80000000, eax: extended ? 0x80000008 : 0x80000004, ebx: 0, ecx: 0, edx: 0 });
   rows.push({ leaf: 0x80000001, eax: 0, ...words(0x80000001) });
   rows.push(...brandLeaves(spec.brand));
@@ -184,7 +204,9 @@ export function nehalemModel(options: ModelOptions = {}): CpuModel {
   );
 }
 
-/** The integer side of a Skylake, with CPUID faulting. */
+const XSAVE = ["xsave", "xsaveopt", "xsavec", "xgetbv1", "xsaves", "hdc", "noX87Selectors"] as const;
+
+/** The integer side of a Skylake, with CPUID faulting, and the XSAVE feature set for x87 and HDC state. */
 export function skylakeModel(options: ModelOptions = {}): CpuModel {
   return modelOf(
     {
@@ -194,6 +216,7 @@ export function skylakeModel(options: ModelOptions = {}): CpuModel {
       features: [
         ...NEHALEM,
         ...INTEGER,
+        ...XSAVE,
         ...(["pcid", "fsgsbase", "tscAdjust", "smep", "erms", "invpcid", "smap", "clflushopt", "prefetchw"] as const),
       ],
       platformInfo: CPUID_FAULTING,

@@ -8,6 +8,8 @@ const STACK = 0x7c00;
 const IDT = 0x6000;
 /** Physical addresses of two page directories whose low 12 bits are clear and that differ in bit 12 alone. */
 export const PAGE_DIRECTORIES = [0x20000, 0x21000] as const;
+/** The header lies on the second of two pages. */
+const XSAVE_AREA = 0x28e00;
 /** Bytes to skip when an instruction faults. */
 const SKIP = 0x5ff0;
 
@@ -20,7 +22,7 @@ export interface Traits {
   readonly selfModifying?: boolean;
   /** #DE and #UD with handlers that skip the instruction. */
   readonly faults?: boolean;
-  /** MSR accesses, CPUID, and changes of CR3 between PAGE_DIRECTORIES. 32-bit code. */
+  /** MSR accesses, CPUID, the XSAVE feature set, and changes of CR3 between PAGE_DIRECTORIES. 32-bit code. */
   readonly system?: boolean;
   /** Passes of the outer loop. */
   readonly rounds: number;
@@ -328,7 +330,7 @@ class Program {
     const { code } = this;
     const random = this.#random;
     code.raw([0x53, 0x51]); // push ebx, ecx
-    switch (random(5)) {
+    switch (random(8)) {
       case 0:
         code.raw([0x0f, 0x20, 0xd8, 0x35, 0, 0x10, 0, 0, 0x0f, 0x22, 0xd8]); // mov eax, cr3; xor eax, 1000h; mov cr3, eax
         break;
@@ -340,6 +342,11 @@ class Program {
       case 2:
         code.raw(this.#one([[0xfa], [0xfb], [0xfb, 0xfb], [0xfa, 0x90, 0xfb, 0x90]])); // cli, sti
         break;
+      case 5:
+      case 6:
+      case 7:
+        this.#extendedState();
+        break;
       default:
         // IA32_SYSENTER_CS, ESP and EIP; the upper half is 0 but for CS, which has none
         code.loadRegister(1, 0x174 + random(3));
@@ -349,6 +356,37 @@ class Program {
         break;
     }
     code.raw([0x59, 0x5b]);
+  }
+
+  /** The XSAVE feature set. Each format has an area of its own; the first one lies on two pages. */
+  #extendedState(): void {
+    const { code } = this;
+    const random = this.#random;
+    const RSTOR = [0x0f, 0xae, 0x2b];
+    const RSTORS = [0x0f, 0xc7, 0x1b];
+    const wrmsr = (index: number, value: number): void => {
+      code.loadRegister(1, index);
+      code.loadRegister(0, value);
+      code.raw([0x31, 0xd2, 0x0f, 0x30]); // xor edx, edx; wrmsr
+    };
+    const [area, save, restore] = this.#one([
+      [XSAVE_AREA, [0x0f, 0xae, 0x23], RSTOR],
+      [XSAVE_AREA, [0x0f, 0xae, 0x33], RSTOR],
+      [XSAVE_AREA + 0x600, [0x0f, 0xc7, 0x23], RSTOR],
+      [XSAVE_AREA + 0xa00, [0x0f, 0xc7, 0x2b], RSTORS],
+    ] as const);
+    if (random(3) === 0) wrmsr(0xda0, this.#one([0, 0x2000]));
+    if (random(3) === 0) wrmsr(0xdb1, random(2));
+    code.loadRegister(3, area);
+    code.loadRegister(0, this.#one([0, 1, 0x2001]));
+    code.raw([0x31, 0xd2, ...save]);
+    // words of x87 state: mov [ebx + n], esi
+    for (const at of [0, 4, 8, 20, 32, 40, 0x7c]) if (random(4) === 0) code.raw([0x89, 0x73, at]);
+    if (random(2)) code.raw(restore);
+    code.loadRegister(1, random(2));
+    code.raw([0x0f, 0x01, 0xd0, 0x89, 0xc5]); // xgetbv; mov ebp, eax
+    code.loadRegister(0, 0xd);
+    code.raw([0x0f, 0xa2, 0x89, 0xda]); // cpuid; mov edx, ebx
   }
 
   piece(functions: readonly string[]): void {

@@ -1,6 +1,6 @@
 // Random programs on both tiers, at long and at very short distances between two comparisons.
 import { describe, expect, it } from "vitest";
-import { loadImage, Machine, type MachineOptions, parseFlat, type StartMode } from "../../src/index.ts";
+import { loadImage, Machine, type MachineOptions, parseFlat, type StartMode, skylakeModel } from "../../src/index.ts";
 import type { Bits } from "./code.ts";
 import { generator } from "./lockstep.ts";
 import { LOAD, PAGE_DIRECTORIES, program } from "./programs.ts";
@@ -33,7 +33,11 @@ function page(machine: Machine): void {
     }
   }
   machine.writeMemory(PAGE_DIRECTORIES[0], new Uint8Array(tables.buffer));
-  machine.registers.write({ cr3: BigInt(PAGE_DIRECTORIES[0]), cr0: machine.registers.read().cr0 | 0x8001_0000n });
+  machine.registers.write({
+    cr3: BigInt(PAGE_DIRECTORIES[0]),
+    cr0: machine.registers.read().cr0 | 0x8001_0000n,
+    cr4: 0x40000,
+  });
 }
 
 async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
@@ -41,7 +45,7 @@ async function check(kind: Kind, seed: number, seen: Seen): Promise<void> {
   const code = program(generator(seed), { bits, selfModifying, faults, system: paged, rounds: 200 });
   const image = parseFlat(code, { mode: MODES[bits], load: LOAD, entry: LOAD });
   const make = (jit: MachineOptions["jit"]): Machine => {
-    const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit });
+    const machine = new Machine({ memory: MEMORY, extraMemory: 0, jit, ...(paged ? { cpu: skylakeModel() } : {}) });
     loadImage(machine, image);
     if (paged) page(machine);
     return machine;

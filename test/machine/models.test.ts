@@ -8,6 +8,7 @@ import {
   nehalemModel,
   skylakeModel,
 } from "../../src/index.ts";
+import type { FeatureRegister } from "../../src/machine/cpuFeatures.ts";
 import { DATA, World } from "../system/world.ts";
 
 /** Bits that say no more than that something is fast or harmless. */
@@ -50,11 +51,26 @@ const CR4: Partial<Record<CpuFeature, number>> = {
   umip: 11,
   vmx: 13,
   fsgsbase: 16,
+  xsave: 18,
   smep: 20,
   smap: 21,
 };
 const EFER: Partial<Record<CpuFeature, number>> = { syscall: 0, lm: 8, nx: 11 };
-const MSRS: Partial<Record<CpuFeature, number>> = { mtrr: 0xfe, mca: 0x179, pat: 0x277, tscAdjust: 0x3b };
+const MSRS: Partial<Record<CpuFeature, number>> = {
+  mtrr: 0xfe,
+  mca: 0x179,
+  pat: 0x277,
+  tscAdjust: 0x3b,
+  xsaves: 0xda0,
+  hdc: 0xdb1,
+};
+/** #UD without the feature, or #GP(0), once CR4.OSXSAVE is set: with XSAVE only. */
+const XSAVE: Partial<Record<CpuFeature, readonly [code: number[], ecx: number, without: number]>> = {
+  xsaveopt: [[0x0f, 0xae, 0x36], 0, 6],
+  xsavec: [[0x0f, 0xc7, 0x26], 0, 6],
+  xsaves: [[0x0f, 0xc7, 0x2e], 0, 6],
+  xgetbv1: [[0x0f, 0x01, 0xd0], 1, 13],
+};
 /** Legal in IA-32e mode only: CR4 bit. */
 const CR4_64: Partial<Record<CpuFeature, number>> = { pcid: 17 };
 
@@ -67,9 +83,23 @@ const MODELS: readonly CpuModel[] = [
 ];
 
 function advertised(model: CpuModel, name: CpuFeature): boolean {
-  const [leaf, register, bit] = CPU_FEATURES[name];
-  const row = model.cpuid.find((r) => r.leaf === leaf);
+  const [leaf, register, bit, subleaf = 0]: readonly [number, FeatureRegister, number, number?] = CPU_FEATURES[name];
+  const row = model.cpuid.find((r) => r.leaf === leaf && (r.subleaf ?? 0) === subleaf);
   return row !== undefined && ((row[register] >>> bit) & 1) === 1;
+}
+
+/** The model without these features. */
+function lacking(model: CpuModel, absent: readonly CpuFeature[]): CpuModel {
+  const cpuid = model.cpuid.map((row) => {
+    const bits = { ...row };
+    for (const name of absent) {
+      const [leaf, register, bit, subleaf = 0]: readonly [number, FeatureRegister, number, number?] =
+        CPU_FEATURES[name];
+      if (row.leaf === leaf && (row.subleaf ?? 0) === subleaf) bits[register] &= ~(1 << bit);
+    }
+    return bits;
+  });
+  return { ...model, cpuid };
 }
 
 function vector(world: World, code: number[], registers: Record<string, bigint> = {}): number | "none" {
@@ -117,12 +147,36 @@ describe.each(MODELS.map((m) => [m.name + (advertised(m, "vmx") ? " with VMX" : 
       expect(got).toBe(advertised(model, name) ? "none" : 13);
     });
 
+    it.each(names.filter((n) => n in XSAVE))("%s: what belongs to it faults exactly without it", (name) => {
+      const [code, ecx, without] = XSAVE[name]!;
+      for (const absent of [[], [name]]) {
+        const world = new World("protected", 0, lacking(skylakeModel({ vmx: true }), absent));
+        world.machine.registers.cr4 = 0x40000n;
+        expect(vector(world, code, { rcx: BigInt(ecx) })).toBe(absent.length ? without : "none");
+      }
+    });
+
+    it("has no state in leaf 0DH but what is built", () => {
+      const rows = model.cpuid.filter((r) => r.leaf === 0xd);
+      expect(rows.length).toBe(advertised(model, "xsave") ? 3 : 0);
+      for (const { subleaf, eax, ecx, edx } of rows) {
+        expect(edx).toBe(0);
+        if (subleaf === 0) expect([eax, ecx]).toEqual([1, 576]);
+        if (subleaf === 1) expect([eax, ecx]).toEqual([0xf, 0x2000]);
+        // HDC state: 8 bytes, a supervisor state, not aligned
+        if (subleaf === 13) expect([eax, ecx]).toEqual([8, 1]);
+      }
+    });
+
     it("advertises no bit that nothing here ties to what is built", () => {
-      const tied = new Set([INSTRUCTIONS, INSTRUCTIONS_64, CR4, CR4_64, EFER, MSRS].flatMap((t) => Object.keys(t)));
-      for (const name of [...HINTS, "lzcnt"]) tied.add(name);
+      const tied = new Set(
+        [INSTRUCTIONS, INSTRUCTIONS_64, CR4, CR4_64, EFER, MSRS, XSAVE].flatMap((t) => Object.keys(t)),
+      );
+      for (const name of [...HINTS, "lzcnt", "noX87Selectors"]) tied.add(name);
       for (const { leaf, ...row } of model.cpuid) {
-        if (leaf !== 1 && leaf !== 7 && leaf !== 0x80000001) continue;
-        for (const register of leaf === 1 ? (["ecx", "edx"] as const) : (["ebx", "ecx", "edx"] as const)) {
+        const registers = ({ 1: ["ecx", "edx"], 6: ["eax"] } as Record<number, FeatureRegister[]>)[leaf];
+        if (!registers && leaf !== 7 && leaf !== 0x80000001) continue;
+        for (const register of registers ?? (["ebx", "ecx", "edx"] as const)) {
           for (let bit = 0; bit < 32; bit++) {
             if (!((row[register] >>> bit) & 1)) continue;
             const name = names.find((n) => String(CPU_FEATURES[n]) === String([leaf, register, bit]));
@@ -136,7 +190,7 @@ describe.each(MODELS.map((m) => [m.name + (advertised(m, "vmx") ? " with VMX" : 
     it.each([
       ["CRC32 (SSE4.2)", [0xf2, 0x0f, 0x38, 0xf1, 0xc1]],
       ["MOVNTI (SSE2)", [0x0f, 0xc3, 0x0e]],
-      ["XGETBV (XSAVE)", [0x0f, 0x01, 0xd0]],
+      ["XGETBV (XSAVE) before CR4.OSXSAVE is set", [0x0f, 0x01, 0xd0]],
       ["FXSAVE", [0x0f, 0xae, 0x06]],
       ["PADDB (MMX)", [0x0f, 0xfc, 0xc1]],
       ["ADDPS (SSE)", [0x0f, 0x58, 0xc1]],

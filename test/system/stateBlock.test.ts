@@ -11,7 +11,7 @@ interface Entry {
 
 /** Names for a part of another field. */
 const ALIASES = ["RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI", "STATE_END"];
-const SIZES: Readonly<Record<string, number>> = { GPR: 128, DR0: 32, SEGS: 8 * 48, PDPTE: 32 };
+const SIZES: Readonly<Record<string, number>> = { GPR: 128, DR0: 32, SEGS: 8 * 48, PDPTE: 32, X87: 8 * 19 };
 
 function entries(): Entry[] {
   const text = readFileSync(new URL("../../assembly/abi/state.ts", import.meta.url), "utf8");

@@ -1,9 +1,13 @@
 // SDM 3D appendix A. Default settings are those of A.3-A.5.
 import { describe, expect, it } from "vitest";
+import { RegionFlag } from "../../assembly/abi/layout.ts";
+import { COMM_VALUE, VmxResult } from "../../assembly/abi/run.ts";
 import { PHYSICAL_WIDTH } from "../../assembly/abi/width.ts";
 import { advertised } from "../../scripts/vmx-features.ts";
 import { fields, table } from "../../scripts/vmx-tables.ts";
+import { Core, hostInit } from "../../src/core/index.ts";
 import { type CpuModel, genericModel, Machine, nehalemModel, skylakeModel } from "../../src/index.ts";
+import { applyModel } from "../../src/machine/models.ts";
 import { Vmx } from "./harness.ts";
 
 const vmx = new Vmx();
@@ -95,22 +99,36 @@ describe("capability MSRs", () => {
   it("secondary controls of instructions that the model does not have may not be 1", () => {
     const allowed = (cpu: CpuModel) => new Machine({ cpu }).readMsr(0x48b)! >> 32n;
     const bits = (...numbers: number[]) => numbers.reduce((all, bit) => all | (1n << BigInt(bit)), 0n);
-    const controls = bits(3, 11, 12, 16); // RDTSCP, RDRAND, INVPCID, RDSEED
+    const controls = bits(3, 11, 12, 16, 20); // RDTSCP, RDRAND, INVPCID, RDSEED, XSAVES
     expect(allowed(skylakeModel({ vmx: true })) & controls).toBe(controls);
     expect(allowed(nehalemModel({ vmx: true })) & controls).toBe(bits(3, 12));
   });
 
-  // what is left out: fact tables, SDM 2A "CPUID" leaf 0DH sub-leaf 1, SDM 3A "Control Registers"
-  it("XSAVES: no control, no CPUID bit, no CR4.OSXSAVE, no exiting bitmap", () => {
-    expect((msr(0x48b) >> 52n) & 1n).toBe(0n);
-    const model = genericModel({ vmx: true });
-    expect((new Machine({ cpu: model }).readMsr(0x489)! >> 18n) & 1n).toBe(0n);
-    const leaf = (number: number, subleaf = 0) =>
-      model.cpuid.find((l) => l.leaf === number && (l.subleaf ?? 0) === subleaf);
-    expect((leaf(1)?.ecx ?? 0) & (3 << 26)).toBe(0);
-    expect((leaf(0xd, 1)?.eax ?? 0) & 8).toBe(0);
-    vmx.select();
-    expect(vmx.outcome(vmx.core.vmread(0x202c))).toMatchObject({ error: 12 });
+  // SDM 3C "VM-Execution Control Fields": the field is there where the control may be 1
+  it.each([
+    ["skylake", skylakeModel({ vmx: true }), true],
+    ["generic", genericModel({ vmx: true }), false],
+    ["nehalem", nehalemModel({ vmx: true }), false],
+  ])("XSAVES, %s: control, CR4.OSXSAVE, IA32_XSS and the exiting bitmap, or none", (_name, model, built) => {
+    const machine = new Machine({ cpu: model });
+    expect((machine.readMsr(0x48b)! >> 52n) & 1n).toBe(built ? 1n : 0n);
+    expect((machine.readMsr(0x489)! >> 18n) & 1n).toBe(built ? 1n : 0n);
+    expect(machine.readMsr(0xda0)).toBe(built ? 0n : undefined);
+    const core = new Core(8);
+    applyModel(core, model);
+    core.exports.reset(0);
+    core.mapRam(0n, 8, RegionFlag.Ram);
+    hostInit(core.exports, 0x1000n);
+    core.writePhysical(0x2000n, core.readPhysical(0x1000n, 4));
+    core.exports.vmclear(0x2000n);
+    core.exports.vmptrld(0x2000n);
+    for (const encoding of [0x202c, 0x202d]) {
+      const want = built ? VmxResult.Succeed : VmxResult.FailValid;
+      expect([core.exports.vmread(encoding), core.exports.vmwrite(encoding, 1n)]).toEqual([want, want]);
+      if (built) continue;
+      core.exports.vmread(0x4400);
+      expect(core.read64(COMM_VALUE)).toBe(12n);
+    }
   });
 
   it.each([0x492, 0x493])("MSR %i does not exist", (index) => {

@@ -210,6 +210,11 @@ const rows: Readonly<Record<string, Row>> = {
   },
   "secondary-proc-based: RDSEED exiting": exits("RDSEED", 61),
   "secondary-proc-based: enable PML": exits("PML_FULL", 62),
+  "secondary-proc-based: enable XSAVES/XRSTORS": {
+    ...exitTable.XSAVES!,
+    set: { ...exitTable.XSAVES!.set, ...UD },
+    want: [63, 0],
+  },
   "secondary-proc-based: mode-based execute control for EPT": {
     code: [0x90],
     set: { ...secondary(c.SECONDARY_ENABLE_EPT), EPT_POINTER: EPT_ROOT | 0x1en },

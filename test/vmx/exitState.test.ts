@@ -1,7 +1,9 @@
 // What a VM exit saves and loads. SDM 3C "Saving Guest State", "Saving MSRs", "Loading Host State", "Loading MSRs",
 // "VMX Aborts"; what VM entry loads: "Loading Guest State".
+import { readFileSync } from "node:fs";
 import { beforeEach, describe, expect, it } from "vitest";
 import * as c from "../../assembly/abi/controls.ts";
+import { RegionFlag } from "../../assembly/abi/layout.ts";
 import { RunCode } from "../../assembly/abi/run.ts";
 import * as s from "../../assembly/abi/state.ts";
 import { type Fields, identityEpt, longGuest, realGuest } from "./guests.ts";
@@ -228,6 +230,34 @@ describe("VMX abort", () => {
   it("1: an MSR cannot be stored", () => {
     vmx.poke64(0x10000n, 0xdeadn);
     expect(abort({ EXIT_MSR_STORE_COUNT: 1n, EXIT_MSR_STORE_ADDRESS: 0x10000n })).toBe(1);
+  });
+  it("3: the region of the current VMCS is no memory any more", () => {
+    // RAM in three pieces, the VMCS in one of its own
+    const own = new Running();
+    own.fresh();
+    const { core, base } = own;
+    const page = Number(own.vmcs) / 4096;
+    core.unmapRegion(0n);
+    core.mapRegion(0n, page, base, RegionFlag.Ram);
+    core.mapRegion(own.vmcs, 1, own.host(own.vmcs), RegionFlag.Ram);
+    core.mapRegion(own.vmcs + 4096n, 100, own.host(own.vmcs + 4096n), RegionFlag.Ram);
+    own.fresh();
+    own.start(NOP, {});
+    core.unmapRegion(own.vmcs);
+    expect(core.run(100n, 10_000n)).toBe(RunCode.VmxAbort);
+    expect(own.read32(s.VMX_ABORT)).toBe(3);
+    // shutdown in which only RESET helps; the guest has run up to the instruction that exits
+    expect(own.read32(s.ACTIVITY)).toBe(2);
+    own.restart();
+    expect(own.read32(s.VMX_ABORT)).toBe(0);
+  });
+  // SDM 3C "VMX Aborts": 5 is a machine check during the exit, of which there is no source
+  it("every indicator that the processor can give has a test", () => {
+    const source = readFileSync(new URL("../../assembly/vmx/exit.ts", import.meta.url), "utf8");
+    const given = [...source.matchAll(/^const ABORT_\w+: u32 = (\d+);$/gm)].map((m) => Number(m[1]));
+    expect(given).toEqual([1, 2, 3, 4, 6]);
+    const tests = readFileSync(new URL(import.meta.url), "utf8");
+    for (const code of given) expect(tests).toMatch(new RegExp(`^  it\\("${code}: `, "m"));
   });
   it("4: a host MSR cannot be loaded", () => {
     vmx.poke64(0x10000n, 0xdeadn);

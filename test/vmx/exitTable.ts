@@ -62,6 +62,17 @@ const mapBeyond = (vmx: Running): void => {
   vmx.poke64(0xa008n, BEYOND | 0x87n);
 };
 
+/** HDC state in IA32_XSS, in EDX:EAX and in the bitmap. */
+const extendedState: Omit<ExitCase, "code"> = {
+  set: {
+    ...secondary(c.SECONDARY_ENABLE_XSAVES_XRSTORS),
+    XSS_EXITING_BITMAP: 0x2000n,
+    GUEST_CR4: 0x42020n,
+  },
+  gprs: { [RAX]: 0x2001n, [RBX]: 0x9000n },
+  before: (vmx) => void vmx.core.wrmsr(0xda0, 0x2000n),
+};
+
 export const exitTable: Readonly<Record<string, ExitCase>> = {
   EXCEPTION_OR_NMI: { code: [0x0f, 0x0b], set: { EXCEPTION_BITMAP: 0x40n } },
   EXTERNAL_INTERRUPT: {
@@ -207,6 +218,8 @@ export const exitTable: Readonly<Record<string, ExitCase>> = {
     before: identityEpt,
   },
   RDSEED: { code: [0x0f, 0xc7, 0xfb], set: secondary(c.SECONDARY_RDSEED_EXITING) },
+  XSAVES: { code: [0x0f, 0xc7, 0x6b, 0x40], ...extendedState, qualification: 0x40n },
+  XRSTORS: { code: [0x0f, 0xc7, 0x5b, 0x40], ...extendedState, qualification: 0x40n },
   PML_FULL: {
     code: [0x90],
     set: { ...ept(c.SECONDARY_ENABLE_PML), EPT_POINTER: EPT_ROOT | 0x5en, PML_ADDRESS: BITMAP, PML_INDEX: 512n },
@@ -225,8 +238,6 @@ export const unreachable: Readonly<Record<string, string>> = {
   ENTRY_FAIL_MSR_LOADING: "a VM entry that fails: entry.test.ts",
   ENTRY_FAIL_MACHINE_CHECK: "there is no source of machine checks",
   ENCLS: "no model has SGX",
-  XSAVES: "no model has XSAVE",
-  XRSTORS: "no model has XSAVE",
   PCONFIG: "no model has it",
   SPP_EVENT: "sub-page permissions are not advertised",
   UMWAIT: "no model has WAITPKG",

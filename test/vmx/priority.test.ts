@@ -13,7 +13,8 @@ beforeEach(() => vmx.fresh());
 
 const UD = "#UD";
 const GP = "#GP(0)";
-type End = typeof UD | typeof GP | "#PF" | number;
+const NM = "#NM";
+type End = typeof UD | typeof NM | typeof GP | "#PF" | number;
 
 interface Case {
   readonly title: string;
@@ -269,7 +270,43 @@ const rows: Readonly<Record<string, readonly Case[]>> = {
     one("RDRAND at CPL 3", [0x0f, 0xc7, 0xf3], 57, { set: exitTable.RDRAND!.set, ...user }),
     one("RDSEED at CPL 3", [0x0f, 0xc7, 0xfb], 61, { set: exitTable.RDSEED!.set, ...user }),
   ],
-  "XSAVES XRSTORS": [one("no model has them", [0x0f, 0xc7, 0x2b], UD, user)],
+  "XSAVES XRSTORS": ["XSAVES", "XRSTORS"].flatMap((name) => {
+    const { code, set, gprs, before } = exitTable[name]!;
+    const hdc = () => before?.(vmx);
+    const ts = (more: Fields): Fields => ({ ...more, GUEST_CR0: 0x80000039n });
+    const base = { gprs, before: hdc };
+    return [
+      one(`${name}, control 0 at CPL 3`, code, UD, { ...base, set: ts({ GUEST_CR4: 0x42020n }), ...user }),
+      one(`${name}, CR4.OSXSAVE = 0 at CPL 3`, code, UD, { ...base, set: ts({ ...set, GUEST_CR4: 0x2020n }), ...user }),
+      one(`${name}, CR0.TS at CPL 3`, code, NM, { ...base, set: ts(set!), ...user }),
+      one(`${name}, CR0.TS`, code, NM, { ...base, set: ts(set!) }),
+      one(`${name} at CPL 3`, code, GP, { ...base, set: set!, ...user }),
+      one(`${name} that exits`, code, name === "XSAVES" ? 63 : 64, { ...base, set: set! }),
+      one(`${name} that exits, not aligned and not mapped`, code, name === "XSAVES" ? 63 : 64, {
+        ...base,
+        set: set!,
+        gprs: { ...gprs, [RBX]: NOT_MAPPED + 1n },
+      }),
+      // one of EDX:EAX, IA32_XSS and the bitmap is 0
+      one(`${name}, state not asked for`, code, "#PF", { ...base, set: set!, gprs: { [RAX]: 1n, [RBX]: NOT_MAPPED } }),
+      one(`${name}, state not in IA32_XSS`, code, "#PF", { set: set!, gprs: { ...gprs, [RBX]: NOT_MAPPED } }),
+      one(`${name}, bit of another state in the bitmap`, code, "#PF", {
+        ...base,
+        set: { ...set!, XSS_EXITING_BITMAP: ~0x2000n & 0xffff_ffff_ffff_ffffn },
+        gprs: { ...gprs, [RBX]: NOT_MAPPED },
+      }),
+      one(`${name}, state of XCR0 in the bitmap`, code, "#PF", {
+        ...base,
+        set: { ...set!, XSS_EXITING_BITMAP: 1n },
+        gprs: { ...gprs, [RBX]: NOT_MAPPED },
+      }),
+      one(`${name} that does not exit, not aligned`, code, GP, {
+        ...base,
+        set: { ...set!, XSS_EXITING_BITMAP: 0n },
+        gprs: { ...gprs, [RBX]: NOT_MAPPED + 1n },
+      }),
+    ];
+  }),
   RSM: [one("outside SMM", [0x0f, 0xaa], UD), one("CPL 3", [0x0f, 0xaa], UD, user)],
   "UMWAIT TPAUSE": [
     one("no model has UMWAIT", [0xf2, 0x0f, 0xae, 0xf0], UD, user),
@@ -305,6 +342,7 @@ function vm86Pages(): void {
 
 const FAULTS: Readonly<Record<string, bigint>> = {
   [UD]: 0x80000306n,
+  [NM]: 0x80000307n,
   [GP]: 0x80000b0dn,
   "#PF": 0x80000b0en,
 };

@@ -5,7 +5,7 @@ import { COMM_VALUE, VmxResult } from "../../assembly/abi/run.ts";
 import { VMX_STATE, VmxBit } from "../../assembly/abi/state.ts";
 import { fields } from "../../scripts/vmx-tables.ts";
 import { Core, hostInit } from "../../src/core/index.ts";
-import { applyModel, genericModel } from "../../src/machine/models.ts";
+import { applyModel, genericModel, skylakeModel } from "../../src/machine/models.ts";
 
 const VMXON = 0x1000n;
 const VMCS = 0x2000n;
@@ -14,7 +14,7 @@ const VALUE = 0x9234_5678_9abc_def1n;
 let core: Core;
 beforeEach(() => {
   core = new Core(8);
-  applyModel(core, genericModel({ vmx: true }));
+  applyModel(core, skylakeModel({ vmx: true }));
   core.exports.reset(0);
   core.mapRam(0n, 8, RegionFlag.Ram);
   expect(hostInit(core.exports, VMXON)).toBe(VmxResult.Succeed);
@@ -61,6 +61,16 @@ it("writes every field to its width", () => {
       expectSame(encoding);
     }
   }
+});
+
+it("knows the XSS-exiting bitmap of processors that have XSAVES", () => {
+  expectSame(0x202c);
+  expect(core.vmcs.read(0x202c)).toBe(0n);
+  applyModel(core, genericModel({ vmx: true }));
+  expectSame(0x202c);
+  expect(core.vmcs.read(0x202c)).toBeUndefined();
+  expect(core.vmcs.peek(0x202c)).toBeUndefined();
+  expect(core.vmcs.write(0x202c, 1, 0)).toBe(VmxResult.FailValid);
 });
 
 it("looks on without VMREAD's conditions", () => {

@@ -7,6 +7,7 @@ import { machine } from "./machine.ts";
 import { segments } from "./segments.ts";
 import { tables } from "./tables.ts";
 import { vmx } from "./vmx.ts";
+import { xsave } from "./xsave.ts";
 
 /** Every system instruction. */
 export const instructions: readonly Instruction[] = [
@@ -18,4 +19,5 @@ export const instructions: readonly Instruction[] = [
   ...fast,
   ...far,
   ...vmx,
+  ...xsave,
 ];

@@ -1,5 +1,5 @@
 // @sdm 2A "CLAC", "CLI", "CPUID", "HLT", "INVD", "INVPCID"; 2B "MONITOR", "MWAIT", "RDMSR" to "RDTSCP", "STI", "SWAPGS";
-// 2C "WBINVD", "WRMSR", "XGETBV", "XSETBV"
+// 2C "WBINVD", "WRMSR"
 import { opcodeRows } from "../../../scripts/opcodes.ts";
 import {
   ax,
@@ -22,7 +22,6 @@ const IOPL = 0x3000n;
 const TSD = 4;
 const PCE = 0x100;
 const FSGSBASE = 0x10000;
-const OSXSAVE = 0x40000;
 const EM = 4n;
 const MP = 2n;
 const TS = 8n;
@@ -160,37 +159,6 @@ const monitor: readonly Instruction[] = [
   simple("stac", [0x0f, 0x01, 0xcb], { conditions: [notAtCpl0, ...prefixed([0x0f, 0x01, 0xcb])] }),
 ];
 
-const osxsave: Condition = { what: "CR4.OSXSAVE clear", vector: UD, set: (p) => p.cr4(0, OSXSAVE) };
-const xcr = (what: string, rax: number, rdx = 0): Condition => ({
-  what,
-  where: CPL0,
-  vector: GP,
-  set: (p) => p.set({ rax, rdx }),
-});
-const extendedState: readonly Instruction[] = [
-  simple("xgetbv", [0x0f, 0x01, 0xd0], {
-    completes: EVERYWHERE,
-    set: (p) => p.cr4(OSXSAVE),
-    conditions: [osxsave, { what: "no such register", vector: GP, set: ecx(7) }, ...prefixed([0x0f, 0x01, 0xd0])],
-  }),
-  simple("xsetbv", [0x0f, 0x01, 0xd1], {
-    set: (p) => {
-      p.cr4(OSXSAVE);
-      p.set({ rax: 1 });
-    },
-    conditions: [
-      osxsave,
-      privileged,
-      { what: "no such register", where: CPL0, vector: GP, set: ecx(7) },
-      xcr("x87 state off", 2),
-      xcr("AVX state without SSE state", 5),
-      xcr("reserved bit", 9),
-      xcr("bit 63", 1, 0x8000_0000),
-      ...prefixed([0x0f, 0x01, 0xd1]),
-    ],
-  }),
-];
-
 const base = (name: string, digit: number, write: boolean): Instruction => ({
   name,
   rows: named(name),
@@ -267,7 +235,6 @@ export const machine: readonly Instruction[] = [
   ...msr,
   ...time,
   ...monitor,
-  ...extendedState,
   base("rdfsbase", 0, false),
   base("rdgsbase", 1, false),
   base("wrfsbase", 2, true),
