@@ -144,7 +144,7 @@ function handleMonitorMwait(vcpu: VcpuVmx): boolean {
   return kvmSkipEmulatedInstruction(vcpu);
 }
 
-/** No XSAVE is advertised. @kvm handle_xsetbv */
+/** No XSAVE is passed on, so CR4.OSXSAVE is a reserved bit. @kvm handle_xsetbv */
 function handleXsetbv(vcpu: VcpuVmx): boolean {
   if (kvmRequireCpl(vcpu, 0)) kvmInjectGp(vcpu, 0);
   return true;

@@ -2,9 +2,10 @@ import type { Core } from "../core/index.ts";
 import type { CpuidEntry } from "./cpuid-entries.ts";
 import type { KernelRules } from "./version.ts";
 
-/** Leaf 1 ECX. MONITOR and VMX are never passed on. */
+/** Leaf 1 ECX. MONITOR and VMX are never passed on, nor is XSAVE: the ioctls for its state are not built (unsupported.ts). */
 const MONITOR = 1 << 3;
 const VMX = 1 << 5;
+const XSAVE = 3 << 26;
 /** Emulated by KVM, whatever the processor has: leaf 1, ECX x2APIC and EDX APIC; ECX TSC deadline and HYPERVISOR in later kernels. */
 const X2APIC = 1 << 21;
 const TSC_DEADLINE = 1 << 24;
@@ -35,7 +36,7 @@ function passedOn(rules: KernelRules, entry: CpuidEntry): CpuidEntry {
   switch (entry.function) {
     case 1: {
       const emulated = rules.cpuidHypervisor ? X2APIC | TSC_DEADLINE | HYPERVISOR : X2APIC;
-      const ecx = ((entry.ecx & ~(MONITOR | VMX | TSC_DEADLINE)) | emulated) >>> 0;
+      const ecx = ((entry.ecx & ~(MONITOR | VMX | XSAVE | TSC_DEADLINE)) | emulated) >>> 0;
       return { ...entry, ecx, edx: (entry.edx | APIC) >>> 0 };
     }
     case 3: // serial number
@@ -43,6 +44,7 @@ function passedOn(rules: KernelRules, entry: CpuidEntry): CpuidEntry {
       return { ...entry, ...NOTHING };
     case 6:
       return { ...entry, ...NOTHING, eax: ARAT };
+    case 0xd: // XSAVE
     case 0xb: // user space says what the topology is
       return { ...entry, ...NOTHING };
     default:
