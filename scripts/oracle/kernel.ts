@@ -1,6 +1,6 @@
 // The smallest long-mode kernel that can run a case at CPL 3: Linux's selectors, a page table with the window in it,
 // handlers that save everything and halt, and an entry that loads everything and returns to CPL 3.
-import { type CpuModel, genericModel, Machine, type ModelOptions } from "../../src/index.ts";
+import { type CpuModel, genericModel, Machine, type ModelOptions, skylakeModel } from "../../src/index.ts";
 import { FEATURES } from "../opcodes.ts";
 import { BASE, CODE, CODE_SIZE, CODE16_LIMIT_PAGES, DATA, DATA_SIZE, READ_ONLY } from "./layout.ts";
 
@@ -117,7 +117,9 @@ export function allFeatures(options: ModelOptions = {}): CpuModel {
     const row = leaves[at] ?? { leaf, subleaf: 0, eax: 0, ebx: 0, ecx: 0, edx: 0 };
     leaves[at < 0 ? leaves.length : at] = { ...row, [name]: (row[name] | (1 << bit)) >>> 0 };
   }
-  leaves[0] = { ...leaves[0]!, eax: 7 };
+  leaves[0] = { ...leaves[0]!, eax: 0xd };
+  // x87 and HDC state, in every form
+  leaves.push(...skylakeModel().cpuid.filter(({ leaf }) => leaf === 0xd));
   return { ...generic, cpuid: leaves };
 }
 

@@ -30,6 +30,8 @@ export function startingState(random: Random, bits: Bits): State {
 interface Recipe {
   /** Bytes of the memory operand. */
   operand?: number[];
+  /** Where they are in the window, if encode() does not say. */
+  at?: number;
   /** Bytes at the stack pointer. */
   stack?: number[];
   gpr?: Readonly<Record<number, bigint>>;
@@ -91,6 +93,20 @@ const toVm86 = (): number[] => [TARGET, BASE >> 4, 0x20002, 0x100, 0, 0, 0, 0, 0
 const limitAndBase = (limit: number, base: number): number[] => [...little(limit, 2), ...little(base, 8)];
 const port = { 2: 0xc4n } as const;
 
+/** An XSAVE area of x87 state on two pages, at [SI]; the header is on the second one. */
+const area =
+  (opcode: number, digit: number, compacted = false) =>
+  (p: Place): Recipe => {
+    const at = EDGE - (p.bits === 16 ? 64 : 512);
+    const operand = [...little(0x27f, 2), ...Array<number>(510).fill(0x11), ...little(1, 8)];
+    return {
+      code: [0x0f, opcode, (p.bits === 16 ? 0x04 : 0x06) | (digit << 3)],
+      gpr: { 0: 1n, 2: 0n, 6: BigInt(at + (p.bits === 16 ? 0 : BASE)) },
+      at,
+      operand: [...operand, ...little(compacted ? (1n << 63n) | 1n : 0n, 8), ...little(0, 48)],
+    };
+  };
+
 /** By mnemonic; undefined where the instruction cannot complete in that place. */
 export const recipes: Readonly<Record<string, (p: Place) => Recipe | undefined>> = {
   "pop ES": (p) => ({ stack: word(freshData(p)) }),
@@ -140,6 +156,12 @@ export const recipes: Readonly<Record<string, (p: Place) => Recipe | undefined>>
   lidt: (p) => ({ operand: limitAndBase(0xfff, p.legacy ? AT.idtLegacy : AT.idt) }),
   lmsw: () => ({ operand: word(0x3b) }),
   monitor: (p) => ({ gpr: { 0: near(p.random, p.bits), 1: 0n } }),
+  xsave: area(0xae, 4),
+  xrstor: area(0xae, 5),
+  xsaveopt: area(0xae, 6),
+  xrstors: area(0xc7, 3, true),
+  xsavec: area(0xc7, 4),
+  xsaves: area(0xc7, 5),
   invpcid: () => ({ operand: little(0, 16), gpr: { 0: 1n, 2: 1n, 3: 1n, 5: 1n } }),
 };
 
@@ -177,7 +199,7 @@ export function systemCase(row: OpcodeRow, mode: Mode, seed: number): Start | un
   const patches = [];
   const sp = Number(gpr[4]!) - (mode.bits === 16 ? 0 : BASE);
   for (const [offset, bytes] of [
-    [aimed, made.operand],
+    [made.at ?? aimed, made.operand],
     [sp, made.stack],
   ] as const) {
     if (bytes && inData(offset, bytes.length))

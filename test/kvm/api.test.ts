@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import {
   CAPABILITIES,
+  Host,
   KVM_CAP_DISABLE_QUIRKS,
   KVM_CAP_DISABLE_QUIRKS2,
   KVM_CAP_EXCEPTION_PAYLOAD,
@@ -13,6 +14,7 @@ import {
   Kvm,
   KvmError,
 } from "../../src/kvm/index.ts";
+import { skylakeModel } from "../../src/machine/index.ts";
 import { CODE, Guest, type GuestOptions, HALT } from "./guest-builder.ts";
 
 const guest = (code: readonly number[], options: Partial<GuestOptions> = {}): Guest =>
@@ -327,6 +329,20 @@ describe("vCPU ioctls", () => {
     vcpu.setCpuid2(table);
     vcpu.run();
     expect([errno(() => vcpu.setCpuid2(table)), errno(() => vcpu.setCpuid2([]))]).toEqual(["ok", "EINVAL"]);
+  });
+
+  test("XSAVE of the processor is not passed on", () => {
+    const host = new Host({ model: skylakeModel({ vmx: true }) });
+    expect([(host.core.cpuid(1, 0).ecx >>> 26) & 1, host.core.cpuid(0xd, 0).eax]).toEqual([1, 1]);
+    for (const kernel of ["5.0", "6.19", "7.1"]) {
+      const kvm = new Kvm({ kernel, host });
+      const table = kvm.getSupportedCpuid();
+      expect((table.find((entry) => entry.function === 1)!.ecx >>> 26) & 3).toBe(0);
+      for (const { eax, ebx, ecx, edx } of table.filter((entry) => entry.function === 0xd)) {
+        expect([eax, ebx, ecx, edx]).toEqual([0, 0, 0, 0]);
+      }
+      expect([kvm.checkExtension(55), kvm.checkExtension(56)]).toEqual([0, 0]);
+    }
   });
 
   test("supported CPUID is the processor's, without VMX and MONITOR, with KVM's leaves", () => {

@@ -60,6 +60,7 @@ const VMX_FIELDS = [
   "GUEST_INTERRUPT_STATUS",
   "PML_INDEX",
   "PLE_GAP",
+  "XSS_EXITING_BITMAP",
 ];
 
 /** xorshift32 */
