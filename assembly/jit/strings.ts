@@ -1,4 +1,4 @@
-// MOVS, CMPS, STOS, LODS and SCAS as Wasm: forward, and for a REP inside one page of each operand. Whatever else comes up runs in
+// MOVS, CMPS, STOS, LODS and SCAS as Wasm, for a REP inside one page of each operand; compares with REP forward only. Whatever else comes up runs in
 // the interpreter.
 
 import { R_ADDR_SHIFT, R_FLAGS, R_SEG, RecordFlag } from "../abi/record";
@@ -13,6 +13,7 @@ import {
   I32_AND,
   I32_EQ,
   I32_EQZ,
+  I32_GE_S,
   I32_GE_U,
   I32_GT_U,
   I32_LOAD,
@@ -23,6 +24,7 @@ import {
   I32_SUB,
   I64_ADD,
   I64_EQ,
+  I64_EXTEND_S,
   I64_EXTEND_U,
   I64_GT_U,
   I64_NE,
@@ -60,11 +62,11 @@ function equalTo(size: u32): void {
   op(size == 8 ? I64_EQ : I32_EQ);
 }
 
-/** register += the i32 local `bytes`. */
+/** register += the i32 local `bytes`, which has a sign. */
 function advanceBy(register: u32, bytes: u32): void {
   getR(register);
   get(bytes);
-  if (wide) op(I64_EXTEND_U);
+  if (wide) op(I64_EXTEND_S);
   addR();
   setR(register);
 }
@@ -76,7 +78,13 @@ function address16(rec: usize): bool {
 /** Moves rSI or rDI past one element. */
 function advance(rec: usize, register: u32, size: u32): void {
   getR(register);
-  constR(size);
+  // DF is bit 10: minus twice the size goes back
+  i32c(size);
+  pushDown();
+  i32c(9 - ctz(size));
+  op(I32_SHR_U);
+  op(I32_SUB);
+  if (wide) op(I64_EXTEND_S);
   addR();
   if (address16(rec)) setSlot(register, 2);
   else setR(register);
@@ -101,9 +109,11 @@ function pushDown(): void {
   op(I32_AND);
 }
 
-/** Pushes non-zero when `bytes` (local L_T0) from a register on reach into another page. */
+/** Pushes non-zero when `bytes` (local L_T0) from L_T2 below a register on reach into another page. */
 function pushCrosses(register: u32): void {
   get32(register);
+  get(L_T2);
+  op(I32_SUB);
   i32c(PAGE - 1);
   op(I32_AND);
   get(L_T0);
@@ -195,6 +205,35 @@ function eachElement(stores: bool, size: u32): void {
   i32c(0);
   set(L_T1);
   openLoop(LABEL_ELEMENTS);
+  oneElement(stores, size);
+  get(L_T1);
+  i32c(size);
+  op(I32_ADD);
+  tee(L_T1);
+  get(L_T0);
+  op(I32_LT_U);
+  branchIf(LABEL_ELEMENTS);
+  close();
+}
+
+/** From the element L_T2 bytes up down to the first. */
+function eachElementDown(stores: bool, size: u32): void {
+  get(L_T2);
+  set(L_T1);
+  openLoop(LABEL_ELEMENTS);
+  oneElement(stores, size);
+  get(L_T1);
+  i32c(size);
+  op(I32_SUB);
+  tee(L_T1);
+  i32c(0);
+  op(I32_GE_S);
+  branchIf(LABEL_ELEMENTS);
+  close();
+}
+
+/** The element at L_T1. */
+function oneElement(stores: bool, size: u32): void {
   get(L_A);
   get(L_T1);
   op(I32_ADD);
@@ -206,14 +245,23 @@ function eachElement(stores: bool, size: u32): void {
     loadAt(size, false);
   }
   storeAt(size);
-  get(L_T1);
-  i32c(size);
-  op(I32_ADD);
-  tee(L_T1);
-  get(L_T0);
-  op(I32_LT_U);
-  branchIf(LABEL_ELEMENTS);
-  close();
+}
+
+/** Pushes all ones while DF is set, else 0. */
+function pushDownMask(): void {
+  i32c(0);
+  pushDown();
+  i32c(10);
+  op(I32_SHR_U);
+  op(I32_SUB);
+}
+
+/** Pushes the register less L_T2: where the lowest element is. */
+function pushLowest(register: u32): void {
+  getR(register);
+  get(L_T2);
+  if (wide) op(I64_EXTEND_U);
+  op(wide ? I64_SUB : I32_SUB);
 }
 
 /** REP MOVS, REP STOS. */
@@ -222,12 +270,15 @@ function repeatMove(rec: usize, stores: bool, size: u32): void {
   get32(RCX);
   i32c(shift);
   op(I32_SHL);
-  set(L_T0);
-  pushDown();
+  tee(L_T0);
+  i32c(size);
+  op(I32_SUB);
+  pushDownMask();
+  op(I32_AND);
+  set(L_T2);
   getR(RCX);
   constR(PAGE >> shift);
   op(wide ? I64_GT_U : I32_GT_U);
-  op(I32_OR);
   pushCrosses(RDI);
   op(I32_OR);
   if (!stores) {
@@ -239,16 +290,25 @@ function repeatMove(rec: usize, stores: bool, size: u32): void {
   op(W_ELSE);
   get(L_T0);
   openIf();
-  getR(RDI);
+  pushLowest(RDI);
   probeTop(1);
   get(L_HOST);
   set(L_A);
   if (!stores) {
-    getR(RSI);
+    pushLowest(RSI);
     readPlace(1);
     set(L_B);
   }
+  pushDown();
+  openIf();
+  eachElementDown(stores, size);
+  i32c(0);
+  get(L_T0);
+  op(I32_SUB);
+  set(L_T0);
+  op(W_ELSE);
   moveElements(stores, size);
+  close();
   advanceBy(RDI, L_T0);
   if (!stores) advanceBy(RSI, L_T0);
   constR(0);
@@ -257,8 +317,39 @@ function repeatMove(rec: usize, stores: bool, size: u32): void {
   close();
 }
 
-/** REPE SCAS, REPNE SCAS. */
-function repeatScan(rec: usize, size: u32): void {
+/** Pushes the elements from a register to the end of its page. */
+function pushRoom(register: u32, shift: u32): void {
+  i32c(PAGE);
+  get32(register);
+  i32c(PAGE - 1);
+  op(I32_AND);
+  op(I32_SUB);
+  i32c(shift);
+  op(I32_SHR_U);
+}
+
+/** L_T0 = the lesser of it and a number on the stack that is in L_T2 too. */
+function atMost(): void {
+  get(L_T0);
+  get(L_T2);
+  get(L_T0);
+  op(I32_LT_U);
+  op(W_SELECT);
+  set(L_T0);
+}
+
+/** Pushes the element L_T1 of those from a place on. */
+function elementAt(place: u32, size: u32, shift: u32): void {
+  get(place);
+  get(L_T1);
+  i32c(shift);
+  op(I32_SHL);
+  op(I32_ADD);
+  loadAt(size, false);
+}
+
+/** SCAS and CMPS with REPE or REPNE. */
+function repeatCompare(rec: usize, two: bool, size: u32): void {
   const shift = ctz(size);
   const b = size == 8 ? L_B64 : L_B;
   const a = size == 8 ? L_A64 : L_A;
@@ -272,14 +363,14 @@ function repeatScan(rec: usize, size: u32): void {
   op(wide ? I64_NE : I32_GT_U);
   openIf();
   // elements to the end of the page, at most RCX
-  i32c(PAGE);
-  get32(RDI);
-  i32c(PAGE - 1);
-  op(I32_AND);
-  op(I32_SUB);
-  i32c(shift);
-  op(I32_SHR_U);
-  tee(L_T0);
+  pushRoom(RDI, shift);
+  set(L_T0);
+  if (two) {
+    pushRoom(RSI, shift);
+    tee(L_T2);
+    atMost();
+  }
+  get(L_T0);
   get32(RCX);
   getR(RCX);
   get(L_T0);
@@ -293,17 +384,22 @@ function repeatScan(rec: usize, size: u32): void {
   getR(RDI);
   readPlace(1);
   set(L_HOST);
-  getSlot(RAX, size);
-  set(a);
+  if (two) {
+    getR(RSI);
+    readPlace(1);
+    set(L_T2);
+  } else {
+    getSlot(RAX, size);
+    set(a);
+  }
   i32c(0);
   set(L_T1);
   openLoop(LABEL_ELEMENTS);
-  get(L_HOST);
-  get(L_T1);
-  i32c(shift);
-  op(I32_SHL);
-  op(I32_ADD);
-  loadAt(size, false);
+  if (two) {
+    elementAt(L_T2, size, shift);
+    set(a);
+  }
+  elementAt(L_HOST, size, shift);
   set(b);
   get(L_T1);
   i32c(1);
@@ -323,6 +419,7 @@ function repeatScan(rec: usize, size: u32): void {
   op(I32_SHL);
   set(L_T2);
   advanceBy(RDI, L_T2);
+  if (two) advanceBy(RSI, L_T2);
   getR(RCX);
   get(L_T1);
   if (wide) op(I64_EXTEND_U);
@@ -351,17 +448,11 @@ export function strings(rec: usize, kind: u32, size: u32): bool {
   const repeats = (flags & (RecordFlag.Rep | RecordFlag.Repne)) != 0;
   if (wide && load<u8>(rec, R_ADDR_SHIFT) != 0) return false;
   if (repeats) {
-    if (kind == KIND_LODS || kind == KIND_CMPS || segmented || address16(rec) || sourceSegment(rec) >= <u32>SEG_FS)
-      return false;
-    if (kind == KIND_SCAS) repeatScan(rec, size);
+    if (kind == KIND_LODS || segmented || address16(rec) || sourceSegment(rec) >= <u32>SEG_FS) return false;
+    if (kind == KIND_SCAS || kind == KIND_CMPS) repeatCompare(rec, kind == KIND_CMPS, size);
     else repeatMove(rec, kind == KIND_STOS, size);
   } else {
-    pushDown();
-    openIf();
-    callInterpreter(rec, rec);
-    op(W_ELSE);
     single(rec, kind, size);
-    close();
   }
   setKnown(KNOWN_NONE, 0);
   return true;

@@ -216,9 +216,8 @@ export function run(maxInstructions: u64, work: u64): u32 {
   store<u32>(EXTRA, 1);
   WatchHits.clear();
   stretchLength = STRETCH_FIRST;
-  let code: i32;
-  do code = turn();
-  while (code == GO_ON);
+  let code = turn();
+  while (code == GO_ON) code = turn();
   return code;
 }
 

@@ -154,12 +154,16 @@ class Program {
         break;
       case 26: {
         // mov e?i, DATA + n; push ecx; mov ecx, n; (rep) string; pop ecx
-        code.loadRegister(6, DATA + 0x100 + random(0x40));
-        code.loadRegister(7, DATA + 0x200 + random(0x40));
+        // within a page or, now and then, to the next; overlapping or not; up or down
+        code.loadRegister(6, DATA + this.#one([0x100, 0x1f0, 0xfe0]) + random(0x40));
+        code.loadRegister(7, DATA + this.#one([0x200, 0x200, 0xfe0]) + random(0x40));
         code.raw([0x51]);
-        code.loadRegister(1, random(9));
+        code.loadRegister(1, this.#one([random(9), random(40)]));
+        const down = random(3) === 0;
         const repeat = this.#one([[], [0xf3], [0xf2]]);
-        code.raw([...repeat, this.#one([0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]), 0x59]);
+        const opcode = this.#one([0xa4, 0xa5, 0xa6, 0xa7, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf]);
+        const wide = this.#traits.bits === 64 && random(3) === 0 ? [0x48] : [];
+        code.raw([...(down ? [0xfd] : []), ...repeat, ...wide, opcode, ...(down ? [0xfc] : []), 0x59]);
         break;
       }
       case 27:
