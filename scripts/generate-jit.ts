@@ -99,6 +99,8 @@ export const JIT_KINDS = [
   "popa<T>",
   "pushSeg",
   "movFromSeg",
+  "callFarPtr",
+  "jmpFarPtr",
 ] as const;
 const constant = (name: string): string =>
   `KIND_${name

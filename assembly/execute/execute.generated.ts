@@ -21,10 +21,10 @@ import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt,
 import { adcx, adox, bound, cmpxchg8b, crc32Eb, crc32Ev, movbeLoad, movbeStore, movnti } from "./extended";
 import { popf, pushf } from "./flagsStack";
 import { movFromSeg, movToSeg, popSeg, pushSeg } from "./segment";
+import { callFarMem, callFarPtr, jmpFarMem, jmpFarPtr } from "./far";
 import { aaa, aad, aam, aas, daa, das, salc } from "./bcd";
 import { arpl, lar, lds, les, lfs, lgs, lsl, lss, verr, verw } from "./selectors";
 import { inDx, inImm, ins, outDx, outImm, outs } from "./io";
-import { callFarMem, callFarPtr, jmpFarMem, jmpFarPtr } from "./far";
 import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdrand, rdseed, rdtscp, stac, wrfsbase, wrgsbase, x87 } from "./machine";
 import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
@@ -235,68 +235,68 @@ export function execute(rec: usize): void {
       pushSeg(rec); return;
     case 97: // movFromSeg
       movFromSeg(rec); return;
-    case 98: // (undefined)
-      raise(6); return;
-    case 99: // (over 15 bytes)
-      raiseError(13, 0); return;
-    case 100: // popSeg
-      popSeg(rec); return;
-    case 101: // daa
-      daa(rec); return;
-    case 102: // das
-      das(rec); return;
-    case 103: // aaa
-      aaa(rec); return;
-    case 104: // aas
-      aas(rec); return;
-    case 105: // bound
-      bound(rec); return;
-    case 106: // arpl
-      arpl(rec); return;
-    case 107: // ins
-      ins(rec); return;
-    case 108: // outs
-      outs(rec); return;
-    case 109: // movToSeg
-      movToSeg(rec); return;
-    case 110: // popE<T>
-      popE(rec); return;
-    case 111: // callFarPtr
+    case 98: // callFarPtr
       callFarPtr(rec); return;
-    case 112: // wait
-      wait(rec); return;
-    case 113: // les
-      les(rec); return;
-    case 114: // lds
-      lds(rec); return;
-    case 115: // enter<T>
-      enter(rec); return;
-    case 116: // retFarImm
-      retFarImm(rec); return;
-    case 117: // retFar
-      retFar(rec); return;
-    case 118: // int3
-      int3(rec); return;
-    case 119: // into
-      into(rec); return;
-    case 120: // aam
-      aam(rec); return;
-    case 121: // aad
-      aad(rec); return;
-    case 122: // salc
-      salc(rec); return;
-    case 123: // x87
-      x87(rec); return;
-    case 124: // inImm
-      inImm(rec); return;
-    case 125: // outImm
-      outImm(rec); return;
-    case 126: // inDx
-      inDx(rec); return;
-    case 127: // outDx
-      outDx(rec); return;
-    case 128: // jmpFarPtr
+    case 99: // jmpFarPtr
       jmpFarPtr(rec); return;
+    case 100: // (undefined)
+      raise(6); return;
+    case 101: // (over 15 bytes)
+      raiseError(13, 0); return;
+    case 102: // popSeg
+      popSeg(rec); return;
+    case 103: // daa
+      daa(rec); return;
+    case 104: // das
+      das(rec); return;
+    case 105: // aaa
+      aaa(rec); return;
+    case 106: // aas
+      aas(rec); return;
+    case 107: // bound
+      bound(rec); return;
+    case 108: // arpl
+      arpl(rec); return;
+    case 109: // ins
+      ins(rec); return;
+    case 110: // outs
+      outs(rec); return;
+    case 111: // movToSeg
+      movToSeg(rec); return;
+    case 112: // popE<T>
+      popE(rec); return;
+    case 113: // wait
+      wait(rec); return;
+    case 114: // les
+      les(rec); return;
+    case 115: // lds
+      lds(rec); return;
+    case 116: // enter<T>
+      enter(rec); return;
+    case 117: // retFarImm
+      retFarImm(rec); return;
+    case 118: // retFar
+      retFar(rec); return;
+    case 119: // int3
+      int3(rec); return;
+    case 120: // into
+      into(rec); return;
+    case 121: // aam
+      aam(rec); return;
+    case 122: // aad
+      aad(rec); return;
+    case 123: // salc
+      salc(rec); return;
+    case 124: // x87
+      x87(rec); return;
+    case 125: // inImm
+      inImm(rec); return;
+    case 126: // outImm
+      outImm(rec); return;
+    case 127: // inDx
+      inDx(rec); return;
+    case 128: // outDx
+      outDx(rec); return;
     case 129: // int1
       int1(rec); return;
     case 130: // hlt

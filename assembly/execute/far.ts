@@ -30,6 +30,7 @@ import { mergeSp, sizeMask, stackMask } from "../system/width";
 import { throughCallGate } from "./callGate";
 import { chooseCode, fault, sameLevel } from "./farTarget";
 import { effectiveAddress, segmentOf } from "./operands";
+import { transferHere } from "./sameCode";
 import { toTask } from "./task";
 
 export function jmpFarPtr(rec: usize): void {
@@ -67,6 +68,7 @@ function readSized(seg: u32, ea: u64, size: u32): u64 {
 
 function transfer(selector: u32, target: u64, size: u32, call: bool, rec: usize): void {
   const offset = target & sizeMask(size);
+  if (size == 4 && transferHere(selector, <u32>offset, call)) return;
   if (!protectedMode()) {
     real(selector, offset, size, call);
     return;
@@ -109,8 +111,9 @@ function real(selector: u32, offset: u64, size: u32, call: bool): void {
     frameStore(size);
     store<u64>(RSP, mergeSp(sp - <u64>(2 * size)));
   }
-  setRealSegment(SEG_CS, selector);
   store<u64>(RIP, offset);
+  if (selector == selectorOf(SEG_CS)) return;
+  setRealSegment(SEG_CS, selector);
   recomputeTransfer();
 }
 

@@ -33,7 +33,7 @@ import {
 import { aborted } from "../state/stop";
 import { changeableFlags, FLAGS_FREE, FLAGS_WIDE, replaceFlags } from "../system/flagControl";
 import { code64, cpl, longMode, protectedMode, recomputeMode, recomputeTransfer, vm86 } from "../system/mode";
-import { setRealSegment, setVm86Segment } from "../system/segments";
+import { selectorOf, setRealSegment, setVm86Segment } from "../system/segments";
 import { iopl } from "../system/tss";
 import { setVif, virtualFlags, virtualImageFaults } from "../system/virtualInterrupt";
 import { mergeSp } from "../system/width";
@@ -48,7 +48,7 @@ import {
   fault,
   stackOperand,
 } from "./farTarget";
-import { returnHere } from "./sameCode";
+import { farReturnHere, returnHere } from "./sameCode";
 import { returnToTask } from "./task";
 
 const VM86_LIMIT: u64 = 0xffff;
@@ -64,6 +64,7 @@ export function retFarImm(rec: usize): void {
 }
 
 function far(size: u32, extra: u32): void {
+  if (size == 4 && farReturnHere(extra)) return;
   const rip = stackOperand(size, 0);
   if (aborted()) return;
   const selector = <u32>stackOperand(size, size) & 0xffff;
@@ -98,8 +99,9 @@ function far(size: u32, extra: u32): void {
 /** Real mode and vm86: CS and RIP; false when a fault is recorded. */
 function realTarget(selector: u32, rip: u64): bool {
   if (rip > <u64>load<u32>(SEGS + SEG_CS + SG_LIMIT)) return fault(VEC_GP, 0);
-  setRealSegment(SEG_CS, selector);
   store<u64>(RIP, rip);
+  if (selector == selectorOf(SEG_CS)) return true;
+  setRealSegment(SEG_CS, selector);
   recomputeTransfer();
   return true;
 }

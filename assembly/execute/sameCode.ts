@@ -132,6 +132,36 @@ export function interruptHere(vector: u32): bool {
   return true;
 }
 
+/** JMP or CALL of 32 bits to a selector that is that of this code segment; RIP is that of the next instruction. False: nothing was done. */
+export function transferHere(selector: u32, offset: u32, call: bool): bool {
+  if (!plain() || (selector & SEL_RPL) > load<u32>(CPL)) return false;
+  if (offset > load<u32>(CS, SG_LIMIT) || !sameCode(selector)) return false;
+  if (call) {
+    const sp = load<u64>(RSP) - 8;
+    const frame = sp >> 32 ? 0 : plainWrite(SEG_SS, sp, 8);
+    if (!frame) return false;
+    store<u32>(frame, <u32>load<u64>(RIP));
+    store<u32>(frame, load<u32>(CS, SG_SELECTOR), 4);
+    store<u64>(RSP, sp);
+  }
+  store<u64>(RIP, <u64>offset);
+  return true;
+}
+
+/** RETF of 32 bits that stays in this code segment and drops `extra` bytes. False: nothing was done. */
+export function farReturnHere(extra: u32): bool {
+  if (!plain()) return false;
+  const sp = load<u64>(RSP);
+  const frame = plainRead(SEG_SS, sp, 8);
+  if (!frame) return false;
+  const rip = load<u32>(frame);
+  const selector = load<u32>(frame, 4) & 0xffff;
+  if ((selector & SEL_RPL) != load<u32>(CPL) || rip > load<u32>(CS, SG_LIMIT) || !sameCode(selector)) return false;
+  store<u64>(RSP, (sp + 8 + extra) & 0xffffffff);
+  store<u64>(RIP, <u64>rip);
+  return true;
+}
+
 /** IRET of 32 bits that stays in this code segment. False: nothing was done. */
 export function returnHere(): bool {
   if (!plain() || load<u32>(EFLAGS_REST) & FLAG_TF) return false;

@@ -98,5 +98,7 @@ export const KIND_PUSHA: u32 = 94;
 export const KIND_POPA: u32 = 95;
 export const KIND_PUSH_SEG: u32 = 96;
 export const KIND_MOV_FROM_SEG: u32 = 97;
+export const KIND_CALL_FAR_PTR: u32 = 98;
+export const KIND_JMP_FAR_PTR: u32 = 99;
 /** Kinds from here on have no generated code. */
-export const KIND_COUNT: u32 = 98;
+export const KIND_COUNT: u32 = 100;

@@ -435,8 +435,12 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
     return false;
   }
   if (load<u32>(r, RG_SLOT) == UNLINKED) return false;
-  if (load<u32>(r, RG_MODE) != load<u32>(MODE) || load<u32>(r, RG_TRANSLATED) != translated() || otherCode(r))
+  if (load<u32>(r, RG_MODE) != load<u32>(MODE)) {
+    // the same code with other segments: it may get a region for them too
+    store<u32>(block, 0, BK_REGION);
     return false;
+  }
+  if (load<u32>(r, RG_TRANSLATED) != translated() || otherCode(r)) return false;
   if (load<u64>(TR_TAG) != load<u64>(TAG_REAL)) return false; // alignment is checked: every access needs the interpreter
   const room = min<u64>(allowed, 0x40000000);
   const longest = u64(load<u32>(r, RG_TOTAL));

@@ -4,6 +4,8 @@ import {
   R_ADDR_SHIFT,
   R_BASE,
   R_DISP,
+  R_FAR_OFFSET,
+  R_FAR_SELECTOR,
   R_FLAGS,
   R_IDX,
   R_IMM,
@@ -12,7 +14,7 @@ import {
   RECORD_SIZE,
   RecordFlag,
 } from "../abi/record";
-import { CPL, GPR, LINEAR_MASK, MODE, ZERO_SLOT } from "../abi/state";
+import { CPL, GPR, LINEAR_MASK, MODE, SEG_CS, SEGS, SG_SELECTOR, ZERO_SLOT } from "../abi/state";
 import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
 import { OP_TOO_LONG } from "../decode/table.generated";
 import { handlerHere } from "../execute/sameCode";
@@ -51,6 +53,7 @@ import { addressable, isMemory, kindOf } from "./kinds";
 
 import {
   KIND_CALL_E,
+  KIND_CALL_FAR_PTR,
   KIND_CALL_REL,
   KIND_END,
   KIND_INT_N,
@@ -58,6 +61,7 @@ import {
   KIND_JCC,
   KIND_JCXZ,
   KIND_JMP_E,
+  KIND_JMP_FAR_PTR,
   KIND_JMP_REL,
   KIND_LOOP,
   KIND_LOOPE,
@@ -213,6 +217,14 @@ function explore(n: u32): void {
     if (handler != ~(0 as u64)) taken = reach(handler);
     if (taken != NONE) makeEntry(taken);
     fall = reach(next);
+    if (fall != NONE) makeEntry(fall);
+  } else if (kind == KIND_CALL_FAR_PTR || kind == KIND_JMP_FAR_PTR) {
+    // to another segment it leaves the region
+    if (load<u16>(rec, R_FAR_SELECTOR) == load<u32>(SEGS + SEG_CS + SG_SELECTOR)) {
+      taken = reach(<u64>load<u32>(rec, R_FAR_OFFSET));
+      if (taken != NONE) makeEntry(taken);
+    }
+    if (kind == KIND_CALL_FAR_PTR) fall = reach(next);
     if (fall != NONE) makeEntry(fall);
   } else if (kind == KIND_IRET) fall = NONE;
   else if (!terminates(rec) || kind == KIND_END) fall = reach(next);

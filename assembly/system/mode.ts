@@ -13,6 +13,7 @@ import {
   RIP,
   SEG_CS,
   SEG_DS,
+  SEG_ES,
   SEG_SIZE,
   SEG_SS,
   SEG_TR,
@@ -176,11 +177,21 @@ function translationMode(): u32 {
 function flat(mode: u32): bool {
   if ((mode & (ModeBit.Code32 | ModeBit.Stack32)) != (ModeBit.Code32 | ModeBit.Stack32)) return false;
   if (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) || load<u32>(SEGS + SEG_CS + SG_LIMIT) != 0xffffffff) return false;
-  for (let seg: u32 = 0; seg <= <u32>SEG_DS; seg += SEG_SIZE) {
-    if (seg == SEG_CS) continue;
-    if (load<u64>(SEGS + seg + SG_EFFECTIVE) != 0 || load<u64>(SEGS + seg + SG_WRITE_END) != 0x100000000) return false;
-  }
-  return true;
+  return flatSegment(SEG_ES) && flatSegment(SEG_SS) && flatSegment(SEG_DS);
+}
+
+/** Must follow a change of ES, DS, FS or GS alone. */
+export function deriveData(seg: u32): void {
+  deriveSegment(seg);
+  if (seg > <u32>SEG_DS) return;
+  const mode = load<u32>(MODE) & ~ModeBit.Flat;
+  const others = (load<u32>(MODE) & ModeBit.Flat) != 0;
+  store<u32>(MODE, (others ? flatSegment(seg) : flat(mode)) ? mode | ModeBit.Flat : mode);
+}
+
+/** Does a data segment cover the whole address space? */
+function flatSegment(seg: u32): bool {
+  return load<u64>(SEGS + seg + SG_EFFECTIVE) == 0 && load<u64>(SEGS + seg + SG_WRITE_END) == 0x100000000;
 }
 
 /** 63:32 are undefined after 64-bit mode is left; here they are 0. @sdm 1 "General-Purpose Registers in 64-Bit Mode" */

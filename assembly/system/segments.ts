@@ -38,7 +38,17 @@ import {
   probeAccessed,
   systemType,
 } from "./descriptor";
-import { code64, cpl, deriveSegment, longMode, noteSegmentChange, protectedMode, recomputeMode, vm86 } from "./mode";
+import {
+  code64,
+  cpl,
+  deriveData,
+  deriveSegment,
+  longMode,
+  noteSegmentChange,
+  protectedMode,
+  recomputeTransfer,
+  vm86,
+} from "./mode";
 import { canonical } from "./width";
 
 export function selectorOf(seg: u32): u32 {
@@ -90,8 +100,8 @@ export function setVm86Segment(seg: u32, selector: u32): void {
 export function loadSegment(seg: u32, selector: u32): bool {
   if (!protectedMode()) {
     setRealSegment(seg, selector);
-    if (seg == SEG_SS) recomputeMode();
-    else deriveSegment(seg);
+    if (seg == SEG_SS) recomputeTransfer();
+    else deriveData(seg);
     return true;
   }
   return seg == SEG_SS ? loadStack(selector) : loadData(seg, selector);
@@ -100,7 +110,7 @@ export function loadSegment(seg: u32, selector: u32): bool {
 function loadData(seg: u32, selector: u32): bool {
   if (isNull(selector)) {
     setNull(seg, selector);
-    deriveSegment(seg);
+    deriveData(seg);
     return true;
   }
   const d = fetchDescriptor(selector, VEC_GP, 0);
@@ -116,7 +126,7 @@ function loadData(seg: u32, selector: u32): bool {
   const accessed = probeAccessed(attr, descriptorAddress);
   if (aborted()) return false;
   setFromDescriptor(seg, selector, d, markAccessed(attr, accessed));
-  deriveSegment(seg);
+  deriveData(seg);
   return true;
 }
 
@@ -125,7 +135,7 @@ function loadStack(selector: u32): bool {
   if (isNull(selector)) {
     if (!code64() || cpl() == 3 || rpl != cpl()) return fail(VEC_GP, 0);
     setNull(SEG_SS, selector);
-    recomputeMode();
+    recomputeTransfer();
     return true;
   }
   const d = fetchDescriptor(selector, VEC_GP, 0);
@@ -137,7 +147,7 @@ function loadStack(selector: u32): bool {
   const accessed = probeAccessed(attr, descriptorAddress);
   if (aborted()) return false;
   setFromDescriptor(SEG_SS, selector, d, markAccessed(attr, accessed));
-  recomputeMode();
+  recomputeTransfer();
   return true;
 }
 
