@@ -8,7 +8,6 @@ import { GUEST_OPTIONS, GUEST_OPTIONS_HELP, guestFrom } from "./guestFile.ts";
 import { exitStatus, summaryJson, summaryLines } from "./outcome.ts";
 import { runBare } from "./runBare.ts";
 import { runVerified } from "./runVerified.ts";
-import { runVmx } from "./runVmx.ts";
 import { ConsoleWriter, styler, withInterrupt } from "./terminal.ts";
 
 const help = `\
@@ -124,9 +123,11 @@ export const runCommand: Command = {
     const trace = args.flags.has("trace") ? (line: string) => process.stderr.write(`${line}\n`) : undefined;
 
     const start = performance.now();
-    const outcome = await withInterrupt((signal) => {
+    const outcome = await withInterrupt(async (signal) => {
       const options = { image, memory, boot, devices, maxInstructions, signal, console: guestConsole.put, trace };
-      return policy === undefined ? runBare({ ...options, cpu }) : runVmx({ ...options, policy });
+      if (policy === undefined) return runBare({ ...options, cpu });
+      const { runVmx } = await import("./runVmx.ts");
+      return runVmx({ ...options, policy });
     });
     const seconds = (performance.now() - start) / 1000;
     guestConsole.flush();
