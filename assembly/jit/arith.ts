@@ -6,24 +6,22 @@ import {
   get,
   I32_ADD,
   I32_AND,
-  I32_EQ,
   I32_LOAD,
   I32_LOAD8_U,
   I32_LOAD16_U,
   I32_LT_U,
   I32_OR,
   I32_SHL,
-  I32_SHR_U,
   I32_SUB,
   I32_WRAP,
   I32_XOR,
   I64_ADD,
   I64_AND,
-  I64_EQ,
   I64_EXTEND_U,
   I64_LOAD,
   I64_LT_U,
   I64_OR,
+  I64_SHR_U,
   I64_SUB,
   I64_XOR,
   i32c,
@@ -33,10 +31,20 @@ import {
   set,
   tee,
 } from "./emit";
-import { borrowVector, carryVector, flagsOfLogic, notTop, pushCF, setCarries, setResult } from "./flags";
+import {
+  borrowVector,
+  carryVector,
+  flagsOfLogic,
+  flagsOfOne,
+  notTop,
+  pushCF,
+  putCarries,
+  setCarries,
+  setResult,
+} from "./flags";
 import { isMemory } from "./kinds";
 import { FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
-import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
+import { L_A, L_A64, L_B, L_B64, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
 import { changed, getDst, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt, toChange } from "./operand";
 
 const ADD: u32 = 0;
@@ -99,7 +107,18 @@ function aluOnly(rec: usize, k: u32, size: u32, form: u32): void {
 function setCarryOnly(k: u32, a: u32, b: u32, r: u32, size: u32): void {
   const w = size == 8;
   useFlags();
-  if (k == ADD && size < 4) {
+  if (k == ADC || k == SBB) {
+    if (k == ADC) carryVector(a, b, r, size);
+    else borrowVector(a, b, r, size);
+    if (w) {
+      i64c(32);
+      op(I64_SHR_U);
+      op(I32_WRAP);
+    } else if (size < 4) {
+      i32c(32 - (size << 3));
+      op(I32_SHL);
+    }
+  } else if (k == ADD && size < 4) {
     // bit 8 or 16 of the sum
     get(r);
     i32c(31 - (size << 3));
@@ -113,7 +132,7 @@ function setCarryOnly(k: u32, a: u32, b: u32, r: u32, size: u32): void {
     i32c(31);
     op(I32_SHL);
   } else i32c(0);
-  set(L_CARRIES);
+  putCarries();
   setKnown(KNOWN_NONE, 0);
 }
 
@@ -202,24 +221,6 @@ export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
   return true;
 }
 
-/** Pushes OF of r = a + 1 or a - 1: r is then the least or the largest signed number. */
-function pushOverflowOfOne(k: u32, r: u32, size: u32): void {
-  const least: i64 = i64.MIN_VALUE >> i64(64 - (size << 3));
-  const value = k == 0 ? least : ~least;
-  get(r);
-  if (size == 8) {
-    i64c(value);
-    op(I64_EQ);
-    return;
-  }
-  if (size < 4) {
-    constant(-1, size);
-    op(I32_AND);
-  }
-  constant(value, size);
-  op(I32_EQ);
-}
-
 /** INC DEC NOT NEG. */
 export function unary(rec: usize, k: u32, size: u32): bool {
   const w = size == 8;
@@ -227,12 +228,6 @@ export function unary(rec: usize, k: u32, size: u32): bool {
   const a = w ? L_A64 : L_A;
   const b = w ? L_B64 : L_B;
   const r = w ? L_U1 : L_T1;
-  if (k < 2 && !flagsDead) {
-    pushCF();
-    i32c(31);
-    op(I32_SHL);
-    set(L_T2);
-  }
   toChange(rec, size);
   if (k == 2) {
     notTop(w);
@@ -251,37 +246,10 @@ export function unary(rec: usize, k: u32, size: u32): bool {
     set(a);
     compute(SUB, size);
   } else {
-    set(a);
     constant(1, size);
-    set(b);
-    // CF survives: bit 31 as it was, bit 30 = OF ^ CF
-    get(a);
-    get(b);
-    if (k == 0) op(w ? I64_ADD : I32_ADD);
-    else op(w ? I64_SUB : I32_SUB);
+    op(k == 0 ? (w ? I64_ADD : I32_ADD) : w ? I64_SUB : I32_SUB);
     tee(r);
-    setResult(size);
-    pushOverflowOfOne(k, r, size);
-    i32c(30);
-    op(I32_SHL);
-    get(L_T2);
-    i32c(1);
-    op(I32_SHR_U);
-    op(I32_XOR);
-    get(L_T2);
-    op(I32_OR);
-    // AF is the carry into bit 4, where the 1 has no bit
-    get(a);
-    get(r);
-    op(w ? I64_XOR : I32_XOR);
-    if (w) op(I32_WRAP);
-    i32c(1);
-    op(I32_SHR_U);
-    i32c(8);
-    op(I32_AND);
-    op(I32_OR);
-    set(L_CARRIES);
-    setKnown(KNOWN_RESULT, size);
+    flagsOfOne(size, k == 1);
   }
   changed(rec, size, r);
   return true;

@@ -42,11 +42,11 @@ import {
   tee,
   W_SELECT,
 } from "./emit";
-import { notTop, setCFKeepOF, setResult } from "./flags";
+import { notTop, putCarries, setCFKeepOF, setResult, settleCarries } from "./flags";
 import { isMemory } from "./kinds";
 import { FORM_CL, KIND_BSF, KIND_BSR, KIND_POPCNT, KIND_TZCNT } from "./kinds.generated";
 import { close, openIf } from "./labels";
-import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_RESULT, L_T0, L_T1, L_T2, L_U1 } from "./locals";
+import { L_A, L_A64, L_B, L_B64, L_HOST, L_RESULT, L_T0, L_T1, L_T2, L_U1 } from "./locals";
 import {
   changed,
   getDst,
@@ -265,7 +265,7 @@ export function doubleShift(rec: usize, left: bool, size: u32, form: u32): bool 
     i32c(30);
     op(I32_SHL);
     op(I32_OR);
-    set(L_CARRIES);
+    putCarries();
   }
   changed(rec, size, r);
   if (byCl) {
@@ -290,7 +290,7 @@ export function flagsWithCarry(size: u32): void {
   i32c(30);
   op(I32_SHL);
   op(I32_OR);
-  set(L_CARRIES);
+  putCarries();
   get(result(size));
   setResult(size);
   setKnown(KNOWN_RESULT, size);
@@ -299,6 +299,7 @@ export function flagsWithCarry(size: u32): void {
 /** Sets ZF by the source, nothing else of the words. */
 function resultOfSource(size: u32): void {
   useFlags();
+  settleCarries();
   pushNonZero(operandA(size), size);
   if (wide) op(I64_EXTEND_U);
   set(L_RESULT);
@@ -338,7 +339,7 @@ export function scan(rec: usize, kind: u32): void {
     i32c(0x100);
     pushNonZero(a, size);
     op(W_SELECT);
-    set(L_CARRIES);
+    putCarries();
     get(a);
     op(w ? I64_POPCNT : I32_POPCNT);
     setDst(rec, size);

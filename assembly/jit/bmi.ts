@@ -34,7 +34,7 @@ import {
   tee,
   W_SELECT,
 } from "./emit";
-import { carryVector, flagsOfLogic, notTop, pushCF, pushOF, setCFKeepOF } from "./flags";
+import { carryVector, flagsOfLogic, notTop, pushCF, pushOF, putCarries, setCFKeepOF, settleCarries } from "./flags";
 import {
   KIND_ADCX,
   KIND_ANDN,
@@ -272,6 +272,7 @@ export function addThrough(rec: usize, kind: u32): void {
   else {
     i32c(30);
     op(I32_SHL);
+    settleCarries();
     get(L_CARRIES);
     i32c(i32.MIN_VALUE);
     op(I32_AND);
@@ -282,7 +283,7 @@ export function addThrough(rec: usize, kind: u32): void {
     i32c(<i32>0xbfffffff);
     op(I32_AND);
     op(I32_OR);
-    set(L_CARRIES);
+    putCarries();
   }
 }
 

@@ -6,7 +6,7 @@ import { forgetChecked } from "./groups";
 import { branch, close, LABEL_EXIT, openIf } from "./labels";
 import { L_COUNT } from "./locals";
 import { makeSite } from "./site";
-import { loadState, storeRegisters } from "./spill";
+import { loadRegisters, storeRegisters } from "./spill";
 
 /** Function 0 of a generated module: jitStep. */
 const CALL_STEP: u32 = 0;
@@ -40,6 +40,6 @@ export function callInterpreter(first: usize, last: usize): void {
   i32c(0);
   op(W_RETURN);
   close();
-  loadState(used);
+  loadRegisters(used);
   setKnown(KNOWN_NONE, 0);
 }

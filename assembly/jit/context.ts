@@ -23,6 +23,8 @@ export let used: u32 = 0;
 export let written: u32 = 0;
 /** The arithmetic flags are written. */
 export let flagsUsed: bool = false;
+/** The TLB is looked at. */
+export let tlbUsed: bool = false;
 
 export let blockRip: u64 = 0;
 export let blockCount: u32 = 0;
@@ -36,6 +38,7 @@ export const KNOWN_SUB: u32 = 1;
 export const KNOWN_LOGIC: u32 = 2;
 export const KNOWN_ADD: u32 = 3;
 export const KNOWN_RESULT: u32 = 4; // only that SF needs no correction
+export const KNOWN_ONE: u32 = 5; // that, and L_ONE is not 0; with the others but KNOWN_NONE it is 0
 export let known: u32 = 0;
 export let knownSize: u32 = 0;
 
@@ -65,6 +68,7 @@ export function beginRegion(mode: u32): void {
   used = 0;
   written = 0;
   flagsUsed = false;
+  tlbUsed = false;
 }
 
 export function beginBlock(rip: u64, count: u32): void {
@@ -101,6 +105,19 @@ export function setKnown(kind: u32, size: u32): void {
   known = kind;
   knownSize = size;
   flagsUsed = true;
+}
+
+/** What a comparison left in the locals of its operands is gone. */
+export function forgetOperands(): void {
+  if (known != KNOWN_NONE && known != KNOWN_ONE) known = KNOWN_RESULT;
+}
+
+export function forgetKnown(): void {
+  known = KNOWN_NONE;
+}
+
+export function useTlb(): void {
+  tlbUsed = true;
 }
 
 export function useFlags(): void {

@@ -1,5 +1,7 @@
 // Wasm bytes: a cursor into linear memory, LEB128, and the few opcodes in use.
 
+import { numberOf } from "./locals";
+
 export const W_UNREACHABLE: u32 = 0x00;
 export const W_BLOCK: u32 = 0x02;
 export const W_LOOP: u32 = 0x03;
@@ -141,17 +143,17 @@ export function signed(value: i64): void {
 
 export function get(local: u32): void {
   op(W_GET);
-  unsigned(local);
+  unsigned(numberOf(local));
 }
 
 export function set(local: u32): void {
   op(W_SET);
-  unsigned(local);
+  unsigned(numberOf(local));
 }
 
 export function tee(local: u32): void {
   op(W_TEE);
-  unsigned(local);
+  unsigned(numberOf(local));
 }
 
 export function i32c(value: i32): void {

@@ -1,9 +1,11 @@
 // Flags in generated code: L_RESULT and L_CARRIES hold what FLAG_RESULT and FLAG_CARRIES would. Conditions right after
 // a comparison in the same block use its operands instead.
 import {
-  KNOWN_ADD,
+  constR,
+  forgetOperands,
   KNOWN_LOGIC,
   KNOWN_NONE,
+  KNOWN_ONE,
   KNOWN_RESULT,
   KNOWN_SUB,
   known,
@@ -15,6 +17,7 @@ import {
 import {
   get,
   I32_AND,
+  I32_EQ,
   I32_EQZ,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
@@ -25,10 +28,12 @@ import {
   I32_OR,
   I32_POPCNT,
   I32_SHL,
+  I32_SHR_S,
   I32_SHR_U,
   I32_WRAP,
   I32_XOR,
   I64_AND,
+  I64_EQ,
   I64_EQZ,
   I64_EXTEND_S,
   I64_EXTEND_U,
@@ -37,6 +42,7 @@ import {
   I64_LT_S,
   I64_LT_U,
   I64_OR,
+  I64_SHR_S,
   I64_SHR_U,
   I64_XOR,
   i32c,
@@ -44,7 +50,8 @@ import {
   op,
   set,
 } from "./emit";
-import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_RESULT, L_T0, L_U0 } from "./locals";
+import { close, openIf } from "./labels";
+import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_ONE, L_RESULT, L_T0, L_U0 } from "./locals";
 
 /** Pops a result of 1, 2, 4 bytes (i32) or 8 bytes (i64), sign-extends it into L_RESULT. */
 export function setResult(size: u32): void {
@@ -53,6 +60,78 @@ export function setResult(size: u32): void {
   else if (size == 2) op(I32_EXTEND16_S);
   if (wide && size != 8) op(I64_EXTEND_S);
   set(L_RESULT);
+}
+
+/** Pops L_CARRIES. */
+export function putCarries(): void {
+  set(L_CARRIES);
+  constR(0);
+  set(L_ONE);
+}
+
+/** Pushes OF after INC or DEC that L_ONE stands for. */
+function pushOverflowOfOne(): void {
+  get(L_RESULT);
+  get(L_ONE);
+  op(wide ? I64_EQ : I32_EQ);
+}
+
+/** L_CARRIES after INC or DEC that L_ONE stands for. */
+function carriesOfOne(): void {
+  get(L_CARRIES);
+  i32c(i32.MIN_VALUE);
+  op(I32_AND);
+  pushOverflowOfOne();
+  i32c(31);
+  op(I32_SHL);
+  get(L_CARRIES);
+  op(I32_XOR);
+  i32c(i32.MIN_VALUE);
+  op(I32_AND);
+  i32c(1);
+  op(I32_SHR_U);
+  op(I32_OR);
+  // AF: the low digit has become 0, or F
+  get(L_RESULT);
+  get(L_ONE);
+  constR(wide ? 63 : 31);
+  op(wide ? I64_SHR_S : I32_SHR_S);
+  notTop(wide);
+  op(wide ? I64_XOR : I32_XOR);
+  if (wide) op(I32_WRAP);
+  i32c(15);
+  op(I32_AND);
+  op(I32_EQZ);
+  i32c(3);
+  op(I32_SHL);
+  op(I32_OR);
+  putCarries();
+}
+
+/** Makes all of L_CARRIES hold. */
+export function settleCarries(): void {
+  if (known == KNOWN_ONE) {
+    carriesOfOne();
+    setKnown(KNOWN_RESULT, knownSize);
+  } else if (known == KNOWN_NONE) {
+    get(L_ONE);
+    if (wide) {
+      op(I64_EQZ);
+      op(I32_EQZ);
+    }
+    openIf();
+    carriesOfOne();
+    close();
+  }
+}
+
+/** Flags of INC or DEC: the result is on the stack, CF stays. */
+export function flagsOfOne(size: u32, down: bool): void {
+  setResult(size);
+  const least: i64 = i64.MIN_VALUE >> i64(64 - (size << 3));
+  constR(u64(down ? ~least : least));
+  set(L_ONE);
+  setKnown(KNOWN_ONE, size);
 }
 
 /** Pops a carry-out vector of an operation of `size` bytes (i32, or i64 for 8), normalises it into L_CARRIES. */
@@ -85,7 +164,7 @@ export function setCarries(size: u32): void {
     op(I32_AND);
     op(I32_OR);
   }
-  set(L_CARRIES);
+  putCarries();
 }
 
 /** Pushes the borrow vector of result = a - b: (~a & b) | (~(a ^ b) & r). a, b, r are local numbers. */
@@ -177,6 +256,7 @@ function resultNegative(): void {
 function pushSF(): void {
   resultNegative();
   if (known != KNOWN_NONE) return;
+  settleCarries();
   get(L_CARRIES);
   i32c(1);
   op(I32_AND);
@@ -189,6 +269,11 @@ export function pushOF(): void {
     i32c(0);
     return;
   }
+  if (known == KNOWN_ONE) {
+    pushOverflowOfOne();
+    return;
+  }
+  settleCarries();
   get(L_CARRIES);
   i32c(1);
   op(I32_SHL);
@@ -202,6 +287,7 @@ function pushPF(): void {
   get(L_RESULT);
   if (wide) op(I32_WRAP);
   if (known == KNOWN_NONE) {
+    settleCarries();
     get(L_CARRIES);
     i32c(8);
     op(I32_SHR_U);
@@ -275,7 +361,7 @@ function less(orEqual: bool): void {
 export function flagsOfLogic(size: u32): void {
   setResult(size);
   i32c(0);
-  set(L_CARRIES);
+  putCarries();
   setKnown(KNOWN_LOGIC, size);
 }
 
@@ -285,6 +371,7 @@ export function setCFKeepOF(): void {
   i32c(31);
   op(I32_SHL);
   set(L_T0);
+  settleCarries();
   // bit 30 holds OF ^ CF: it flips when CF does
   get(L_CARRIES);
   get(L_T0);
@@ -300,12 +387,12 @@ export function setCFKeepOF(): void {
   get(L_T0);
   op(I32_OR);
   set(L_CARRIES);
-  // the operands of a comparison no longer tell CF
-  if (known == KNOWN_SUB || known == KNOWN_LOGIC || known == KNOWN_ADD) setKnown(KNOWN_RESULT, knownSize);
+  forgetOperands(); // of a comparison: they no longer tell CF
 }
 
 /** Pushes the arithmetic flags as bits of RFLAGS. */
 export function pushImage(): void {
+  settleCarries();
   pushCF();
   pushPF();
   shifted(2);
@@ -370,7 +457,7 @@ export function setImage(local: u32): void {
   get(L_T0);
   op(I32_XOR);
   bitUp(8);
-  set(L_CARRIES);
+  putCarries();
   setKnown(KNOWN_NONE, 0);
 }
 

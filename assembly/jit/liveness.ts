@@ -72,6 +72,7 @@ const KEEPS: u32 = 1;
 const SETS: u32 = 2; // all of them
 const CHANGES: u32 = 3; // some of them
 const COUNTS: u32 = 4; // all but CF
+const CARRIES: u32 = 5; // all, by CF
 
 function effect(rec: usize): u32 {
   if (load<u8>(rec, R_FLAGS) & (RecordFlag.SoftImm | RecordFlag.SoftDisp)) return SEES;
@@ -80,7 +81,7 @@ function effect(rec: usize): u32 {
   const k = memberOf(rec);
   switch (kindOf(rec)) {
     case KIND_ALU:
-      return k == 2 || k == 3 ? SEES : SETS; // ADC, SBB
+      return k == 2 || k == 3 ? CARRIES : SETS; // ADC, SBB
     case KIND_DOUBLE_SHIFT:
       if (size == 2) return SEES;
       if (formOf(rec) & FORM_CL) return CHANGES;
@@ -163,12 +164,13 @@ export function findDead(first: usize, count: u32): void {
     const rec = first + (i - 1) * RECORD_SIZE;
     const does = load<u8>(rec, R_FLAGS) & RecordFlag.Ends ? SEES : effect(rec);
     let mark = does == SEES ? FLAGS_LIVE : seen;
+    if (does == CARRIES && mark == FLAGS_DEAD) mark = FLAGS_CARRY;
     // nothing of what INC and DEC set is CF, and only ALU instructions have a form that sets CF alone
-    if (mark == FLAGS_CARRY)
-      mark = does == COUNTS || does == KEEPS ? FLAGS_DEAD : does == SETS && isAlu(rec) ? mark : FLAGS_LIVE;
+    else if (mark == FLAGS_CARRY && !isAlu(rec)) mark = does == COUNTS || does == KEEPS ? FLAGS_DEAD : FLAGS_LIVE;
     store<u8>(dead + i - 1, mark);
     if (does == SEES || mayLeave(rec)) seen = FLAGS_LIVE;
     else if (does == SETS) seen = FLAGS_DEAD;
+    else if (does == CARRIES) seen = FLAGS_CARRY;
     else if (does == COUNTS && seen == FLAGS_LIVE) seen = FLAGS_CARRY;
     else if (does == CHANGES && seen == FLAGS_CARRY) seen = FLAGS_LIVE;
   }

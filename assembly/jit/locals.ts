@@ -34,8 +34,46 @@ export const L_SEG_BASE: u32 = 49; // i32: SG_EFFECTIVE
 export const L_SEG_READ: u32 = 55; // i64: SG_READ_END
 export const L_SEG_WRITE: u32 = 61; // i64: SG_WRITE_END
 
-export const LOCALS_R: u32 = 21; // 2..22
-export const LOCALS_I32: u32 = 20; // 23..42
-export const LOCALS_I64: u32 = 6; // 43..48
-export const LOCALS_SEG_I32: u32 = 6; // 49..54
-export const LOCALS_SEG_I64: u32 = 12; // 55..66
+/**
+ * R: not 0 after INC or DEC whose OF and AF nobody has asked for: the result that overflows. L_CARRIES then has CF, and
+ * nothing else of it holds.
+ */
+export const L_ONE: u32 = 67;
+
+const LOCALS: u32 = 68;
+const PARAMETERS: u32 = 2;
+
+// A function has only the locals that are named in it, numbered as they come: the baseline compiler clears each at entry.
+const numbers: usize = memory.data(72); // u8 each: number in the function, 0: none yet
+const names: usize = memory.data(72); // u8 each: the local of a number
+let count: u32 = 0;
+
+export function clearLocals(): void {
+  memory.fill(numbers, 0, LOCALS);
+  count = PARAMETERS;
+}
+
+/** The number of a local in the function that is emitted. */
+export function numberOf(local: u32): u32 {
+  if (local < PARAMETERS) return local;
+  if (!load<u8>(numbers + local)) {
+    store<u8>(names + count, local);
+    store<u8>(numbers + local, count++);
+  }
+  return load<u8>(numbers + local);
+}
+
+/** Locals of the function that is emitted, parameters among them. */
+export function localCount(): u32 {
+  return count;
+}
+
+/** Is the local of this number R; is it i64? Else it is i32. */
+export function isR(number: u32): bool {
+  const local = u32(load<u8>(names + number));
+  return local < L_CARRIES || local == L_ONE;
+}
+export function isLong(number: u32): bool {
+  const local = u32(load<u8>(names + number));
+  return (local >= L_TAG && local < L_SEG_BASE) || local >= L_SEG_READ;
+}

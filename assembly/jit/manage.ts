@@ -4,8 +4,6 @@
 // word; both are checked at entry, the pages only when the context or the state of the TLB changed since.
 import {
   JIT_CODE,
-  JIT_JUMPS,
-  JIT_JUMPS_END,
   JIT_REGION_MAX,
   JIT_REGIONS,
   JIT_SITES,
@@ -15,10 +13,7 @@ import {
 } from "../abi/layout";
 import {
   CODE_END,
-  COUNT,
-  COUNT_LIMIT,
   CPL,
-  JIT_WHY,
   LINEAR_MASK,
   MODE,
   ModeBit,
@@ -30,7 +25,6 @@ import {
   TR_TABLE,
   TR_TAG,
   TransBit,
-  WORK,
 } from "../abi/state";
 import { BK_BYTES, BK_HOST, BK_HOT, BK_REGION, blockGeneration } from "../blocks/cache";
 import { jitCompile } from "../imports";
@@ -39,8 +33,8 @@ import { flushCount, tlbTable } from "../memory/context";
 import { lineMask } from "../memory/frames";
 import { codeTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
+import { follow, lastRegion, noteJump, regionsChanged } from "./chain";
 import { codeBase, codeEnd, dataWatched, setCode } from "./context";
-import { entryStart } from "./entry";
 import { blockOf, entryCount, nodeCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
@@ -71,15 +65,6 @@ const UNLINKED: u32 = 0xffffffff;
 /** In jitCompile's answer. */
 const LATER: u32 = 0x80000000;
 
-// where to enter for a RIP in a context, whose mapping was checked at that flushCount:
-// 32 bytes {u64 rip, u64 context | flushCount, u32 region, u32 entry number, u32 mode, u32 regionChanges}
-const JM_CONTEXT: u32 = 8;
-const JM_REGION: u32 = 16;
-const JM_ENTRY: u32 = 20;
-const JM_MODE: u32 = 24;
-const JM_CHANGES: u32 = 28;
-const JUMP: u32 = 32;
-
 /** Compiling so many instructions costs no more than a run of a block in the interpreter, times the threshold. */
 const INSTRUCTIONS_A_RUN: u32 = 16;
 
@@ -99,9 +84,6 @@ function region(i: u32): u32 {
   return JIT_REGIONS + i * REGION;
 }
 
-/** Rises whenever a region is dropped. */
-export let regionChanges: u32 = 1;
-
 /** Blocks are hot after this many runs; 0 turns generation off. */
 export let hotThreshold: u32 = DEFAULT_THRESHOLD;
 
@@ -119,7 +101,7 @@ export function dropRegions(): void {
   nextSite = JIT_SITES;
   queued = 0;
   generation = blockGeneration;
-  regionChanges++;
+  regionsChanged();
 }
 
 /** A block became hot. False: the queue is full. */
@@ -187,7 +169,7 @@ function deadRegion(from: u32): u32 {
 
 function drop(r: u32): void {
   store<u32>(r, 0, RG_SLOT);
-  regionChanges++;
+  regionsChanged();
 }
 
 /** Drops the half of the regions that was not entered for longest, or a little more. */
@@ -229,6 +211,7 @@ export function compileQueue(): void {
 function generateQueue(): void {
   if (generation != blockGeneration) dropRegions();
   batch++;
+  regionsChanged(); // the next entry of a region notes that it is in use
   let at: u32 = JIT_CODE;
   let made: u32 = 0;
   let index: u32 = 0;
@@ -339,90 +322,17 @@ function mapped(r: u32): bool {
   return true;
 }
 
-/** The instruction at RIP must run in the interpreter. */
-export let stepNext: bool = false;
-/** The region that ran last. */
-export let lastRegion: u32 = 0;
-
-// what held when the region was entered; generated code that calls the interpreter comes back only while it still does
-export let entryMode: u32 = 0;
-export let entryTag: u64 = 0;
-export let entryCountLimit: u64 = 0;
-let entryWork: u64 = 0;
-let left: bool = false;
-
-/** Makes COUNT and WORK those of a place `begun` instructions into this entry. */
-export function startOf(begun: u32): void {
-  store<u64>(COUNT, load<u64>(entryStart) + begun);
-  store<u64>(WORK, entryWork + begun);
-}
-
-/** The interpreter came back after `begun` instructions; a REP may have used more work than they are. */
-export function takeWork(begun: u32): void {
-  entryWork = load<u64>(WORK) - begun;
-}
-
-/** The region returns without a count: RIP, COUNT and WORK are exact already. */
-export function leaveEarly(): void {
-  left = true;
-}
-
-/** Calls a region; `room` instructions fit. */
-function call(r: u32, entry: u32, room: u32): void {
-  entryMode = load<u32>(MODE);
-  entryTag = load<u64>(TR_TAG);
-  entryCountLimit = load<u64>(COUNT_LIMIT);
-  store<u64>(entryStart, load<u64>(COUNT));
-  entryWork = load<u64>(WORK);
-  left = false;
-  lastRegion = r;
-  store<u32>(r, batch, RG_USED);
-  const completed = u64(call_indirect<u32>(load<u32>(r, RG_SLOT), room, entry));
-  if (left) {
-    stepNext = false;
-    return;
-  }
-  store<u64>(COUNT, load<u64>(entryStart) + completed);
-  store<u64>(WORK, entryWork + completed);
-  stepNext = load<u32>(JIT_WHY) != 0;
-}
-
 /** Not 0: CS is not where the region was generated for it. */
-export function otherCode(r: u32): u32 {
+function otherCode(r: u32): u32 {
   return (
     (load<u32>(r, RG_BASE) ^ load<u32>(SEGS + SEG_CS + SG_EFFECTIVE)) |
     (load<u32>(r, RG_LAST) ^ u32(load<u64>(CODE_END) - 1))
   );
 }
 
-function jumpOf(rip: u64): u32 {
-  const context = u32(load<u64>(TR_TAG) >> 52) * 0x9d;
-  return JIT_JUMPS + ((u32(rip) ^ (u32(rip) >>> 13) ^ context) & ((JIT_JUMPS_END - JIT_JUMPS) / JUMP - 1)) * JUMP;
-}
-
-/** A context number is in the upper 12 bits. */
-function context(): u64 {
-  return load<u64>(TR_TAG) | flushCount;
-}
-
-/** Runs the region last entered at this RIP, at most `allowed` instructions. False: not entered. */
+/** Runs the region last entered at this RIP and where it leads, at most `allowed` instructions. False: not entered. */
 export function jump(rip: u64, allowed: u64): bool {
-  const j = jumpOf(rip);
-  if (
-    load<u64>(j) != rip ||
-    generation != blockGeneration ||
-    load<u32>(j, JM_CHANGES) != regionChanges ||
-    load<u32>(j, JM_MODE) != load<u32>(MODE) ||
-    load<u64>(j, JM_CONTEXT) != context()
-  ) {
-    return false;
-  }
-  const r = load<u32>(j, JM_REGION);
-  if (otherCode(r)) return false;
-  const longest = load<u32>(r, RG_TOTAL);
-  if (allowed < u64(longest)) return false;
-  call(r, load<u32>(j, JM_ENTRY), u32(min<u64>(allowed, 0x40000000)) - longest);
-  return true;
+  return generation == blockGeneration && follow(rip, allowed);
 }
 
 /** Runs the region of a block if that is possible now, at most `allowed` instructions. False: not entered. */
@@ -442,9 +352,8 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
   }
   if (load<u32>(r, RG_TRANSLATED) != translated() || otherCode(r)) return false;
   if (load<u64>(TR_TAG) != load<u64>(TAG_REAL)) return false; // alignment is checked: every access needs the interpreter
-  const room = min<u64>(allowed, 0x40000000);
-  const longest = u64(load<u32>(r, RG_TOTAL));
-  if (room < longest) return false;
+  const longest = load<u32>(r, RG_TOTAL);
+  if (allowed < u64(longest)) return false;
   const offset = rip - load<u64>(r, RG_FIRST);
   if (offset > u64(load<u32>(r, RG_SPAN))) return false;
   const entry = u32(load<u16>(load<u32>(r, RG_TARGETS) + (u32(offset) << 1)));
@@ -453,15 +362,9 @@ export function enter(block: u32, rip: u64, allowed: u64): bool {
     return false;
   }
   if (!mapped(r)) return false;
-  const j = jumpOf(rip);
-  store<u64>(j, rip);
-  store<u64>(j, context(), JM_CONTEXT);
-  store<u32>(j, r, JM_REGION);
-  store<u32>(j, entry, JM_ENTRY);
-  store<u32>(j, load<u32>(MODE), JM_MODE);
-  store<u32>(j, regionChanges, JM_CHANGES);
-  call(r, entry, u32(room - longest));
-  return true;
+  store<u32>(r, batch, RG_USED);
+  noteJump(rip, r, load<u32>(r, RG_SLOT), entry, longest);
+  return follow(rip, allowed);
 }
 
 /** Drops the regions that were made from bytes in [host, host + bytes) of a page; rewritten: because these changed. */

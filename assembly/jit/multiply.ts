@@ -1,6 +1,6 @@
 // MUL IMUL DIV IDIV as Wasm.
 import { R_IMM } from "../abi/record";
-import { getR, KNOWN_RESULT, known, place, set32, setKnown, setR } from "./context";
+import { forgetOperands, getR, KNOWN_RESULT, place, set32, setKnown, setR } from "./context";
 import {
   get,
   I32_ADD,
@@ -43,16 +43,16 @@ import {
   set,
   tee,
 } from "./emit";
-import { setResult } from "./flags";
+import { putCarries, setResult } from "./flags";
 import { branchExit } from "./labels";
-import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_T1, L_U0, L_U1, L_U2 } from "./locals";
+import { L_A, L_A64, L_B, L_B64, L_T1, L_U0, L_U1, L_U2 } from "./locals";
 import { getDst, getSlot, readRm, readSource, setDst, setSlot } from "./operand";
 
 /** CF = OF = the condition on the stack (i32 0 or 1); the result is in `low`. */
 function flagsOfMul(low: u32, size: u32): void {
   i32c(31);
   op(I32_SHL);
-  set(L_CARRIES);
+  putCarries();
   get(low);
   setResult(size);
   setKnown(KNOWN_RESULT, size);
@@ -246,7 +246,7 @@ function divideSmall(size: u32, sign: bool): void {
   setSlot(size == 1 ? 1 : 16, size);
   get(L_T1);
   setSlot(0, size);
-  if (known) setKnown(KNOWN_RESULT, size);
+  forgetOperands();
 }
 
 /** MUL and IMUL of rAX. */
@@ -373,6 +373,6 @@ export function divide(rec: usize, size: u32, sign: bool): bool {
     set32(0);
   }
   // the flags stay, but not the locals that a comparison left
-  if (known) setKnown(KNOWN_RESULT, size);
+  forgetOperands();
   return true;
 }

@@ -19,6 +19,7 @@ import {
   setR,
   throughSegment,
   useSegment,
+  useTlb,
   wide,
 } from "./context";
 import {
@@ -268,6 +269,7 @@ function pageFlagsOf(offset: u32): void {
 
 /** Pops an address (R), leaves the region when the TLB can have no entry for it; L_ENTRY is its place in the table. */
 function translate(size: u32, tag: u32): void {
+  useTlb();
   place();
   tee(L_EA);
   constR(7);

@@ -83,6 +83,8 @@ export let pageCount: u32 = 0;
 export let total: u32 = 0; // instructions of all blocks: the longest path without a budget check
 export let firstRip: u64 = 0;
 export let span: u32 = 0;
+/** Calls of the region that return into it. */
+export let returns: u32 = 0;
 
 /** Notes that the region depends on these bytes. False: too many pages. */
 function cover(linear: u64, host: u32, bytes: u32): bool {
@@ -238,7 +240,10 @@ function explore(n: u32): void {
       if (taken != NONE) makeEntry(taken);
     }
     const back = reach(next);
-    if (back != NONE) makeEntry(back);
+    if (back != NONE) {
+      makeEntry(back);
+      returns++;
+    }
   }
   if (kind == KIND_JMP_E || kind == KIND_CALL_E) reachCases(rec);
   setSuccessors(n, taken, fall);
@@ -252,6 +257,7 @@ export function plan(rip: u64): bool {
   total = 0;
   firstRip = rip;
   span = 0;
+  returns = 0;
   const first = reach(rip);
   if (first == NONE) return false;
   makeEntry(first);

@@ -7,12 +7,12 @@ import { BK_COUNT, BK_HOST } from "../blocks/cache";
 import { callInterpreter } from "./calls";
 import { codeStore } from "./codeStore";
 import {
-  basesUsed,
   beginBlock,
   beginInstruction,
   beginRegion,
   codeEnd,
   constR,
+  forgetKnown,
   place,
   ripNext,
   setFills,
@@ -114,6 +114,9 @@ import {
 } from "./labels";
 import { FLAGS_CARRY, FLAGS_DEAD, findDead, liveFlags } from "./liveness";
 import {
+  clearLocals,
+  isLong,
+  isR,
   L_ADJUST,
   L_COUNT,
   L_EA,
@@ -123,14 +126,10 @@ import {
   L_STATE,
   L_V,
   L_WHY,
-  LOCALS_I32,
-  LOCALS_I64,
-  LOCALS_R,
-  LOCALS_SEG_I32,
-  LOCALS_SEG_I64,
+  localCount,
 } from "./locals";
 import { getSlot, readRm, setSlot, storeAt } from "./operand";
-import { countsDown, firstRecord, firstRip, reachable, span, targetOf, terminates } from "./plan";
+import { countsDown, firstRecord, firstRip, reachable, returns, span, targetOf, terminates } from "./plan";
 import { oftenMissed, oftenStaged } from "./rewritten";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
@@ -184,8 +183,20 @@ function follow(from: u32, to: u32, rip: u64): void {
   else tree(to);
 }
 
-/** The target is in L_V: to the central node when it is an entry, else out. */
-function followIndirect(): void {
+/** With one entry nothing leads to the central node: where a branch goes back to it the region is left. */
+function central(): bool {
+  return entryCount > 1;
+}
+
+/** The target is in L_V: to the central node when it is an entry, else out; inside: it may be one. */
+function followIndirect(inside: bool): void {
+  if (inside && central()) findTarget();
+  get(L_V);
+  set(L_PC);
+  leave();
+}
+
+function findTarget(): void {
   get(L_V);
   constR(firstRip);
   op(wide ? I64_SUB : I32_SUB);
@@ -205,9 +216,6 @@ function followIndirect(): void {
   op(I32_AND);
   branchIf(LABEL_CENTRE);
   close();
-  get(L_V);
-  set(L_PC);
-  leave();
 }
 
 /** A branch to a non-canonical address, or past the end of CS, faults on the branch itself: the interpreter does it. */
@@ -287,14 +295,14 @@ function terminator(n: u32, rec: usize): void {
     set(L_V);
     checkTarget(size);
     moveStack(i32(size) + (kind == KIND_RET_IMM ? i32(load<u16>(rec, R_IMM)) : 0));
-    followIndirect();
+    followIndirect(returns != 0);
   } else {
     place();
     readRm(rec, size);
     set(L_V);
     checkTarget(size);
     if (kind == KIND_CALL_E) pushReturn(next, size);
-    followIndirect();
+    followIndirect(true);
   }
 }
 
@@ -309,7 +317,7 @@ function afterCall(n: u32): void {
   i32c(0);
   mem(wide ? I64_LOAD : I32_LOAD, RIP);
   set(L_V);
-  followIndirect();
+  followIndirect(true);
   close();
   follow(n, fallOf(n), next);
 }
@@ -322,6 +330,7 @@ function emitRecord(rec: usize): bool {
   backUp(mark);
   closeTo(labels);
   forgetChecked();
+  forgetKnown();
   return false;
 }
 
@@ -337,6 +346,7 @@ function recordsOf(rec: usize): u32 {
 
 function body(n: u32): void {
   if (n == 0) {
+    if (!central()) return; // falls into the entry
     get(L_STATE);
     op(W_BR_TABLE);
     unsigned(entryCount + 1);
@@ -416,21 +426,34 @@ function tree(n: u32): void {
   if (loop) close();
 }
 
-function localGroup(count: u32, type: u32): void {
-  unsigned(count);
-  op(type);
+/** The locals of the function, in runs of a type. */
+function declareLocals(): void {
+  const count = localCount();
+  unsigned(count - 2);
+  for (let n: u32 = 2; n < count; n++) {
+    unsigned(1);
+    op((isR(n) ? wide : isLong(n)) ? TYPE_I64 : TYPE_I32);
+  }
 }
 
+/** Emits all but the start of the function, to JIT_BODY. */
 function emitBody(sites: u32): void {
   beginSites(sites);
+  clearLocals();
   emitTo(JIT_BODY, JIT_BODY_END);
   clearLabels();
   openBlock(LABEL_EXIT);
-  openLoop(LABEL_CENTRE);
+  if (central()) openLoop(LABEL_CENTRE);
   tree(0);
-  close();
+  if (central()) close();
   op(W_UNREACHABLE);
   close();
+  forgetKnown();
+  storeState(written);
+  get(L_COUNT);
+  get(L_ADJUST);
+  op(I32_SUB);
+  op(W_END);
 }
 
 /** Emits the body of the planned region, and learns its registers and the bytes of its sites. False: it is too large. */
@@ -447,23 +470,14 @@ export function emitRegion(at: u32, sites: u32): u32 {
   if (sitesBytes) emitBody(sites);
   if (overflow || deep()) return 0;
   const bodyEnd = emitted();
+  loadState(used);
+  if (overflow) return 0;
+  const startEnd = emitted();
   emitTo(at, JIT_CODE_END);
   const size = reserve();
-  unsigned(basesUsed ? 5 : 3);
-  localGroup(LOCALS_R, wide ? TYPE_I64 : TYPE_I32);
-  localGroup(LOCALS_I32, TYPE_I32);
-  localGroup(LOCALS_I64, TYPE_I64);
-  if (basesUsed) {
-    localGroup(LOCALS_SEG_I32, TYPE_I32);
-    localGroup(LOCALS_SEG_I64, TYPE_I64);
-  }
-  loadState(used);
+  declareLocals();
+  copyBytes(bodyEnd, startEnd - bodyEnd);
   copyBytes(JIT_BODY, bodyEnd - JIT_BODY);
-  storeState(written);
-  get(L_COUNT);
-  get(L_ADJUST);
-  op(I32_SUB);
-  op(W_END);
   if (overflow) return 0;
   patchUnsigned(size, emitted() - size - 5);
   return emitted();

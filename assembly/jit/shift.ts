@@ -30,12 +30,12 @@ import {
   set,
   tee,
 } from "./emit";
-import { pushCF, setResult } from "./flags";
+import { pushCF, putCarries, setResult, settleCarries } from "./flags";
 import { isMemory } from "./kinds";
 import { FORM_CL } from "./kinds.generated";
 import { close, openIf } from "./labels";
-import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_T1, L_T2, L_U1 } from "./locals";
-import { changed, getDst, getSlot, probeMemory, setDst, toChange } from "./operand";
+import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
+import { changed, getDst, getSlot, loadHost, probeMemory, setDst, storeAt, toChange } from "./operand";
 
 const ROL: u32 = 0;
 const ROR: u32 = 1;
@@ -62,6 +62,14 @@ function bitTo(local: u32, size: u32, bit: u32, to: u32): void {
   op(I32_SHL);
 }
 
+function turn(k: u32, w: bool): void {
+  if (k == SHL) op(w ? I64_SHL : I32_SHL);
+  else if (k == SHR) op(w ? I64_SHR_U : I32_SHR_U);
+  else if (k == SAR) op(w ? I64_SHR_S : I32_SHR_S);
+  else if (k == ROL) op(w ? I64_ROTL : I32_ROTL);
+  else op(w ? I64_ROTR : I32_ROTR);
+}
+
 /** Shifts by a count in L_T2 (1 to width-1); operand in L_A or L_A64, result left in L_T1 or L_U1. */
 function shiftBy(k: u32, size: u32): void {
   const w = size == 8;
@@ -86,15 +94,12 @@ function shiftBy(k: u32, size: u32): void {
   get(a);
   get(L_T2);
   if (w) op(I64_EXTEND_U);
-  if (k == SHL) op(w ? I64_SHL : I32_SHL);
-  else if (k == SHR) op(w ? I64_SHR_U : I32_SHR_U);
-  else if (k == SAR) op(w ? I64_SHR_S : I32_SHR_S);
-  else if (k == ROL) op(w ? I64_ROTL : I32_ROTL);
-  else op(w ? I64_ROTR : I32_ROTR);
+  turn(k, w);
   set(r);
   if (flagsDead) return;
   if (k == ROL || k == ROR) {
     useFlags();
+    settleCarries();
     get(L_CARRIES);
     i32c(0x3fffffff);
     op(I32_AND);
@@ -108,7 +113,7 @@ function shiftBy(k: u32, size: u32): void {
       bitTo(r, size, bits - 2, 30);
     }
     op(I32_OR);
-    set(L_CARRIES);
+    putCarries();
     return;
   }
   // CF
@@ -141,7 +146,7 @@ function shiftBy(k: u32, size: u32): void {
     }
   }
   op(I32_OR);
-  set(L_CARRIES);
+  putCarries();
 }
 
 /** RCL and RCR by 1. */
@@ -152,6 +157,7 @@ function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
   const r = w ? L_U1 : L_T1;
   pushCF();
   set(L_T2);
+  settleCarries();
   toChange(rec, size);
   tee(a);
   constant(1, size);
@@ -179,7 +185,7 @@ function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
     op(I32_XOR);
   }
   op(I32_OR);
-  set(L_CARRIES);
+  putCarries();
   setKnown(KNOWN_NONE, 0);
   changed(rec, size, r);
 }
@@ -202,6 +208,18 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
       getDst(rec, size);
       setDst(rec, size);
     }
+    return true;
+  }
+  if (flagsDead && !byCl && size >= 4) {
+    if (memory) {
+      probeMemory(rec, size);
+      get(L_HOST);
+      loadHost(size);
+    } else getDst(rec, size);
+    constant(count, size);
+    turn(k, w);
+    if (memory) storeAt(size);
+    else setDst(rec, size);
     return true;
   }
   toChange(rec, size);

@@ -13,7 +13,7 @@ import {
   TR_TABLE,
   TR_TAG,
 } from "../abi/state";
-import { basesUsed, flagsUsed, readsUsed, wide, writesUsed } from "./context";
+import { basesUsed, flagsUsed, readsUsed, tlbUsed, wide, writesUsed } from "./context";
 import {
   get,
   I32_AND,
@@ -32,6 +32,7 @@ import {
   set,
   tee,
 } from "./emit";
+import { putCarries, settleCarries } from "./flags";
 import {
   L_CARRIES,
   L_GPR,
@@ -46,7 +47,20 @@ import {
   L_WHY,
 } from "./locals";
 
+/** At entry; while a region runs the context stays. */
 export function loadState(mask: u32): void {
+  loadRegisters(mask);
+  if (!tlbUsed) return;
+  i32c(0);
+  mem(I64_LOAD, TR_TAG);
+  set(L_TAG);
+  i32c(0);
+  mem(I32_LOAD, TR_TABLE);
+  set(L_TABLE);
+}
+
+/** Registers, flags and segments from the state block. */
+export function loadRegisters(mask: u32): void {
   for (let r: u32 = 0; r < 16; r++) {
     if (!((mask >> r) & 1)) continue;
     i32c(0);
@@ -74,14 +88,8 @@ export function loadState(mask: u32): void {
     set(L_RESULT);
     i32c(0);
     mem(I32_LOAD, FLAG_CARRIES);
-    set(L_CARRIES);
+    putCarries();
   }
-  i32c(0);
-  mem(I64_LOAD, TR_TAG);
-  set(L_TAG);
-  i32c(0);
-  mem(I32_LOAD, TR_TABLE);
-  set(L_TABLE);
   for (let n: u32 = 0; n < 6; n++) {
     loadSegment(basesUsed, n, SG_EFFECTIVE, I32_LOAD, L_SEG_BASE);
     loadSegment(readsUsed, n, SG_READ_END, I64_LOAD, L_SEG_READ);
@@ -107,6 +115,7 @@ function storeR(address: u32, local: u32, sign: bool): void {
 export function storeRegisters(mask: u32): void {
   for (let r: u32 = 0; r < 16; r++) if ((mask >> r) & 1) storeR(GPR + (r << 3), L_GPR + r, false);
   if (!flagsUsed) return;
+  settleCarries();
   storeR(FLAG_RESULT, L_RESULT, true);
   i32c(0);
   get(L_CARRIES);

@@ -31,7 +31,8 @@ import {
 import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
 import { dispatch, STEP_FLAGS } from "../execute/dispatch";
-import { compileQueue, enter, hotThreshold, jump, leftAt, request, requests, stepNext } from "../jit/manage";
+import { stepNext } from "../jit/chain";
+import { compileQueue, enter, hotThreshold, jump, leftAt, request, requests } from "../jit/manage";
 import { setBesideCode } from "../memory/access";
 import { tlbMask } from "../memory/context";
 import { setAlone } from "../memory/staging";

@@ -1,40 +1,23 @@
 // The door from generated code to the interpreter: instructions that have no generated form run here, and the region goes
 // on when nothing happened that it does not know of.
 import { R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { BLOCK_RIP, COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, MODE, STOP, StopBit, TR_TAG } from "../abi/state";
+import { BLOCK_RIP, COUNT, EFLAGS_REST, EXTRA, STOP, StopBit } from "../abi/state";
 import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch";
 import { execute } from "../execute/execute.generated";
 import { executed } from "../imports";
-import {
-  entryCountLimit,
-  entryMode,
-  entryTag,
-  lastRegion,
-  leaveEarly,
-  otherCode,
-  regionChanges,
-  startOf,
-  takeWork,
-} from "../jit/manage";
-import { flushCount } from "../memory/context";
+import { leaveEarly, otherPlace, regionChanges, startOf, takeWork } from "../jit/chain";
 import { noteWrite } from "../memory/frames";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { account } from "./account";
 import { drainCodeWrites, GO_ON, settle } from "./boundary";
 
 /** Nothing that a region depends on has changed since it was entered, and nothing waits. */
-function undisturbed(changes: u32, flushes: u32): bool {
+function undisturbed(changes: u32): bool {
   // one branch for all
   const words =
-    load<u32>(STOP) |
-    load<u32>(EXTRA) |
-    (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF)) |
-    (load<u32>(MODE) ^ entryMode) |
-    otherCode(lastRegion) |
-    (regionChanges ^ changes) |
-    (flushCount ^ flushes);
-  return (<u64>words | (load<u64>(TR_TAG) ^ entryTag) | (load<u64>(COUNT_LIMIT) ^ entryCountLimit)) == 0;
+    load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF)) | (regionChanges ^ changes);
+  return (<u64>words | otherPlace()) == 0;
 }
 
 /** What the run loop must return with, GO_ON: nothing. */
@@ -60,12 +43,11 @@ function runSite(site: u32): usize {
  */
 export function jitStep(site: u32, rip: u64, begun: u32): u32 {
   const changes = regionChanges;
-  const flushes = flushCount;
   startOf(begun);
   store<u64>(BLOCK_RIP, rip);
   const rec = runSite(site);
   const s = load<u32>(STOP);
-  if (!s && undisturbed(changes, flushes)) {
+  if (!s && undisturbed(changes)) {
     takeWork(begun);
     return 0;
   }
@@ -77,7 +59,7 @@ export function jitStep(site: u32, rip: u64, begun: u32): u32 {
     if (code != GO_ON) {
       held = code;
       store<u32>(EXTRA, 1);
-    } else if (undisturbed(changes, flushes)) {
+    } else if (undisturbed(changes)) {
       takeWork(begun + u32(load<u64>(COUNT) - before));
       return 0;
     }

@@ -1,0 +1,155 @@
+// From region to region: a cache of entries by RIP, and the loop that goes from one to the next while nothing needs the run
+// loop between them.
+import { JIT_JUMPS, JIT_JUMPS_END } from "../abi/layout";
+import {
+  CODE_END,
+  COUNT,
+  COUNT_LIMIT,
+  EXTRA,
+  JIT_WHY,
+  MODE,
+  RIP,
+  SEG_CS,
+  SEGS,
+  SG_EFFECTIVE,
+  STOP,
+  TR_TAG,
+  WORK,
+} from "../abi/state";
+import { flushCount } from "../memory/context";
+import { entryStart } from "./entry";
+
+// {u64 rip, u64 place(), u32 region, u32 table slot, u16 entry number, u16 longest path, u32 regionChanges}
+const JM_PLACE: u32 = 8;
+const JM_REGION: u32 = 16;
+const JM_SLOT: u32 = 20;
+const JM_ENTRY: u32 = 24;
+const JM_LONGEST: u32 = 26;
+const JM_CHANGES: u32 = 28;
+const JUMP: u32 = 32;
+
+/** Rises whenever a region is dropped, and with each batch: no entry of the cache holds any more. */
+export let regionChanges: u32 = 1;
+
+export function regionsChanged(): void {
+  regionChanges++;
+}
+
+// what code was seen lately: {u32 base of CS, u32 CODE_END - 1, u32 number, u32 -}
+const CODES: u32 = 64;
+const codes: usize = memory.data(1024, 4);
+let code: usize = codes;
+let numbers: u32 = 0;
+
+/** Numbers stand for base and limit of CS. */
+function findCode(base: u32, last: u32): void {
+  code = codes + ((base >>> 4) & (CODES - 1)) * 16;
+  if (load<u32>(code) == base && load<u32>(code, 4) == last) return;
+  if (++numbers == 1 << 12) {
+    memory.fill(codes, 0, CODES * 16);
+    numbers = 1;
+    regionChanges++;
+  }
+  store<u32>(code, base);
+  store<u32>(code, last, 4);
+  store<u32>(code, numbers, 8);
+}
+
+/** Context number, code number, mode and flushCount: where a region that was entered may be entered again. */
+function place(): u64 {
+  const base = load<u32>(SEGS + SEG_CS + SG_EFFECTIVE);
+  const last = u32(load<u64>(CODE_END) - 1);
+  if (load<u32>(code) != base || load<u32>(code, 4) != last) findCode(base, last);
+  return load<u64>(TR_TAG) | (u64((load<u32>(code, 8) << 8) | load<u32>(MODE)) << 32) | flushCount;
+}
+
+function jumpOf(rip: u64): u32 {
+  const context = u32(load<u64>(TR_TAG) >> 52) * 0x9d;
+  return JIT_JUMPS + ((u32(rip) ^ (u32(rip) >>> 13) ^ context) & ((JIT_JUMPS_END - JIT_JUMPS) / JUMP - 1)) * JUMP;
+}
+
+/** The region may be entered here, as long as the processor's state stays of this kind. */
+export function noteJump(rip: u64, region: u32, slot: u32, entry: u32, longest: u32): void {
+  const j = jumpOf(rip);
+  store<u64>(j, rip);
+  store<u64>(j, place(), JM_PLACE);
+  store<u32>(j, region, JM_REGION);
+  store<u32>(j, slot, JM_SLOT);
+  store<u16>(j, entry, JM_ENTRY);
+  store<u16>(j, longest, JM_LONGEST);
+  store<u32>(j, regionChanges, JM_CHANGES);
+}
+
+/** The instruction at RIP must run in the interpreter. */
+export let stepNext: bool = false;
+/** The region that ran last. */
+export let lastRegion: u32 = 0;
+
+// what held when the first region was entered; generated code that calls the interpreter comes back only while it still does
+let entryPlace: u64 = 0;
+let entryCountLimit: u64 = 0;
+let entryWork: u64 = 0;
+let left: bool = false;
+
+/** Not 0: the processor's state is not of the kind that the region was entered in. */
+export function otherPlace(): u64 {
+  return (place() ^ entryPlace) | (load<u64>(COUNT_LIMIT) ^ entryCountLimit);
+}
+
+/** Makes COUNT and WORK those of a place `begun` instructions into this entry. */
+export function startOf(begun: u32): void {
+  store<u64>(COUNT, load<u64>(entryStart) + begun);
+  store<u64>(WORK, entryWork + begun);
+}
+
+/** The interpreter came back after `begun` instructions; a REP may have used more work than they are. */
+export function takeWork(begun: u32): void {
+  entryWork = load<u64>(WORK) - begun;
+}
+
+/** The region returns without a count: RIP, COUNT and WORK are exact already. */
+export function leaveEarly(): void {
+  left = true;
+}
+
+/** Runs the regions last entered at this RIP and where they lead, at most `allowed` instructions. False: none was entered. */
+export function follow(rip: u64, allowed: u64): bool {
+  let room = u32(min<u64>(allowed, 0x40000000));
+  const here = place();
+  let j = jumpOf(rip);
+  let ran = false;
+  while (
+    load<u64>(j) == rip &&
+    load<u64>(j, JM_PLACE) == here &&
+    load<u32>(j, JM_CHANGES) == regionChanges &&
+    room >= u32(load<u16>(j, JM_LONGEST))
+  ) {
+    if (!ran) {
+      ran = true;
+      left = false;
+      entryPlace = here;
+      entryCountLimit = load<u64>(COUNT_LIMIT);
+      store<u64>(entryStart, load<u64>(COUNT));
+      entryWork = load<u64>(WORK);
+      stepNext = false;
+    }
+    lastRegion = load<u32>(j, JM_REGION);
+    const completed = call_indirect<u32>(
+      load<u32>(j, JM_SLOT),
+      room - u32(load<u16>(j, JM_LONGEST)),
+      load<u16>(j, JM_ENTRY),
+    );
+    if (left) return true;
+    store<u64>(entryStart, load<u64>(entryStart) + completed);
+    entryWork += completed;
+    stepNext = load<u32>(JIT_WHY) != 0;
+    if (stepNext || load<u32>(STOP) | load<u32>(EXTRA)) break;
+    room -= completed;
+    rip = load<u64>(RIP);
+    j = jumpOf(rip);
+  }
+  if (!ran) return false;
+  store<u64>(COUNT, load<u64>(entryStart));
+  store<u64>(WORK, entryWork);
+  return true;
+}
