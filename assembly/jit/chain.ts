@@ -17,6 +17,7 @@ import {
   WORK,
 } from "../abi/state";
 import { flushCount } from "../memory/context";
+import { noteLeave } from "./seen";
 import { entryStart } from "./entry";
 
 // {u64 rip, u64 place(), u32 region, u32 table slot, u16 entry number, u16 longest path, u32 regionChanges}
@@ -85,6 +86,13 @@ export let stepNext: bool = false;
 /** The region that ran last. */
 export let lastRegion: u32 = 0;
 
+/** The region that a branch left again and again to the same place, 0: none. */
+export let growing: u32 = 0;
+
+export function grown(): void {
+  growing = 0;
+}
+
 // what held when the first region was entered; generated code that calls the interpreter comes back only while it still does
 let entryPlace: u64 = 0;
 let entryCountLimit: u64 = 0;
@@ -142,7 +150,9 @@ export function follow(rip: u64, allowed: u64): bool {
     if (left) return true;
     store<u64>(entryStart, load<u64>(entryStart) + completed);
     entryWork += completed;
-    stepNext = load<u32>(JIT_WHY) != 0;
+    const why = load<u32>(JIT_WHY);
+    stepNext = why == 1;
+    if (why > 1 && noteLeave(why, load<u64>(RIP))) growing = lastRegion;
     if (stepNext || load<u32>(STOP) | load<u32>(EXTRA)) break;
     room -= completed;
     rip = load<u64>(RIP);

@@ -26,19 +26,20 @@ import {
   TR_TAG,
   TransBit,
 } from "../abi/state";
-import { BK_BYTES, BK_HOST, BK_HOT, BK_REGION, blockGeneration } from "../blocks/cache";
+import { BK_BYTES, BK_HOST, BK_HOT, BK_REGION, blockGeneration, findBlock } from "../blocks/cache";
 import { jitCompile } from "../imports";
 import { fetchSettled, translateQuiet } from "../memory/access";
 import { flushCount, tlbTable } from "../memory/context";
 import { lineMask } from "../memory/frames";
 import { codeTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
-import { follow, lastRegion, noteJump, regionsChanged } from "./chain";
+import { follow, growing, grown, lastRegion, noteJump, regionsChanged } from "./chain";
 import { codeBase, codeEnd, dataWatched, setCode } from "./context";
 import { blockOf, entryCount, nodeCount } from "./graph";
 import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
 import { emitRegion, measureRegion } from "./region";
 import { DEFAULT_THRESHOLD, noteMissed, noteRewritten, noteStaged, oftenRewritten, setMissLimit } from "./rewritten";
+import { setLeaveLimit } from "./seen";
 import { sitesBytes } from "./site";
 
 // region: 168 bytes
@@ -90,6 +91,7 @@ export let hotThreshold: u32 = DEFAULT_THRESHOLD;
 export function setJit(threshold: u32): void {
   hotThreshold = threshold;
   setMissLimit(threshold);
+  setLeaveLimit(threshold);
   if (threshold == 0) dropRegions();
 }
 
@@ -320,6 +322,24 @@ function mapped(r: u32): bool {
   store<u64>(r, load<u64>(TAG_REAL), RG_TAG);
   store<u32>(r, flushCount, RG_FLUSH);
   return true;
+}
+
+/** Has the region made anew that a branch left again and again to the same place. Must be called where requests() is looked at. */
+export function grow(): void {
+  const r = growing;
+  if (!r || load<u32>(r, RG_MODE) != load<u32>(MODE)) return; // until it can be looked at
+  grown();
+  if (!load<u32>(r, RG_SLOT) || otherCode(r) || !mapped(r)) return;
+  // the block it was asked for is its first entry
+  let offset: u32 = 0;
+  while (load<u16>(load<u32>(r, RG_TARGETS) + (offset << 1)) != 1) if (++offset > load<u32>(r, RG_SPAN)) return;
+  const rip = load<u64>(r, RG_FIRST) + offset;
+  const block = findBlock(fetchSettled((load<u32>(r, RG_BASE) + rip) & load<u64>(LINEAR_MASK)), load<u32>(MODE));
+  if (!block) return;
+  drop(r);
+  store<u32>(block, 0, BK_REGION);
+  store<u32>(block, 0, BK_HOT);
+  request(block, rip);
 }
 
 /** Not 0: CS is not where the region was generated for it. */

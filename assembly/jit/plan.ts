@@ -71,6 +71,7 @@ import {
 } from "./kinds.generated";
 
 import { oftenRewritten } from "./rewritten";
+import { branchAt, seenTarget } from "./seen";
 
 const INSTRUCTIONS_MAX: u32 = 1200;
 /** Bytes between the first and the last block. */
@@ -202,6 +203,24 @@ function reachCases(rec: usize): void {
   }
 }
 
+/** The branch of the block at rip leads where it was seen to go. */
+function reachSeen(rip: u64): void {
+  const branch = branchAt(rip);
+  for (let i: u32 = 0; ; i++) {
+    const target = seenTarget(branch, i);
+    if (target == ~(0 as u64)) return;
+    if (!target || !reachable(target)) continue;
+    const n = reach(target);
+    if (n != NONE) makeEntry(n);
+  }
+}
+
+/** Has no code run at rip yet? */
+export function unknown(rip: u64): bool {
+  const host = fetchSettled((codeBase + rip) & load<u64>(LINEAR_MASK));
+  return !host || !findBlock(host, load<u32>(MODE));
+}
+
 /** Finds where a block leads. */
 function explore(n: u32): void {
   const b = blockOf(n);
@@ -245,7 +264,10 @@ function explore(n: u32): void {
       returns++;
     }
   }
-  if (kind == KIND_JMP_E || kind == KIND_CALL_E) reachCases(rec);
+  if (kind == KIND_JMP_E || kind == KIND_CALL_E) {
+    reachCases(rec);
+    reachSeen(rip);
+  }
   setSuccessors(n, taken, fall);
 }
 

@@ -129,8 +129,9 @@ import {
   localCount,
 } from "./locals";
 import { getSlot, readRm, setSlot, storeAt } from "./operand";
-import { countsDown, firstRecord, firstRip, reachable, returns, span, targetOf, terminates } from "./plan";
+import { countsDown, firstRecord, firstRip, reachable, returns, span, targetOf, terminates, unknown } from "./plan";
 import { oftenMissed, oftenStaged } from "./rewritten";
+import { branchAt } from "./seen";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
 import { moveStack, probePush, readStackTop } from "./stack";
@@ -140,17 +141,17 @@ import { answer } from "./system";
 const LOOP_LABEL: u32 = 0x4000;
 let targets: u32 = 0;
 
-function exitTo(rip: u64): void {
+function exitTo(rip: u64, why: u32): void {
   constR(rip);
   set(L_PC);
-  leave();
+  leave(why);
 }
 
 /** L_PC holds the RIP; everything begun has completed. */
-function leave(): void {
+function leave(why: u32): void {
   i32c(0);
   set(L_ADJUST);
-  i32c(0);
+  i32c(why);
   set(L_WHY);
   branch(LABEL_EXIT);
 }
@@ -165,7 +166,7 @@ function budgetLeft(): void {
 /** Goes to a node, or leaves when it is not part of the region. */
 function follow(from: u32, to: u32, rip: u64): void {
   if (to == NONE) {
-    exitTo(rip);
+    exitTo(rip, unknown(rip) ? branchAt(ripOf(from)) : 0);
     return;
   }
   if (retreats(from, to)) {
@@ -178,7 +179,7 @@ function follow(from: u32, to: u32, rip: u64): void {
       budgetLeft();
       branchIf(LABEL_CENTRE);
     }
-    exitTo(rip);
+    exitTo(rip, 0);
   } else if (isMerge(to)) branch(to);
   else tree(to);
 }
@@ -189,11 +190,11 @@ function central(): bool {
 }
 
 /** The target is in L_V: to the central node when it is an entry, else out; inside: it may be one. */
-function followIndirect(inside: bool): void {
+function followIndirect(inside: bool, why: u32): void {
   if (inside && central()) findTarget();
   get(L_V);
   set(L_PC);
-  leave();
+  leave(why);
 }
 
 function findTarget(): void {
@@ -295,14 +296,14 @@ function terminator(n: u32, rec: usize): void {
     set(L_V);
     checkTarget(size);
     moveStack(i32(size) + (kind == KIND_RET_IMM ? i32(load<u16>(rec, R_IMM)) : 0));
-    followIndirect(returns != 0);
+    followIndirect(returns != 0, 0);
   } else {
     place();
     readRm(rec, size);
     set(L_V);
     checkTarget(size);
     if (kind == KIND_CALL_E) pushReturn(next, size);
-    followIndirect(true);
+    followIndirect(true, branchAt(rip));
   }
 }
 
@@ -317,7 +318,7 @@ function afterCall(n: u32): void {
   i32c(0);
   mem(wide ? I64_LOAD : I32_LOAD, RIP);
   set(L_V);
-  followIndirect(true);
+  followIndirect(true, 0);
   close();
   follow(n, fallOf(n), next);
 }

@@ -32,7 +32,7 @@ import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBloc
 import { closeBlock, decode } from "../decode/decode";
 import { dispatch, STEP_FLAGS } from "../execute/dispatch";
 import { stepNext } from "../jit/chain";
-import { compileQueue, enter, hotThreshold, jump, leftAt, request, requests } from "../jit/manage";
+import { compileQueue, enter, grow, hotThreshold, jump, leftAt, request, requests } from "../jit/manage";
 import { setBesideCode } from "../memory/access";
 import { tlbMask } from "../memory/context";
 import { setAlone } from "../memory/staging";
@@ -258,6 +258,7 @@ function turn(): i32 {
   setAlone(true);
   const code = takeHeld();
   if (code != GO_ON) return code;
+  grow();
   if (requests()) compileQueue();
   stretchLength = min<u64>(stretchLength * 2, STRETCH_MAX);
   return GO_ON;

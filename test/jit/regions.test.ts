@@ -49,3 +49,29 @@ inner: add eax, ecx
   hlt`);
   expect(functions).toBeLessThanOrEqual(2);
 });
+
+const CALLS = (rounds: number) => `
+  mov ecx, ${rounds}
+next: mov eax, ecx
+  and eax, 3
+  mov ebx, [table + eax * 4]
+  call ebx
+  dec ecx
+  jnz next
+  hlt
+zero: add edx, 1
+  ret
+one: sub edx, 3
+  ret
+two: xor edx, ecx
+  ret
+three: rol edx, 1
+  ret
+align 4
+table: dd zero, one, two, three`;
+
+it("a region is made anew with the functions that it calls through a register, and then no more", () => {
+  // the loop and the functions are hot at the same time: one module, and a second one when the loop takes the functions in
+  expect(generated(CALLS(300_000)).modules).toBe(2);
+  expect(generated(CALLS(1_500_000)).modules).toBe(2);
+});
