@@ -17,8 +17,8 @@ import {
   WORK,
 } from "../abi/state";
 import { flushCount } from "../memory/context";
-import { noteLeave } from "./seen";
 import { entryStart } from "./entry";
+import { noteLeave } from "./seen";
 
 // {u64 rip, u64 place(), u32 region, u32 table slot, u16 entry number, u16 longest path, u32 regionChanges}
 const JM_PLACE: u32 = 8;

@@ -81,6 +81,7 @@ const offsets: usize = memory.data(576, 4); // i32 distance from the symbol
 
 let record: u32 = 0;
 let checked: u32 = 0;
+let parted: u32 = 0;
 
 function symbolOf(register: u32): u32 {
   return load<u32>(symbols + (register << 2));
@@ -344,6 +345,12 @@ export function isChecked(group: u32): bool {
   return ((checked >> group) & 1) != 0;
 }
 
-export function setChecked(group: u32): void {
+/** parts: its bytes may turn out to be on two pages, and each access is then looked at by itself. */
+export function setChecked(group: u32, parts: bool): void {
   checked |= 1 << group;
+  parted = (parted & ~(1 << group)) | (u32(parts) << group);
+}
+
+export function mayPart(group: u32): bool {
+  return ((parted >> group) & 1) != 0;
 }

@@ -22,25 +22,26 @@ export const L_T1: u32 = 32;
 export const L_T2: u32 = 33;
 export const L_GROUP: u32 = 34; // GROUPS: what turns an address of a group into a place
 export const L_TABLE: u32 = 42; // TR_TABLE
-export const L_TAG: u32 = 43; // i64 from here on: TR_TAG
-export const L_A64: u32 = 44;
-export const L_B64: u32 = 45;
-export const L_U0: u32 = 46;
-export const L_U1: u32 = 47;
-export const L_U2: u32 = 48;
+export const L_APART: u32 = 43; // the same for an access of a group by itself
+export const L_TAG: u32 = 44; // i64 from here on: TR_TAG
+export const L_A64: u32 = 45;
+export const L_B64: u32 = 46;
+export const L_U0: u32 = 47;
+export const L_U1: u32 = 48;
+export const L_U2: u32 = 49;
 
 // one a segment, ES CS SS DS FS GS, where the region accesses memory through segments
-export const L_SEG_BASE: u32 = 49; // i32: SG_EFFECTIVE
-export const L_SEG_READ: u32 = 55; // i64: SG_READ_END
-export const L_SEG_WRITE: u32 = 61; // i64: SG_WRITE_END
+export const L_SEG_BASE: u32 = 50; // i32: SG_EFFECTIVE
+export const L_SEG_READ: u32 = 56; // i64: SG_READ_END
+export const L_SEG_WRITE: u32 = 62; // i64: SG_WRITE_END
 
 /**
  * R: not 0 after INC or DEC whose OF and AF nobody has asked for: the result that overflows. L_CARRIES then has CF, and
  * nothing else of it holds.
  */
-export const L_ONE: u32 = 67;
+export const L_ONE: u32 = 68;
 
-const LOCALS: u32 = 68;
+const LOCALS: u32 = 69;
 const PARAMETERS: u32 = 2;
 
 // A function has only the locals that are named in it, numbered as they come: the baseline compiler clears each at entry.

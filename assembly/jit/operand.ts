@@ -26,6 +26,7 @@ import {
   get,
   I32_ADD,
   I32_AND,
+  I32_EQ,
   I32_EQZ,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
@@ -60,12 +61,15 @@ import {
   tee,
   unsigned,
   W_CALL,
+  W_ELSE,
+  W_SELECT,
 } from "./emit";
-import { groupBytes, groupOf, intoGroup, isChecked, NO_GROUP, setChecked } from "./groups";
+import { groupBytes, groupOf, intoGroup, isChecked, mayPart, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
 import {
   L_ACCESS,
+  L_APART,
   L_EA,
   L_ENTRY,
   L_GROUP,
@@ -269,6 +273,20 @@ function pageFlagsOf(offset: u32): void {
 
 /** Pops an address (R), leaves the region when the TLB can have no entry for it; L_ENTRY is its place in the table. */
 function translate(size: u32, tag: u32): void {
+  lookUp(size, tag);
+  if (!fills) {
+    branchExit();
+    return;
+  }
+  openIf();
+  fill(size, tag);
+  op(I32_EQZ);
+  branchExit();
+  close();
+}
+
+/** Pops an address (R) into L_EA, pushes whether the TLB has no entry for it at L_ENTRY. */
+function lookUp(size: u32, tag: u32): void {
   useTlb();
   place();
   tee(L_EA);
@@ -293,20 +311,16 @@ function translate(size: u32, tag: u32): void {
   get(L_TAG);
   op(I64_OR);
   op(I64_NE);
-  if (!fills) {
-    branchExit();
-    return;
-  }
-  openIf();
+}
+
+/** Pushes whether the TLB has an entry for the bytes at L_EA now. */
+function fill(size: u32, tag: u32): void {
   get(L_EA);
   if (!wide) op(I64_EXTEND_U);
   i32c(size);
   i32c(u32(tag == TE_WRITE));
   op(W_CALL);
   unsigned(CALL_FILL);
-  op(I32_EQZ);
-  branchExit();
-  close();
 }
 
 /** Pops an address (R), pushes its place in linear memory (i32). */
@@ -314,9 +328,14 @@ function translateTop(size: u32, tag: u32): void {
   translate(size, tag);
   get(L_EA);
   if (wide) op(I32_WRAP);
+  pushAddend();
+  op(I32_ADD);
+}
+
+/** Pushes what turns addresses of the page of L_ENTRY into places. */
+function pushAddend(): void {
   get(L_ENTRY);
   mem(I32_LOAD, TE_ADDEND);
-  op(I32_ADD);
 }
 
 export function loadAt(size: u32, sign: bool): void {
@@ -377,7 +396,7 @@ export function storeAt(size: u32): void {
  * Pops the address (R) of an access of a group, which is checked when that was not done yet. Pushes the address in a form
  * that loadFrom and storeAt take with placeOffset().
  */
-function groupPlace(group: u32, stack: bool, write: bool): void {
+function groupPlace(group: u32, stack: bool, size: u32, write: bool): void {
   if (!isChecked(group)) {
     const into = intoGroup(stack);
     const bytes = groupBytes(stack);
@@ -387,19 +406,56 @@ function groupPlace(group: u32, stack: bool, write: bool): void {
       addR();
     }
     if (direct) checkRam(bytes, write ? PAGE_NO_WRITE_ENTRY : 0);
-    else {
-      translate(bytes, write ? TE_WRITE : TE_READ);
-      get(L_ENTRY);
-      mem(I32_LOAD, TE_ADDEND);
-      set(L_GROUP + group);
-    }
-    setChecked(group);
+    else checkGroup(group, bytes, write ? TE_WRITE : TE_READ);
+    setChecked(group, fills);
     get(L_ACCESS);
   }
   if (direct) return;
+  if (mayPart(group)) {
+    set(L_ACCESS);
+    get(L_GROUP + group);
+    i32c(APART);
+    op(I32_EQ);
+    openIf();
+    get(L_ACCESS);
+    translate(size, write ? TE_WRITE : TE_READ);
+    pushAddend();
+    set(L_APART);
+    op(W_ELSE);
+    get(L_GROUP + group);
+    set(L_APART);
+    close();
+    get(L_ACCESS);
+  }
   if (wide) op(I32_WRAP);
-  get(L_GROUP + group);
+  get(mayPart(group) ? L_APART : L_GROUP + group);
   op(I32_ADD);
+}
+
+/** L_GROUP of a group whose bytes are not on one page: each access is looked at by itself. */
+const APART: u32 = 1;
+
+/** Pops the address of the first byte of a group; its local takes what turns addresses into places. */
+function checkGroup(group: u32, bytes: u32, tag: u32): void {
+  if (!fills) {
+    translate(bytes, tag);
+    pushAddend();
+    set(L_GROUP + group);
+    return;
+  }
+  lookUp(bytes, tag);
+  set(L_APART);
+  get(L_APART);
+  openIf();
+  fill(bytes, tag);
+  op(I32_EQZ);
+  set(L_APART);
+  close();
+  i32c(APART);
+  pushAddend();
+  get(L_APART);
+  op(W_SELECT);
+  set(L_GROUP + group);
 }
 
 function placeOffset(): u32 {
@@ -413,7 +469,7 @@ export function read(stack: bool, size: u32, sign: bool): void {
     readTop(size, sign);
     return;
   }
-  groupPlace(group, stack, false);
+  groupPlace(group, stack, size, false);
   loadFrom(size, sign, placeOffset());
 }
 
@@ -424,7 +480,7 @@ export function probe(stack: bool, size: u32): void {
     probeTop(size);
     return;
   }
-  groupPlace(group, stack, true);
+  groupPlace(group, stack, size, true);
   if (placeOffset()) {
     i32c(i32(placeOffset()));
     op(I32_ADD);
