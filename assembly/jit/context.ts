@@ -3,7 +3,7 @@ import { R_INDEX, R_LEN, R_OFF } from "../abi/record";
 import { DEBUG_WATCH, ModeBit, SEG_FS, TR_MODE, TransBit, WatchBit } from "../abi/state";
 import { findLowRam, lowRamBytes } from "../memory/physical";
 import { dataTraps } from "../memory/traps";
-import { get, I32_WRAP, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
+import { get, I32_ADD, I32_WRAP, I64_ADD, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
 import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 
 /** 64-bit region: R is i64. */
@@ -139,6 +139,10 @@ export function truncate(rip: u64): u64 {
 export function constR(value: u64): void {
   if (wide) i64c(i64(value));
   else i32c(i32(value));
+}
+
+export function addR(): void {
+  op(wide ? I64_ADD : I32_ADD);
 }
 
 /** Notes where a side exit of this instruction leaves: before it, to run it in the interpreter. */

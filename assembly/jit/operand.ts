@@ -1,13 +1,13 @@
 // Operands of a record as Wasm: sub-registers, addresses, translated memory. An access that misses the TLB leaves the
 // region before the instruction has changed anything.
 
-import { PAGE_NO_WRITE_ENTRY, TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
+import { PAGE_NO_WRITE_ENTRY, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
 import { SEG_FS, SEG_SIZE, SEGS, SG_EFFECTIVE } from "../abi/state";
-import { tlbMask } from "../memory/context";
 import { flagsAddress } from "../memory/frames";
 import { lowRamBytes, lowRamHost } from "../memory/physical";
 import {
+  addR,
   blockRip,
   constR,
   direct,
@@ -19,7 +19,6 @@ import {
   setR,
   throughSegment,
   useSegment,
-  useTlb,
   wide,
 } from "./context";
 import {
@@ -27,7 +26,6 @@ import {
   I32_ADD,
   I32_AND,
   I32_EQ,
-  I32_EQZ,
   I32_EXTEND8_S,
   I32_EXTEND16_S,
   I32_GT_U,
@@ -48,10 +46,8 @@ import {
   I64_EXTEND_U,
   I64_GT_U,
   I64_LOAD,
-  I64_NE,
   I64_OR,
   I64_SHL,
-  I64_SHR_U,
   I64_STORE,
   i32c,
   i64c,
@@ -59,30 +55,14 @@ import {
   op,
   set,
   tee,
-  unsigned,
-  W_CALL,
   W_ELSE,
-  W_SELECT,
 } from "./emit";
 import { groupBytes, groupOf, intoGroup, isChecked, mayPart, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
-import {
-  L_ACCESS,
-  L_APART,
-  L_EA,
-  L_ENTRY,
-  L_GROUP,
-  L_HOST,
-  L_SEG_BASE,
-  L_SEG_READ,
-  L_SEG_WRITE,
-  L_TABLE,
-  L_TAG,
-} from "./locals";
+import { L_ACCESS, L_APART, L_EA, L_GROUP, L_HOST, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE } from "./locals";
+import { APART, checkGroup, pushAddend, translate, translateTop } from "./translate";
 
-/** Function 2 of a generated module: fillSettled. */
-const CALL_FILL: u32 = 2;
 const ZERO: u32 = 128;
 const RIP_BASE: u32 = 136;
 
@@ -148,10 +128,6 @@ export function getSrc(rec: usize, size: u32): void {
 }
 export function setSrc(rec: usize, size: u32): void {
   setSlot(load<u8>(rec, R_SRC), size);
-}
-
-export function addR(): void {
-  op(wide ? I64_ADD : I32_ADD);
 }
 
 /** Pushes the offset that the memory operand names, as R. */
@@ -271,73 +247,6 @@ function pageFlagsOf(offset: u32): void {
   mem(I32_LOAD8_U, flagsAddress(lowRamHost));
 }
 
-/** Pops an address (R), leaves the region when the TLB can have no entry for it; L_ENTRY is its place in the table. */
-function translate(size: u32, tag: u32): void {
-  lookUp(size, tag);
-  if (!fills) {
-    branchExit();
-    return;
-  }
-  openIf();
-  fill(size, tag);
-  op(I32_EQZ);
-  branchExit();
-  close();
-}
-
-/** Pops an address (R) into L_EA, pushes whether the TLB has no entry for it at L_ENTRY. */
-function lookUp(size: u32, tag: u32): void {
-  useTlb();
-  place();
-  tee(L_EA);
-  constR(7);
-  op(wide ? I64_SHR_U : I32_SHR_U);
-  if (wide) op(I32_WRAP);
-  i32c(i32(tlbMask << 5));
-  op(I32_AND);
-  get(L_TABLE);
-  op(I32_ADD);
-  tee(L_ENTRY);
-  mem(I64_LOAD, tag);
-  // the page of the last byte: an access over the end of a page misses
-  get(L_EA);
-  if (size > 1) {
-    constR(size - 1);
-    addR();
-  }
-  constR(12);
-  op(wide ? I64_SHR_U : I32_SHR_U);
-  if (!wide) op(I64_EXTEND_U);
-  get(L_TAG);
-  op(I64_OR);
-  op(I64_NE);
-}
-
-/** Pushes whether the TLB has an entry for the bytes at L_EA now. */
-function fill(size: u32, tag: u32): void {
-  get(L_EA);
-  if (!wide) op(I64_EXTEND_U);
-  i32c(size);
-  i32c(u32(tag == TE_WRITE));
-  op(W_CALL);
-  unsigned(CALL_FILL);
-}
-
-/** Pops an address (R), pushes its place in linear memory (i32). */
-function translateTop(size: u32, tag: u32): void {
-  translate(size, tag);
-  get(L_EA);
-  if (wide) op(I32_WRAP);
-  pushAddend();
-  op(I32_ADD);
-}
-
-/** Pushes what turns addresses of the page of L_ENTRY into places. */
-function pushAddend(): void {
-  get(L_ENTRY);
-  mem(I32_LOAD, TE_ADDEND);
-}
-
 export function loadAt(size: u32, sign: bool): void {
   loadFrom(size, sign, 0);
 }
@@ -430,32 +339,6 @@ function groupPlace(group: u32, stack: bool, size: u32, write: bool): void {
   if (wide) op(I32_WRAP);
   get(mayPart(group) ? L_APART : L_GROUP + group);
   op(I32_ADD);
-}
-
-/** L_GROUP of a group whose bytes are not on one page: each access is looked at by itself. */
-const APART: u32 = 1;
-
-/** Pops the address of the first byte of a group; its local takes what turns addresses into places. */
-function checkGroup(group: u32, bytes: u32, tag: u32): void {
-  if (!fills) {
-    translate(bytes, tag);
-    pushAddend();
-    set(L_GROUP + group);
-    return;
-  }
-  lookUp(bytes, tag);
-  set(L_APART);
-  get(L_APART);
-  openIf();
-  fill(bytes, tag);
-  op(I32_EQZ);
-  set(L_APART);
-  close();
-  i32c(APART);
-  pushAddend();
-  get(L_APART);
-  op(W_SELECT);
-  set(L_GROUP + group);
 }
 
 function placeOffset(): u32 {

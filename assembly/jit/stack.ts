@@ -1,10 +1,10 @@
 // The stack as Wasm: SP, ESP or RSP by SS.B and 64-bit mode.
 import { SEG_SS } from "../abi/state";
-import { constR, getR, place, setR, stack16 } from "./context";
+import { addR, constR, getR, place, setR, stack16 } from "./context";
 import { get, I32_GT_U, I32_LOAD, I32_LOAD16_U, I32_STORE, I32_STORE16, i32c, mem, op, set } from "./emit";
 import { branchExit } from "./labels";
 import { L_HOST, L_T0, L_U0 } from "./locals";
-import { addR, low16, probe, probeTop, read, readPlace, readTop, setSlot, storeAt, toLinear } from "./operand";
+import { low16, probe, probeTop, read, readPlace, readTop, setSlot, storeAt, toLinear } from "./operand";
 
 const RSP_SLOT: u32 = 32;
 
