@@ -30,7 +30,7 @@ export { fillSettled as jitFill } from "./memory/access";
 export { flushTlb as dropTranslations } from "./memory/context";
 export { flagsAddress as frameFlags, zeroPage } from "./memory/frames";
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
-export { jitStep, jitStored } from "./run/step";
+export { jitPlain, jitStep, jitStored } from "./run/step";
 export { trapsChanged } from "./run/traps";
 export {
   hostInvept as invept,

@@ -101,6 +101,18 @@ export const JIT_KINDS = [
   "movFromSeg",
   "callFarPtr",
   "jmpFarPtr",
+  // by their handlers; daa is the first
+  "daa",
+  "das",
+  "aaa",
+  "aas",
+  "aam",
+  "aad",
+  "salc",
+  "pext",
+  "pdep",
+  "crc32Eb",
+  "crc32Ev",
 ] as const;
 const constant = (name: string): string =>
   `KIND_${name

@@ -239,218 +239,218 @@ export function execute(rec: usize): void {
       callFarPtr(rec); return;
     case 99: // jmpFarPtr
       jmpFarPtr(rec); return;
-    case 100: // (undefined)
-      raise(6); return;
-    case 101: // (over 15 bytes)
-      raiseError(13, 0); return;
-    case 102: // popSeg
-      popSeg(rec); return;
-    case 103: // daa
+    case 100: // daa
       daa(rec); return;
-    case 104: // das
+    case 101: // das
       das(rec); return;
-    case 105: // aaa
+    case 102: // aaa
       aaa(rec); return;
-    case 106: // aas
+    case 103: // aas
       aas(rec); return;
-    case 107: // bound
-      bound(rec); return;
-    case 108: // arpl
-      arpl(rec); return;
-    case 109: // ins
-      ins(rec); return;
-    case 110: // outs
-      outs(rec); return;
-    case 111: // movToSeg
-      movToSeg(rec); return;
-    case 112: // popE<T>
-      popE(rec); return;
-    case 113: // wait
-      wait(rec); return;
-    case 114: // les
-      les(rec); return;
-    case 115: // lds
-      lds(rec); return;
-    case 116: // enter<T>
-      enter(rec); return;
-    case 117: // retFarImm
-      retFarImm(rec); return;
-    case 118: // retFar
-      retFar(rec); return;
-    case 119: // int3
-      int3(rec); return;
-    case 120: // into
-      into(rec); return;
-    case 121: // aam
+    case 104: // aam
       aam(rec); return;
-    case 122: // aad
+    case 105: // aad
       aad(rec); return;
-    case 123: // salc
+    case 106: // salc
       salc(rec); return;
-    case 124: // x87
-      x87(rec); return;
-    case 125: // inImm
-      inImm(rec); return;
-    case 126: // outImm
-      outImm(rec); return;
-    case 127: // inDx
-      inDx(rec); return;
-    case 128: // outDx
-      outDx(rec); return;
-    case 129: // int1
-      int1(rec); return;
-    case 130: // hlt
-      hlt(rec); return;
-    case 131: // callFarMem
-      callFarMem(rec); return;
-    case 132: // jmpFarMem
-      jmpFarMem(rec); return;
-    case 133: // ud2
-      ud2(rec); return;
-    case 134: // lss
-      lss(rec); return;
-    case 135: // lfs
-      lfs(rec); return;
-    case 136: // lgs
-      lgs(rec); return;
-    case 137: // sldt
-      sldt(rec); return;
-    case 138: // str
-      str(rec); return;
-    case 139: // lldt
-      lldt(rec); return;
-    case 140: // ltr
-      ltr(rec); return;
-    case 141: // verr
-      verr(rec); return;
-    case 142: // verw
-      verw(rec); return;
-    case 143: // sgdt
-      sgdt(rec); return;
-    case 144: // sidt
-      sidt(rec); return;
-    case 145: // lgdt
-      lgdt(rec); return;
-    case 146: // lidt
-      lidt(rec); return;
-    case 147: // smsw
-      smsw(rec); return;
-    case 148: // lmsw
-      lmsw(rec); return;
-    case 149: // invlpg
-      invlpg(rec); return;
-    case 150: // vmcall
-      vmcall(rec); return;
-    case 151: // vmlaunch
-      vmlaunch(rec); return;
-    case 152: // vmresume
-      vmresume(rec); return;
-    case 153: // vmxoff
-      vmxoff(rec); return;
-    case 154: // monitor
-      monitor(rec); return;
-    case 155: // mwait
-      mwait(rec); return;
-    case 156: // clac
-      clac(rec); return;
-    case 157: // stac
-      stac(rec); return;
-    case 158: // xgetbv
-      xgetbv(rec); return;
-    case 159: // xsetbv
-      xsetbv(rec); return;
-    case 160: // vmfunc
-      vmfunc(rec); return;
-    case 161: // swapgs
-      swapgs(rec); return;
-    case 162: // rdtscp
-      rdtscp(rec); return;
-    case 163: // lar
-      lar(rec); return;
-    case 164: // lsl
-      lsl(rec); return;
-    case 165: // syscall
-      syscall(rec); return;
-    case 166: // clts
-      clts(rec); return;
-    case 167: // sysret
-      sysret(rec); return;
-    case 168: // invd
-      invd(rec); return;
-    case 169: // wbinvd
-      wbinvd(rec); return;
-    case 170: // movFromCr
-      movFromCr(rec); return;
-    case 171: // movToCr
-      movToCr(rec); return;
-    case 172: // movFromDr
-      movFromDr(rec); return;
-    case 173: // movToDr
-      movToDr(rec); return;
-    case 174: // rdtsc
-      rdtsc(rec); return;
-    case 175: // rdpmc
-      rdpmc(rec); return;
-    case 176: // sysenter
-      sysenter(rec); return;
-    case 177: // sysexit
-      sysexit(rec); return;
-    case 178: // vmread
-      vmread(rec); return;
-    case 179: // vmwrite
-      vmwrite(rec); return;
-    case 180: // xsave
-      xsave(rec); return;
-    case 181: // xrstor
-      xrstor(rec); return;
-    case 182: // xsaveopt
-      xsaveopt(rec); return;
-    case 183: // clflush
-      clflush(rec); return;
-    case 184: // rdfsbase
-      rdfsbase(rec); return;
-    case 185: // rdgsbase
-      rdgsbase(rec); return;
-    case 186: // wrfsbase
-      wrfsbase(rec); return;
-    case 187: // wrgsbase
-      wrgsbase(rec); return;
-    case 188: // cmpxchg8b
-      cmpxchg8b(rec); return;
-    case 189: // xrstors
-      xrstors(rec); return;
-    case 190: // xsavec
-      xsavec(rec); return;
-    case 191: // xsaves
-      xsaves(rec); return;
-    case 192: // vmptrld
-      vmptrld(rec); return;
-    case 193: // vmclear
-      vmclear(rec); return;
-    case 194: // vmxon
-      vmxon(rec); return;
-    case 195: // vmptrst
-      vmptrst(rec); return;
-    case 196: // rdrand
-      rdrand(rec); return;
-    case 197: // rdseed
-      rdseed(rec); return;
-    case 198: // rdpid
-      rdpid(rec); return;
-    case 199: // crc32Eb
-      crc32Eb(rec); return;
-    case 200: // crc32Ev
-      crc32Ev(rec); return;
-    case 201: // invept
-      invept(rec); return;
-    case 202: // invvpid
-      invvpid(rec); return;
-    case 203: // invpcid
-      invpcid(rec); return;
-    case 204: // pext
+    case 107: // pext
       pext(rec); return;
-    case 205: // pdep
+    case 108: // pdep
       pdep(rec); return;
+    case 109: // crc32Eb
+      crc32Eb(rec); return;
+    case 110: // crc32Ev
+      crc32Ev(rec); return;
+    case 111: // (undefined)
+      raise(6); return;
+    case 112: // (over 15 bytes)
+      raiseError(13, 0); return;
+    case 113: // popSeg
+      popSeg(rec); return;
+    case 114: // bound
+      bound(rec); return;
+    case 115: // arpl
+      arpl(rec); return;
+    case 116: // ins
+      ins(rec); return;
+    case 117: // outs
+      outs(rec); return;
+    case 118: // movToSeg
+      movToSeg(rec); return;
+    case 119: // popE<T>
+      popE(rec); return;
+    case 120: // wait
+      wait(rec); return;
+    case 121: // les
+      les(rec); return;
+    case 122: // lds
+      lds(rec); return;
+    case 123: // enter<T>
+      enter(rec); return;
+    case 124: // retFarImm
+      retFarImm(rec); return;
+    case 125: // retFar
+      retFar(rec); return;
+    case 126: // int3
+      int3(rec); return;
+    case 127: // into
+      into(rec); return;
+    case 128: // x87
+      x87(rec); return;
+    case 129: // inImm
+      inImm(rec); return;
+    case 130: // outImm
+      outImm(rec); return;
+    case 131: // inDx
+      inDx(rec); return;
+    case 132: // outDx
+      outDx(rec); return;
+    case 133: // int1
+      int1(rec); return;
+    case 134: // hlt
+      hlt(rec); return;
+    case 135: // callFarMem
+      callFarMem(rec); return;
+    case 136: // jmpFarMem
+      jmpFarMem(rec); return;
+    case 137: // ud2
+      ud2(rec); return;
+    case 138: // lss
+      lss(rec); return;
+    case 139: // lfs
+      lfs(rec); return;
+    case 140: // lgs
+      lgs(rec); return;
+    case 141: // sldt
+      sldt(rec); return;
+    case 142: // str
+      str(rec); return;
+    case 143: // lldt
+      lldt(rec); return;
+    case 144: // ltr
+      ltr(rec); return;
+    case 145: // verr
+      verr(rec); return;
+    case 146: // verw
+      verw(rec); return;
+    case 147: // sgdt
+      sgdt(rec); return;
+    case 148: // sidt
+      sidt(rec); return;
+    case 149: // lgdt
+      lgdt(rec); return;
+    case 150: // lidt
+      lidt(rec); return;
+    case 151: // smsw
+      smsw(rec); return;
+    case 152: // lmsw
+      lmsw(rec); return;
+    case 153: // invlpg
+      invlpg(rec); return;
+    case 154: // vmcall
+      vmcall(rec); return;
+    case 155: // vmlaunch
+      vmlaunch(rec); return;
+    case 156: // vmresume
+      vmresume(rec); return;
+    case 157: // vmxoff
+      vmxoff(rec); return;
+    case 158: // monitor
+      monitor(rec); return;
+    case 159: // mwait
+      mwait(rec); return;
+    case 160: // clac
+      clac(rec); return;
+    case 161: // stac
+      stac(rec); return;
+    case 162: // xgetbv
+      xgetbv(rec); return;
+    case 163: // xsetbv
+      xsetbv(rec); return;
+    case 164: // vmfunc
+      vmfunc(rec); return;
+    case 165: // swapgs
+      swapgs(rec); return;
+    case 166: // rdtscp
+      rdtscp(rec); return;
+    case 167: // lar
+      lar(rec); return;
+    case 168: // lsl
+      lsl(rec); return;
+    case 169: // syscall
+      syscall(rec); return;
+    case 170: // clts
+      clts(rec); return;
+    case 171: // sysret
+      sysret(rec); return;
+    case 172: // invd
+      invd(rec); return;
+    case 173: // wbinvd
+      wbinvd(rec); return;
+    case 174: // movFromCr
+      movFromCr(rec); return;
+    case 175: // movToCr
+      movToCr(rec); return;
+    case 176: // movFromDr
+      movFromDr(rec); return;
+    case 177: // movToDr
+      movToDr(rec); return;
+    case 178: // rdtsc
+      rdtsc(rec); return;
+    case 179: // rdpmc
+      rdpmc(rec); return;
+    case 180: // sysenter
+      sysenter(rec); return;
+    case 181: // sysexit
+      sysexit(rec); return;
+    case 182: // vmread
+      vmread(rec); return;
+    case 183: // vmwrite
+      vmwrite(rec); return;
+    case 184: // xsave
+      xsave(rec); return;
+    case 185: // xrstor
+      xrstor(rec); return;
+    case 186: // xsaveopt
+      xsaveopt(rec); return;
+    case 187: // clflush
+      clflush(rec); return;
+    case 188: // rdfsbase
+      rdfsbase(rec); return;
+    case 189: // rdgsbase
+      rdgsbase(rec); return;
+    case 190: // wrfsbase
+      wrfsbase(rec); return;
+    case 191: // wrgsbase
+      wrgsbase(rec); return;
+    case 192: // cmpxchg8b
+      cmpxchg8b(rec); return;
+    case 193: // xrstors
+      xrstors(rec); return;
+    case 194: // xsavec
+      xsavec(rec); return;
+    case 195: // xsaves
+      xsaves(rec); return;
+    case 196: // vmptrld
+      vmptrld(rec); return;
+    case 197: // vmclear
+      vmclear(rec); return;
+    case 198: // vmxon
+      vmxon(rec); return;
+    case 199: // vmptrst
+      vmptrst(rec); return;
+    case 200: // rdrand
+      rdrand(rec); return;
+    case 201: // rdseed
+      rdseed(rec); return;
+    case 202: // rdpid
+      rdpid(rec); return;
+    case 203: // invept
+      invept(rec); return;
+    case 204: // invvpid
+      invvpid(rec); return;
+    case 205: // invpcid
+      invpcid(rec); return;
     default:
       unreachable();
   }

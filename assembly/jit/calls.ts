@@ -8,8 +8,9 @@ import { L_COUNT } from "./locals";
 import { makeSite } from "./site";
 import { loadRegisters, storeRegisters } from "./spill";
 
-/** Function 0 of a generated module: jitStep. */
+/** Functions 0 and 3 of a generated module: jitStep and jitPlain. */
 const CALL_STEP: u32 = 0;
+const CALL_PLAIN: u32 = 3;
 
 function patchable(first: usize, last: usize): bool {
   for (let rec = first; rec <= last; rec += RECORD_SIZE) {
@@ -40,6 +41,16 @@ export function callInterpreter(first: usize, last: usize): void {
   i32c(0);
   op(W_RETURN);
   close();
+  loadRegisters(used);
+  setKnown(KNOWN_NONE, 0);
+}
+
+/** Has the handler of an instruction that does nothing but change registers and flags carry it out. */
+export function callHandler(rec: usize): void {
+  storeRegisters(written);
+  i32c(makeSite(rec, rec));
+  op(W_CALL);
+  unsigned(CALL_PLAIN);
   loadRegisters(used);
   setKnown(KNOWN_NONE, 0);
 }

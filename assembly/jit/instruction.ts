@@ -5,6 +5,7 @@ import { FLAG_DF } from "../abi/x86";
 import { alu, immediate, unary } from "./arith";
 import { bitTest, compareExchange, doubleShift, exchangeAdd, scan } from "./bits";
 import { addThrough, bmi, movbe, swapBytes } from "./bmi";
+import { callHandler } from "./calls";
 import { get32, getR, setR, wide } from "./context";
 import {
   get,
@@ -38,6 +39,7 @@ import {
   FORM_RI,
   FORM_RM,
   FORM_RR,
+  KIND_AAM,
   KIND_ADCX,
   KIND_ADOX,
   KIND_ALU,
@@ -60,6 +62,7 @@ import {
   KIND_CMPS,
   KIND_CMPXCHG,
   KIND_CWD,
+  KIND_DAA,
   KIND_DIV,
   KIND_DOUBLE_SHIFT,
   KIND_FENCE,
@@ -477,6 +480,8 @@ export function generate(rec: usize): bool {
       storeAt(size);
       return true;
     default:
-      return false;
+      if (kind < KIND_DAA || isMemory(rec) || (kind == KIND_AAM && !load<u8>(rec, R_IMM))) return false;
+      callHandler(rec);
+      return true;
   }
 }

@@ -100,5 +100,16 @@ export const KIND_PUSH_SEG: u32 = 96;
 export const KIND_MOV_FROM_SEG: u32 = 97;
 export const KIND_CALL_FAR_PTR: u32 = 98;
 export const KIND_JMP_FAR_PTR: u32 = 99;
+export const KIND_DAA: u32 = 100;
+export const KIND_DAS: u32 = 101;
+export const KIND_AAA: u32 = 102;
+export const KIND_AAS: u32 = 103;
+export const KIND_AAM: u32 = 104;
+export const KIND_AAD: u32 = 105;
+export const KIND_SALC: u32 = 106;
+export const KIND_PEXT: u32 = 107;
+export const KIND_PDEP: u32 = 108;
+export const KIND_CRC32EB: u32 = 109;
+export const KIND_CRC32EV: u32 = 110;
 /** Kinds from here on have no generated code. */
-export const KIND_COUNT: u32 = 100;
+export const KIND_COUNT: u32 = 111;

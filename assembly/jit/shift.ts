@@ -1,6 +1,7 @@
 // Shifts and rotates as Wasm.
 import { R_IMM } from "../abi/record";
 import { constant } from "./arith";
+import { callHandler } from "./calls";
 import { flagsDead, KNOWN_NONE, KNOWN_RESULT, setKnown, useFlags } from "./context";
 import {
   get,
@@ -194,7 +195,11 @@ function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
 export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
   const byCl = (form & FORM_CL) != 0;
   if (k == RCL || k == RCR) {
-    if (byCl || load<u8>(rec, R_IMM) != 1) return false;
+    if (byCl || load<u8>(rec, R_IMM) != 1) {
+      if (isMemory(rec)) return false;
+      callHandler(rec);
+      return true;
+    }
     rotateThroughCarry(rec, k == RCL, size);
     return true;
   }

@@ -58,6 +58,7 @@ export interface CoreExports {
   jitStep(site: number, rip: bigint, begun: number): number;
   /** What generated code calls after a store to bytes of decoded code. */
   jitStored(host: number, bytes: number): number;
+  jitPlain(site: number): void;
   /** What generated code calls for an access that misses the TLB; 0: the interpreter must make it. */
   jitFill(linear: bigint, bytes: number, write: number): number;
   /** Code is generated for blocks that ran `threshold` times; 0: never. */

@@ -29,8 +29,8 @@ export interface JitStatistics {
   /** Time the calling thread spent in compiling and linking. */
   readonly milliseconds: number;
 }
-/** Functions 0 to 2 of a module: `jitStep`, `jitStored` and `jitFill` of the core. */
-const IMPORTED = 3;
+/** Functions 0 to 3 of a module: `jitStep`, `jitStored`, `jitFill` and `jitPlain` of the core. */
+const IMPORTED = 4;
 
 const unsigned = (value: number): number[] => {
   const out: number[] = [];
@@ -55,17 +55,19 @@ function moduleOf(count: number, bodies: Uint8Array): Uint8Array<ArrayBuffer> {
   const head = [
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, [
-      3,
+      4,
       ...[0x60, 2, 0x7f, 0x7f, 1, 0x7f],
       ...[0x60, 3, 0x7f, 0x7e, 0x7f, 1, 0x7f],
       ...[0x60, 3, 0x7e, 0x7f, 0x7f, 1, 0x7f],
+      ...[0x60, 1, 0x7f, 0],
     ]),
     ...section(2, [
-      4,
+      5,
       ...[1, 0x6d, 1, 0x6d, 2, 0, ...unsigned(MEMORY_MIN)],
       ...[1, 0x6d, 1, 0x73, 0, 1],
       ...[1, 0x6d, 1, 0x77, 0, 0],
       ...[1, 0x6d, 1, 0x66, 0, 2],
+      ...[1, 0x6d, 1, 0x70, 0, 3],
     ]),
     ...section(3, [...counted, ...Array<number>(count).fill(0)]),
     ...section(7, [...counted, ...names]),
@@ -124,7 +126,7 @@ export class Linker {
     const base = this.#base;
     const generated = moduleOf(count, new Uint8Array(memory.buffer, code, bytes));
     const place = new Uint32Array(memory.buffer, places, count);
-    const imports = { m: { m: memory, s: core.jitStep, w: core.jitStored, f: core.jitFill } };
+    const imports = { m: { m: memory, s: core.jitStep, w: core.jitStored, f: core.jitFill, p: core.jitPlain } };
     for (const one of place) while (base + one >= table.length) table.grow(SLOTS);
     const done = () => {
       this.#statistics.modules++;

@@ -74,7 +74,7 @@ class Program {
     const w = size === 1 ? 0 : 1;
     const reg = size === 1 && this.#traits.bits !== 64 ? this.#one([0, 2, 4, 6]) : this.#register();
     const imm = Math.min(size, 4);
-    switch (random(38)) {
+    switch (random(39)) {
       case 0:
       case 1:
       case 2:
@@ -172,6 +172,15 @@ class Program {
       case 36:
         this.#flagsAndSegments(size);
         break;
+      case 37:
+        // daa, das, aaa, aas, aam, aad, salc; crc32 in 64-bit code
+        if (this.#traits.bits !== 64) {
+          code.raw(
+            this.#one([[0x27], [0x2f], [0x37], [0x3f], [0xd4, 10], [0xd5, 10], [0xd4, 1 + random(255)], [0xd6]]),
+          );
+        } else
+          code.op([0x0f, 0x38, 0xf0 + w], { size: size === 8 ? 8 : 4, reg, rm: this.#register(), prefix: 0xf2 }, []);
+        break;
       case 28:
         // popcnt, tzcnt, lzcnt
         this.#count(this.#one([0xb8, 0xbc, 0xbd]), Math.max(size, 2), reg);
@@ -256,7 +265,10 @@ class Program {
       vvvv: this.#register(),
       ...(memory ? { displacement: this.#random(64) } : { rm: this.#register() }),
     };
-    switch (this.#random(7)) {
+    switch (this.#random(8)) {
+      case 6:
+        code.vex(2, 2 + this.#random(2), 0xf5, operands); // pext, pdep
+        break;
       case 0:
         code.vex(2, 0, 0xf2, operands); // andn
         break;
