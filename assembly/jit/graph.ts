@@ -52,6 +52,10 @@ export function isMerge(n: u32): bool {
 export function isLoop(n: u32): bool {
   return load<u8>(node(n), 23) != 0;
 }
+export function hasLoops(): bool {
+  for (let n: u32 = 1; n < nodeCount; n++) if (isLoop(n)) return true;
+  return false;
+}
 export function clearGraph(): void {
   memory.fill(NODES, 0, 64);
   nodeCount = 1;

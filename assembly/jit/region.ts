@@ -70,6 +70,7 @@ import {
   entryNode,
   entryOf,
   fallOf,
+  hasLoops,
   idomOf,
   isLoop,
   isMerge,
@@ -444,9 +445,11 @@ function emitBody(sites: u32): void {
   emitTo(JIT_BODY, JIT_BODY_END);
   clearLabels();
   openBlock(LABEL_EXIT);
-  if (central()) openLoop(LABEL_CENTRE);
+  // loops inside of another are compiled better, even when it never turns
+  const around = central() || hasLoops();
+  if (around) openLoop(LABEL_CENTRE);
   tree(0);
-  if (central()) close();
+  if (around) close();
   op(W_UNREACHABLE);
   close();
   forgetKnown();
