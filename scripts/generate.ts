@@ -1,6 +1,6 @@
 /** `npm run generate`: writes every generated file of the source tree. `--check` only says which ones are stale. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { layoutFile } from "./generate-layout.ts";
+import { layoutFile, vmcsNamesFile } from "./generate-layout.ts";
 import { generateOpcodes } from "./generate-opcodes.ts";
 import { generated as generateVmx } from "./vmx-tables.ts";
 
@@ -23,6 +23,7 @@ export function generated(): Map<string, string> {
     ...generateOpcodes(handlers()),
     ...Object.entries(generateVmx()),
     ["src/snapshot/layout.generated.ts", layoutFile()],
+    ["src/gdb/vmcsNames.generated.ts", vmcsNamesFile()],
   ]);
 }
 

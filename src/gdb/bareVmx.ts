@@ -1,8 +1,9 @@
 // What `monitor` tells of the VMX of a bare guest: its current VMCS, its exits and entries.
 import * as reasons from "../../assembly/abi/exits.ts";
-import * as encodings from "../../assembly/abi/vmcs.ts";
+import { VMCS_GUEST_RIP } from "../../assembly/abi/vmcs.ts";
 import type { Machine } from "../machine/index.ts";
 import { type MonitorCommand, MonitorError } from "./target.ts";
+import { vmcsNames } from "./vmcsNames.generated.ts";
 
 const HISTORY = 1000;
 const ENTRY_FAILURE = 0x8000_0000;
@@ -13,7 +14,11 @@ const ORDER = [2, 3, 0, 1];
 /** Digits by bits 14:13: 16, 64, 32, natural. */
 const DIGITS = [4, 16, 8, 16];
 
-const FIELDS = Object.entries(encodings).map(([name, encoding]) => ({ name: name.replace("VMCS_", ""), encoding }));
+const FIELDS = vmcsNames
+  .trim()
+  .split("\n")
+  .map((line) => line.split(" "))
+  .map(([name, encoding]) => ({ name: name!, encoding: Number(encoding) }));
 const REASONS = new Map(
   Object.entries(reasons).flatMap(([name, number]) =>
     name.startsWith("REASON_") ? [[number as number, name.replace("REASON_", "")]] : [],
@@ -57,7 +62,7 @@ export function vmxCommands(machine: Machine): readonly MonitorCommand[] {
     remember(`exit  ${name}${failed} rip ${hex(rip)} qualification ${hex(qualification)}`);
   });
   machine.onVmEntry(({ launch }) => {
-    const rip = machine.vmx.readField(encodings.VMCS_GUEST_RIP);
+    const rip = machine.vmx.readField(VMCS_GUEST_RIP);
     remember(`entry ${launch ? "VMLAUNCH" : "VMRESUME"}${rip === undefined ? "" : ` to rip ${hex(rip)}`}`);
   });
   return [

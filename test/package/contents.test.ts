@@ -54,6 +54,12 @@ describe("the tarball", () => {
     expect(/^## (\S+)/m.exec(changelog)?.[1]).toBe(manifest.version);
   });
 
+  it("has no object of all exports of a module in its first entry, which every import would make", () => {
+    const text = readFileSync(join(packed.project, "node_modules/wasm-vmx/dist/src/index.js"), "utf8");
+    // esbuild's name for one; it comes where a module is imported as * and looked through
+    expect(text.match(/\b\w+_exports\b/g) ?? []).toEqual([]);
+  });
+
   it("reaches no node:* module from any of its entries", () => {
     const installed = join(packed.project, "node_modules/wasm-vmx");
     const seen = new Set<string>();
