@@ -1,15 +1,18 @@
 /**
- * The short forms of instructions: bodies that dispatch() holds itself (assembly/execute/fast.ts), numbered by R_FAST.
- * The order is that of dispatch(): what needs no address, stack, branches, reads, writes.
+ * The short forms of instructions: bodies that short() holds itself (assembly/execute/fast.ts), numbered by R_FAST. The
+ * order is that of short(): what needs no address, branches, reads, writes. A body that ends with `break` has a target
+ * or a value to push, and says by `does` what becomes of it.
  */
 
 export interface FastCase {
   readonly name: string;
+  /** "": short() has one for several of them. */
   readonly body: string;
 }
 
 const BITS = [32, 64] as const;
 const LOGIC = ["add", "or", "and", "sub", "xor"];
+/** In the order of AluOp. */
 const ALU = ["add", "or", "adc", "sbb", "and", "sub", "xor"];
 const COMPARE = ["cmp", "test"];
 
@@ -21,7 +24,11 @@ const setters: FastCase[] = [];
 const keepers: FastCase[] = [];
 /** Register form and memory form of one operation. */
 const either: [name: string, register: string, memory: string][] = [];
+/** Likewise; they set flags or end a block. */
+const eitherSets: [name: string, register: string, memory: string][] = [];
 const others: FastCase[] = [];
+/** They cannot always be carried out. */
+const fallible: FastCase[] = [];
 const reads: FastCase[] = [];
 const writes: FastCase[] = [];
 
@@ -37,7 +44,10 @@ for (const b of BITS) {
     loud.push([`unary:${k} reg${b}`, (quiet) => `Fast.unaryReg<u${b}>(rec, UnaryOp.${k}, ${quiet});`]);
   }
   for (const k of ["shl", "shr", "sar"]) {
-    loud.push([`shift:${k} reg${b} I`, (quiet) => `Fast.shift<u${b}>(rec, ShiftOp.${k}, ${quiet});`]);
+    loud.push([
+      `shift:${k} reg${b} I`,
+      (quiet) => `Fast.shift<u${b}>(rec, ShiftOp.${k}, load<u8>(rec, R_IMM), ${quiet});`,
+    ]);
   }
 }
 for (const b of BITS) {
@@ -69,11 +79,25 @@ for (const b of BITS) {
     ["movsx8", "i8"],
     ["movsx16", "i16"],
   ]) {
+    if (b === 64 && from!.startsWith("u")) continue; // the form of 32 bits clears the upper half
     either.push([`${name}<T> ${b}`, `Fast.extend<u${b}, ${from}>(rec);`, `Fast.extendMem<u${b}, ${from}>(rec, at);`]);
   }
 }
 either.push(["movsxd<T> 64", "Fast.extend<u64, i32>(rec);", "Fast.extendMem<u64, i32>(rec, at);"]);
-keepers.push({ name: "nop", body: "" });
+eitherSets.push(["imulGE<T> 32", "Fast.imul(rec, Fast.src<i32>(rec));", "Fast.imul(rec, load<i32>(at));"]);
+eitherSets.push(["imulImm<T> 32", "Fast.imulBy(rec, Fast.src<i32>(rec));", "Fast.imulBy(rec, load<i32>(at));"]);
+for (const [name, does] of [
+  ["jmpE", "JUMP"],
+  ["callE", "CALL"],
+  ["pushE", "PUSH"],
+]) {
+  eitherSets.push([
+    `${name}<T> A`,
+    `value = Fast.anyDst(rec); does = ${does}; break;`,
+    `value = Fast.any(rec, at); does = ${does}; break;`,
+  ]);
+}
+keepers.push({ name: "nop", body: "rec += RECORD_SIZE; continue;" });
 keepers.push({ name: "unary:not reg32", body: "Fast.unaryReg<u32>(rec, UnaryOp.not, false);" });
 for (const k of ["adc", "sbb"]) {
   for (const form of ["rr", "ri"]) {
@@ -88,6 +112,13 @@ for (const k of ["rol", "ror"]) {
   for (const b of BITS) {
     others.push({ name: `shift:${k} reg${b} I`, body: `Fast.rotate<u${b}>(rec, ShiftOp.${k});` });
   }
+}
+for (const k of ["inc", "dec"]) others.push({ name: `unary:${k} regN`, body: `Fast.narrowUnary(rec, UnaryOp.${k});` });
+for (const k of ["shl", "shr", "sar"]) {
+  others.push({ name: `shift:${k} reg32`, body: `Fast.shift<u32>(rec, ShiftOp.${k}, load<u8>(RCX), false);` });
+}
+for (const k of ["rol", "ror", "shl", "shr", "sar"]) {
+  fallible.push({ name: `shift:${k} regN I`, body: "" });
 }
 for (const b of BITS) {
   for (const k of [...ALU, "cmp"]) {
@@ -107,11 +138,18 @@ for (const b of BITS) {
 }
 for (const k of [...LOGIC, "cmp"]) reads.push({ name: `alu:${k} rmN`, body: `Fast.narrowRm(rec, AluOp.${k}, at);` });
 for (const form of ["mr", "mi"]) {
-  const narrow = form === "mr" ? "narrowMr" : "narrowMi";
-  for (const k of COMPARE) reads.push({ name: `alu:${k} ${form}N`, body: `Fast.${narrow}(rec, AluOp.${k}, at);` });
+  const any = form === "mr" ? "anyMr" : "anyMi";
+  for (const k of COMPARE) reads.push({ name: `alu:${k} ${form}N`, body: `Fast.${any}(rec, AluOp.${k}, at);` });
 }
+/** ALU operations on memory of any size, in one body: in the order of AluOp, with a register and with an immediate. */
+const modifies: FastCase[] = ["mr", "mi"].flatMap((form) =>
+  ALU.map((k) => ({
+    name: `alu:${k} ${form}A`,
+    body: "",
+  })),
+);
 
-const list: FastCase[] = [{ name: "(whole handler)", body: "" }];
+const list: FastCase[] = [{ name: "(whole handler)", body: "return rec | WHOLE;" }];
 const first: Record<string, number> = {};
 const mark = (name: string): void => {
   first[name] = list.length;
@@ -127,82 +165,76 @@ mark("KEEPERS");
 list.push(...keepers);
 mark("EITHER");
 for (const [name, register] of either) list.push({ name, body: register });
+mark("EITHER_SETS");
+for (const [name, register] of eitherSets) list.push({ name, body: register });
 mark("OTHERS");
 list.push(...others);
 mark("END");
 list.push({ name: "(end of block)", body: "taken = false; break;" });
 mark("JCC");
 for (let k = 0; k < 16; k++) list.push({ name: `jcc:${k}`, body: `taken = Fast.condition(${k}); break;` });
-mark("JMP");
 list.push({ name: "jmpRel", body: "break;" });
-mark("LOOP");
 list.push({
   name: "loop",
-  body: "ea = countDown(rec); taken = ea != 0; if (taken && !Fast.reachable(Fast.relative(rec))) return rec | WHOLE; setCount(rec, ea); break;",
+  body: "value = countDown(rec); taken = value != 0; if (!Follow.stays(rec, taken, end)) return rec | WHOLE; setCount(rec, value); break;",
 });
 mark("CPUID");
-list.push({ name: "cpuid", body: "if (!Fast.cpuid()) return rec | WHOLE; taken = false; break;" });
-mark("STACK");
-for (const b of BITS) {
-  list.push({
-    name: `popReg<T> ${b}`,
-    body: `store<u64>(RSP, u64((ea + ${b / 8}) as u${b})); Fast.setDst<u${b}>(rec, load<u${b}>(at));`,
-  });
-}
-mark("RET");
-for (const b of BITS) {
-  list.push({
-    name: `ret<T> ${b}`,
-    body: `target = u64(load<u${b}>(at)); if (!Fast.reachable(target)) return rec | WHOLE; store<u64>(RSP, u64((ea + ${b / 8}) as u${b})); break;`,
-  });
-}
+list.push({
+  name: "cpuid",
+  body: "if (!Follow.stays(rec, false, end) || !Fast.cpuid()) return rec | WHOLE; taken = false; break;",
+});
 mark("CALL");
-for (const b of BITS) {
-  list.push({
-    name: `callRel<T> ${b}`,
-    body: `target = Fast.relative(rec); if (!Fast.reachable(target)) return rec | WHOLE; store<u${b}>(at, Fast.next(rec) as u${b}); store<u64>(RSP, ea); break;`,
-  });
-}
-mark("PUSH");
-for (const b of BITS) {
-  list.push({
-    name: `pushReg<T> ${b}`,
-    body: `store<u${b}>(at, Fast.dst<u${b}>(rec)); store<u64>(RSP, ea);`,
-  });
-  list.push({
-    name: `pushImm<T> ${b}`,
-    body: `store<u${b}>(at, load<u${b}>(rec, R_IMM)); store<u64>(RSP, ea);`,
-  });
-}
+list.push({ name: "callRel<T> A", body: "value = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM); does = CALL; break;" });
+mark("NARROW_SHIFT");
+list.push(...fallible);
 mark("READ");
+list.push({ name: "popReg<T> A", body: "Fast.pop(rec, ea, at);" });
+list.push({
+  name: "ret<T> A",
+  body: "value = Fast.any(rec, at); if (!Fast.reachable(value, end)) return rec | WHOLE; Fast.popped(rec, ea + load<u16>(rec, R_IMM)); does = RETURN; break;",
+});
+mark("READ_OPERAND");
 list.push(...reads);
 mark("EITHER_READ");
-for (const [name, , memory] of either) list.push({ name: `${name} memory`, body: memory });
+for (const [name, , memory] of [...either, ...eitherSets]) list.push({ name: `${name} memory`, body: memory });
 mark("WRITE");
 list.push(...writes);
 first.MODIFY = first.WRITE! + writes.filter(({ name }) => name.startsWith("mov ")).length;
+mark("PUSH");
+list.push({ name: "pushReg<T> A", body: "Fast.push(rec, Fast.dst<u64>(rec), ea, at);" });
+list.push({ name: "pushImm<T> A", body: "Fast.push(rec, load<u64>(rec, R_IMM), ea, at);" });
+mark("MODIFY_ANY");
+list.push(...modifies);
 
 if (list.length > 256) throw new Error(`${list.length} short forms, and R_FAST is a byte`);
 
 export const fastCases: readonly FastCase[] = list;
+/** Where each kind of them begins. */
+export const fastMarks: Readonly<Record<string, number>> = first;
 const numbers = new Map(list.map((c, i) => [c.name, i]));
+
+/** These are other forms too: their records say what differs. */
+const ALIASES: Record<string, string> = {
+  retImm: "ret",
+  leave: "popReg",
+  "movzx8<T> 64": "movzx8<T> 32",
+  "movzx16<T> 64": "movzx16<T> 32",
+};
 
 /** The short form of a case of the whole handlers, 0: none. Cases are named as generate-opcodes.ts does. */
 export function fastOf(comment: string, byImmediate: boolean): number {
   const [handler = "", shape = ""] = comment.split(" ");
   if (comment === "(end of block)") return first.END!;
-  if (
-    handler === "nop" ||
-    handler === "loop" ||
-    handler === "jmpRel" ||
-    handler === "cpuid" ||
-    handler.startsWith("jcc:")
-  ) {
-    return numbers.get(handler)!;
-  }
-  const name = `${handler} ${shape}${handler.startsWith("shift:") && byImmediate ? " I" : ""}`;
-  const narrow = handler.startsWith("alu:") ? name.replace(/(?<=[rm][rmi])(8|16)$/, "N") : name;
-  return numbers.get(name) ?? numbers.get(narrow) ?? 0;
+  // a condition that ends no block is that of a SETcc or CMOVcc
+  const condition = /^(?:set|cmov<T>):(\d+)$/.exec(handler)?.[1];
+  if (condition) return shape === "mem8" ? 0 : first.JCC! + Number(condition);
+  if (shape === "") return numbers.get(handler) ?? 0;
+  const [family = ""] = handler.split("<");
+  const named = ALIASES[comment] ?? `${ALIASES[family] ?? family}${handler.slice(family.length)} ${shape}`;
+  const name = `${named}${handler.startsWith("shift:") && byImmediate ? " I" : ""}`;
+  const narrow = name.replace(/(8|16)(?=$| I$)/, "N");
+  const any = name.replace(/\d+$/, "A");
+  return numbers.get(name) ?? numbers.get(narrow) ?? numbers.get(any) ?? 0;
 }
 
 /** Short forms below END, and their twins, cannot fail. */

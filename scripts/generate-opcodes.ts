@@ -1,7 +1,7 @@
 /** Writes what follows from scripts/opcodes.ts: the decoder's table, the dispatch switch and docs/instructions.md. */
 import { ARRANGE, type Entry, FLAGS, HEADER, IMM, positionsOf, shapeOf, tableFile } from "./generate-decode-table.ts";
 import { disasmFile } from "./generate-disasm.ts";
-import { alwaysShort, fastCases, fastOf, fastTable } from "./generate-fast.ts";
+import { alwaysShort, fastCases, fastMarks, fastOf, fastTable } from "./generate-fast.ts";
 import { jitKinds } from "./generate-jit.ts";
 import { type Form, type Group, kindsOf, operationsFile } from "./generate-operations.ts";
 import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
@@ -179,20 +179,19 @@ ${lines.join("\n")}
 
 /** short(): the loop over records and blocks that holds the short forms. */
 function shortFile(exportsOf: ReadonlyMap<string, string>): string {
-  const lines: string[] = [];
-  for (const [i, c] of fastCases.entries()) {
-    if (i === 0) continue;
-    const after = c.body.endsWith("break;") ? "" : " rec += RECORD_SIZE; continue;";
-    lines.push(`      case ${i}: // ${c.name}\n        ${c.body}${after}`);
-  }
+  const lines = fastCases.map((c, i) => {
+    const after = /(break|continue|return .*);$/.test(c.body) ? "" : " rec += RECORD_SIZE; continue;";
+    return `      case ${i}: // ${c.name}\n        ${c.body}${after}`;
+  });
   const imported = importsOf(
     fastCases.map((c) => c.body),
     exportsOf,
   );
-  return `${HEADER}import { RIP, RSP, SEG_SS } from "../abi/state";
-import { R_FAST, R_IMM, R_SEG, RECORD_SIZE } from "../abi/record";
-import { BK_RECORDS } from "../blocks/cache";
-import { FAST_CALL, FAST_CPUID, FAST_END, FAST_READ, FAST_STACK, FAST_WRITE } from "../decode/fast.generated";
+  return `${HEADER}import { TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
+import { BLOCK_RIP, COUNT, LINEAR_MASK, RCX, RIP, RSP, SEG_SS, SEGS, SG_EFFECTIVE, SG_READ_END, SG_WRITE_END, TR_TAG } from "../abi/state";
+import { R_DONE, R_FAST, R_FLAGS, R_IMM, R_INDEX, R_LEN, R_LINKS, R_OFF, R_SEG, R_SIZE, R_TAKEN, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { BK_BYTES, BK_HOST, BK_HOT, BK_RECORDS, BK_REGION, poolEpoch } from "../blocks/cache";
+import { FAST_CALL, FAST_MODIFY_ANY, FAST_NARROW_SHIFT, FAST_READ, FAST_WRITE } from "../decode/fast.generated";
 import { executed } from "../imports";
 import { Fast } from "./fast";
 import { Follow } from "./follow";
@@ -200,49 +199,129 @@ ${imported}
 
 /** Added to the record that short() returns: it needs its whole handler. */
 export const WHOLE: usize = 1;
-/** Likewise: its block has ended, RIP is that of the next one, which it has no link to. */
+/** Likewise: its block has ended, RIP is that of the next one, which was not found at once. */
 export const NO_LINK: usize = 2;
 /** With NO_LINK: the block after a branch that was not taken. */
 export const SIDE: usize = 4;
 
+// What becomes of the value of a case that breaks off; 0: the record itself says where to go on.
+const RETURN: u32 = 1;
+const PUSH: u32 = 2;
+const CALL: u32 = 3;
+const JUMP: u32 = 4;
+
 /**
- * Runs short forms from the one after \`before\` on, from one block to the next, until a record needs its whole handler or the next block
- * cannot follow. It calls nothing, so that the engine below keeps its variables in registers.
+ * Runs short forms from the one after \`before\` on, from one block to the next while COUNT is below \`limit\`, until a record needs
+ * its whole handler or the next block cannot follow. No block may reach past \`end\`. It calls nothing, so that the engine below
+ * keeps its variables in registers; that engine does not thread jumps, so that conditions return themselves.
  */
-export function short(before: usize, limit: u64, hot: u32): usize {
+export function short(before: usize, limit: u64, end: u64, hot: u32): usize {
   // the engine knows of a sum, but not of a parameter, that it fills 64 bits: so the record needs one variable
   let rec = before + RECORD_SIZE;
   for (;;) {
     if (COVERAGE) executed(rec);
     const f: u32 = load<u8>(rec, R_FAST);
-    let target: u64 = 0;
-    let ea: u64 = 0;
-    let at: usize = 0;
+    let value: u64 = 0;
+    let does: u32 = 0;
     let taken = true;
-    if (f >= FAST_STACK) {
-      if (f >= FAST_READ) {
-        ea = Fast.address(rec);
-        at = Fast.place(rec, ea, u32(load<u8>(rec, R_SEG)) << 3, f >= FAST_WRITE);
-      } else {
-        ea = Fast.stackAddress(rec, f >= FAST_CALL);
-        at = Fast.place(rec, ea, SEG_SS, f >= FAST_CALL);
-      }
-      if (!at) return rec | WHOLE;
-    }
     switch (f) {
-${lines.join("\n")}
-      default:
-        return rec | WHOLE;
+${lines.slice(0, fastMarks.NARROW_SHIFT).join("\n")}
+      default: {
+        if (f < FAST_READ) {
+          if (!Fast.narrowShift(rec, f - FAST_NARROW_SHIFT)) return rec | WHOLE;
+          rec += RECORD_SIZE;
+          continue;
+        }
+        const ea = Fast.address(rec);
+        const way = u32(f >= FAST_WRITE) << 3; // from READ to WRITE
+        const seg = u32(load<u8>(rec, R_SEG)) << 3;
+        const size = u64(load<u8>(rec, R_SIZE));
+        if (ea + size > load<u64>(seg + way, SEGS + SG_READ_END)) return rec | WHOLE;
+        const linear = (ea + load<u64>(seg, SEGS + SG_EFFECTIVE)) & load<u64>(LINEAR_MASK);
+        const entry = Fast.entry(linear);
+        if (Fast.differs(load<u64>(entry + way, TE_READ), linear, size)) return rec | WHOLE;
+        const at: usize = u32(linear) + load<u32>(entry, TE_ADDEND);
+        switch (load<u8>(rec, R_FAST)) {
+${lines.slice(fastMarks.READ, fastMarks.MODIFY_ANY).join("\n")}
+          default:
+            Fast.modify(rec, u32(load<u8>(rec, R_FAST)) - FAST_MODIFY_ANY, at);
+            rec += RECORD_SIZE;
+            continue;
+        }
+      }
     }
-    // the block has ended
-    if (f >= FAST_END && f <= FAST_CPUID) target = taken ? Fast.relative(rec) : Fast.next(rec);
-    if (!Fast.reachable(target)) return rec | WHOLE;
-    store<u64>(RIP, target);
-    const side: usize = taken ? 0 : SIDE;
-    const host = Follow.target(target);
-    const next = Follow.linked(rec, rec + side, host);
-    if (!next) return rec | NO_LINK | side;
-    if (!Follow.enter(rec, next, target, limit, hot)) return rec;
+    const here = u64(load<u32>(Follow.host));
+    let host: u64;
+    let next: u32;
+    let count = load<u64>(COUNT);
+    if (!does) {
+      if (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
+        Fast.conditional(rec, taken);
+        rec += RECORD_SIZE;
+        continue;
+      }
+      let by: u64;
+      let link = rec;
+      if (taken) by = load<u64>(rec, R_IMM);
+      else {
+        by = u64(u32(load<u16>(rec, R_OFF)) + load<u8>(rec, R_LEN));
+        link += SIDE;
+      }
+      value = load<u64>(BLOCK_RIP) + by;
+      if (value >= end) return rec | WHOLE;
+      host = here + by;
+      if ((host ^ here) >> 12) {
+        host = u64(Follow.code(value));
+        if (!host) return rec | WHOLE;
+      }
+      count += u64(load<u8>(rec, R_DONE));
+      next = load<u32>(rec, R_LINKS) == poolEpoch ? load<u32>(link, R_TAKEN) : 0;
+      if (load<u32>(next, BK_HOST) != u32(host)) {
+        store<u64>(RIP, value);
+        return rec | NO_LINK | (link - rec);
+      }
+    } else {
+      if (does >= CALL && !Fast.reachable(value, end)) return rec | WHOLE;
+      if (does - PUSH < 2) {
+        const size = u64(load<u8>(rec, R_SIZE));
+        const mask = Fast.stackMask();
+        const sp = (load<u64>(RSP) - size) & mask;
+        if (sp + size > load<u64>(SEGS + SEG_SS + SG_WRITE_END)) return rec | WHOLE;
+        const linear = (sp + load<u64>(SEGS + SEG_SS + SG_EFFECTIVE)) & load<u64>(LINEAR_MASK);
+        const entry = Fast.entry(linear);
+        if (Fast.differs(load<u64>(entry, TE_WRITE), linear, size)) return rec | WHOLE;
+        Fast.storeAny(rec, u32(linear) + load<u32>(entry, TE_ADDEND), does == CALL ? Fast.next(rec) : value);
+        store<u64>(RSP, (load<u64>(RSP) & ~mask) | sp);
+        if (does == PUSH) {
+          rec += RECORD_SIZE;
+          continue;
+        }
+      }
+      host = here + (value - load<u64>(BLOCK_RIP));
+      if ((host ^ here) >> 12) host = u64(Follow.code(value));
+      count += u64(load<u8>(rec, R_INDEX)) + 1;
+      if (load<u8>(rec, R_FAST) == FAST_CALL) next = load<u32>(rec, R_LINKS) == poolEpoch ? load<u32>(rec, R_TAKEN) : 0;
+      else next = Follow.hashed(u32(host));
+      if (!host || load<u32>(next, BK_HOST) != u32(host)) {
+        store<u64>(RIP, value);
+        return rec | NO_LINK;
+      }
+    }
+    if (count >= limit || value + load<u16>(next, BK_BYTES) > end) {
+      store<u64>(RIP, value);
+      return rec;
+    }
+    if (hot) {
+      const runs = load<i32>(next, BK_HOT) + 1;
+      if (load<u32>(next, BK_REGION) || runs >= i32(hot)) {
+        store<u64>(RIP, value);
+        return rec;
+      }
+      store<i32>(next, runs, BK_HOT);
+    }
+    store<u64>(COUNT, count);
+    store<u64>(BLOCK_RIP, value);
+    store<u32>(Follow.host, u32(host));
     rec = next + BK_RECORDS;
   }
   return unreachable();

@@ -11,6 +11,8 @@ const RARE = [
     "decode/",
     "execute/bcd",
     "execute/callGate",
+    "execute/follow/",
+    "execute/patches",
     "execute/selectors",
     "execute/tables",
     "memory/traps",

@@ -8,6 +8,7 @@ export const R_INDEX = 3; // u8 instructions before this one in its block
 export const R_OFF = 4; // u16 offset of the first byte from BLOCK_RIP
 export const R_SEG = 6; // u8 segment of the memory operand, SEG_* / 8
 export const R_MODRM = 7; // u8 modrm.reg with REX.R in 3:0, modrm.rm with REX.B in 7:4
+export const R_DONE = 7; // u8 instructions of the block, in a relative branch or END record that ends it; over R_MODRM
 export const R_DST = 8; // u8 register operand as a byte offset from GPR (AH is 1, RCX is 8)
 export const R_SRC = 9; // u8 second register operand, likewise
 export const R_BASE = 10; // u8 base of the address: slot offset from GPR, ZERO_SLOT or BLOCK_RIP included

@@ -7,6 +7,7 @@
 import { BLOCK_HASH, BLOCK_HASH_ENTRIES, BLOCK_POOL, BLOCK_POOL_END, PageFlag } from "../abi/layout";
 import {
   R_DISP,
+  R_DONE,
   R_FAST,
   R_FLAGS,
   R_IMM,
@@ -20,7 +21,7 @@ import {
 } from "../abi/record";
 import { ModeBit } from "../abi/state";
 import { closeBlock, decode, longImmediate } from "../decode/decode";
-import { FAST_END, FAST_PUSH } from "../decode/fast.generated";
+import { FAST_CALL, FAST_END } from "../decode/fast.generated";
 import { OP_END } from "../decode/table.generated";
 import { clearPageFlag, codeHead, codeLines, lineMask, noteCode } from "../memory/frames";
 import { codeTraps, trapAt } from "../memory/traps";
@@ -38,8 +39,10 @@ export const BK_REGION: usize = 28;
 export const BK_RECORDS: u32 = 32;
 
 /** Bits of the mode word that decoding depends on, and User, which the region of a block depends on. */
-export const MODE_KEY: u32 = ModeBit.Code32 | ModeBit.Code64 | ModeBit.Protected | ModeBit.Vm86 | ModeBit.User;
-const BLOCK_MAX: u32 = 64;
+export const MODE_KEY: u32 =
+  ModeBit.Code32 | ModeBit.Code64 | ModeBit.Stack32 | ModeBit.Protected | ModeBit.Vm86 | ModeBit.User;
+/** Instructions of a block at most. */
+export const BLOCK_MAX: u32 = 64;
 const BLOCK_ROOM: u32 = BK_RECORDS + (BLOCK_MAX + 1) * RECORD_SIZE;
 
 let top: u32 = BLOCK_POOL;
@@ -58,12 +61,21 @@ export class Chain {
 /** Header of the block at a host address, 0: not decoded. */
 export function findBlock(host: u32, mode: u32): u32 {
   const key = mode & MODE_KEY;
-  let b = load<u32>(Chain.of(host, key));
-  while (b) {
-    if (load<u32>(b, BK_HOST) == host && load<u32>(b, BK_MODE) == key) return b;
-    b = load<u32>(b, BK_HASH_NEXT);
+  const chain = Chain.of(host, key);
+  let link = chain;
+  for (;;) {
+    const b = load<u32>(link);
+    if (!b) return 0;
+    if (load<u32>(b, BK_HOST) == host && load<u32>(b, BK_MODE) == key) {
+      // the first of its chain is found at once by an indirect branch
+      store<u32>(link, load<u32>(b, BK_HASH_NEXT));
+      store<u32>(b, load<u32>(chain), BK_HASH_NEXT);
+      store<u32>(chain, b);
+      return b;
+    }
+    link = b + u32(BK_HASH_NEXT);
   }
-  return 0;
+  return unreachable();
 }
 
 /** Decodes a block; 0: its first instruction crosses the page, or may have a trap. */
@@ -98,7 +110,10 @@ export function buildBlock(host: u32, mode: u32): u32 {
     }
   }
   const last = u32(load<u8>(rec - RECORD_SIZE, R_FAST));
-  if (last >= FAST_END && last < FAST_PUSH) store<u32>(rec - RECORD_SIZE, 0, R_LINKS);
+  if (last >= FAST_END && last <= FAST_CALL) {
+    store<u32>(rec - RECORD_SIZE, 0, R_LINKS);
+    store<u8>(rec - RECORD_SIZE, count, R_DONE);
+  }
   quiet(b + BK_RECORDS, rec);
   const chain = Chain.of(host, key);
   const head = codeHead(host);

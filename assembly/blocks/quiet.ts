@@ -1,7 +1,14 @@
 // Flags that nothing can see: all of them are set again in the block before anything reads them, and before an instruction
 // that could stop. What sets such flags takes the form without them.
 import { R_FAST, RECORD_SIZE } from "../abi/record";
-import { FAST_KEEPERS, FAST_LOUD, FAST_OTHERS, FAST_PARTIAL, FAST_QUIET, FAST_SETTERS } from "../decode/fast.generated";
+import {
+  FAST_EITHER_SETS,
+  FAST_KEEPERS,
+  FAST_LOUD,
+  FAST_PARTIAL,
+  FAST_QUIET,
+  FAST_SETTERS,
+} from "../decode/fast.generated";
 
 /** Looks at the records [first, end) of a block. */
 export function quiet(first: usize, end: usize): void {
@@ -12,7 +19,7 @@ export function quiet(first: usize, end: usize): void {
       if (dead) store<u8>(rec, f + (FAST_QUIET - FAST_LOUD), R_FAST);
       else if (f < FAST_PARTIAL) dead = true; // the others change some, or none by a count of 0
     } else if (f >= FAST_SETTERS && f < FAST_KEEPERS) dead = true;
-    else if (f < FAST_KEEPERS || f >= FAST_OTHERS) dead = false;
+    else if (f < FAST_KEEPERS || f >= FAST_EITHER_SETS) dead = false;
   }
 }
 

@@ -1,6 +1,5 @@
 // ADD OR ADC SBB AND SUB XOR CMP TEST, INC DEC NOT NEG. Flags as state/flags.ts describes them.
 import { R_IMM } from "../abi/record";
-import { FLAG_CARRIES, FLAG_RESULT } from "../abi/state";
 import { FORM_MEM, FORM_MR, FORM_RM } from "../decode/operations.generated";
 import { aborted } from "../state/stop";
 import { Fast } from "./fast";
@@ -46,14 +45,7 @@ export function alu(rec: usize, k: AluOp, form: u32): void {
 function changed(k: UnaryOp, a: u64, free: u64): u64 {
   if (k == UnaryOp.not) return ~a;
   if (k == UnaryOp.neg) return apply(AluOp.sub, 0, a, free);
-  const one = (1 as u64) << free;
-  const r = k == UnaryOp.inc ? a + one : a - one;
-  // all but CF; bit 30 holds OF ^ CF
-  const cf = load<u32>(FLAG_CARRIES) & 0x80000000;
-  const overflow = u32((k == UnaryOp.inc ? r : a) == (1 as u64) << 63) << 30;
-  store<i64>(FLAG_RESULT, i64(r) >> i64(free));
-  store<u32>(FLAG_CARRIES, cf | ((cf >>> 1) ^ overflow) | ((u32((a ^ r) >> free) >>> 1) & 8));
-  return r;
+  return Fast.step(k, a, free);
 }
 
 export function unary(rec: usize, k: UnaryOp, form: u32): void {

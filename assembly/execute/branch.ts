@@ -3,7 +3,7 @@ import { R_ADDR_SHIFT, R_IMM } from "../abi/record";
 import { BLOCK_RIP, CODE_END, MODE, ModeBit, RCX, RIP } from "../abi/state";
 import { getZF } from "../state/flags";
 import { aborted, raiseError } from "../state/stop";
-import { rmDst, sizeOf, storeSized } from "./sized";
+import { rmDst, setLow, sizeOf, storeSized } from "./sized";
 import { drop, probePush, top } from "./stack";
 
 /** Can a near branch go there? Else #GP(0), on the branch itself. */
@@ -76,8 +76,7 @@ export function countDown(rec: usize): u64 {
 }
 
 export function setCount(rec: usize, value: u64): void {
-  if (load<u8>(rec, R_ADDR_SHIFT) == 48) store<u16>(RCX, u16(value));
-  else store<u64>(RCX, value);
+  setLow(RCX, value, load<u8>(rec, R_ADDR_SHIFT));
 }
 
 /** LOOP and its kin: the count is written only when the branch does not fault. */

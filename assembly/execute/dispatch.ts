@@ -1,11 +1,11 @@
 // Runs decoded records: short forms in one loop (short.generated.ts), everything else by its whole handler.
-import { R_FAST, R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { EFLAGS_REST, RIP, STOP } from "../abi/state";
+import { R_FAST, R_FLAGS, R_INDEX, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, STOP, WORK } from "../abi/state";
 import { BK_HOST, BK_RECORDS } from "../blocks/cache";
-import { FAST_END } from "../decode/fast.generated";
+import { FAST_END, FAST_MODIFY, FAST_WRITE } from "../decode/fast.generated";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";
-import { Follow, follow, link } from "./follow";
+import { bound, codeEnd, enter, Follow, follow, link } from "./follow";
 import { patches } from "./patches";
 import { NO_LINK, SIDE, short, WHOLE } from "./short.generated";
 
@@ -20,26 +20,42 @@ export const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
  */
 export function dispatch(rec: usize, limit: u64, hot: u32): usize {
   Follow.begin(load<u32>(rec - BK_RECORDS, BK_HOST));
+  let end = codeEnd();
+  let bounded = load<u64>(COUNT_LIMIT);
+  let last = limit ? bound(limit) : 0;
+  let counted = load<u64>(COUNT);
   for (;;) {
-    const r = short(rec - RECORD_SIZE, limit, hot);
+    const r = short(rec - RECORD_SIZE, last, end, hot);
     rec = r & ~(WHOLE | NO_LINK | SIDE);
+    const count = load<u64>(COUNT);
+    if (count != counted) {
+      store<u64>(WORK, load<u64>(WORK) + (count - counted));
+      counted = count;
+    }
     let next: u32;
     if (r & WHOLE) {
-      if (limit && patches(rec)) {
+      if (u32(load<u8>(rec, R_FAST)) - FAST_WRITE < FAST_MODIFY - FAST_WRITE && limit && patches(rec)) {
         rec += RECORD_SIZE;
         continue;
       }
       execute(rec);
       if (load<u32>(STOP)) return rec;
+      // a callback may have asked to stop, or something waits
+      if (load<u32>(EXTRA) | u32(load<u64>(COUNT_LIMIT) != bounded)) {
+        bounded = load<u64>(COUNT_LIMIT);
+        if (limit) last = bound(limit);
+      }
       if (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
         rec += RECORD_SIZE;
         continue;
       }
-      if (!limit || load<u8>(rec, R_FAST) == FAST_END || load<u32>(EFLAGS_REST) & STEP_FLAGS) return rec;
+      if (!last || load<u8>(rec, R_FAST) == FAST_END || load<u32>(EFLAGS_REST) & STEP_FLAGS) return rec;
+      end = codeEnd();
       next = follow();
-    } else if (r & NO_LINK && limit) next = link(rec, r & SIDE);
+    } else if (r & NO_LINK) next = link(rec, r & SIDE);
     else return rec;
-    if (!next || !Follow.enter(rec, next, load<u64>(RIP), limit, hot)) return rec;
+    const done = u64(load<u8>(rec, R_INDEX)) + u64(load<u8>(rec, R_FAST) != FAST_END);
+    if (!next || count + done >= last || !enter(next, count + done, end, hot)) return rec;
     rec = next + BK_RECORDS;
   }
   return unreachable();

@@ -1,10 +1,8 @@
-// Bodies of the short forms: what dispatch() carries out itself, without a call. R_FAST numbers them
-// (dispatch.generated.ts). None of them can stop; where one could, dispatch() has the whole handler run instead.
-import { TE_ADDEND, TE_READ } from "../abi/layout";
+// Bodies of the short forms: what short() carries out itself, without a call. R_FAST numbers them
+// (short.generated.ts). None of them can stop; where one could, its whole handler runs instead.
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_IDX, R_IMM, R_LEN, R_OFF, R_SIZE, R_SRC } from "../abi/record";
 import {
   BLOCK_RIP,
-  CODE_END,
   FLAG_CARRIES,
   FLAG_RESULT,
   GPR,
@@ -19,9 +17,6 @@ import {
   RCX,
   RDX,
   RSP,
-  SEGS,
-  SG_EFFECTIVE,
-  SG_READ_END,
   TR_TABLE,
   TR_TAG,
 } from "../abi/state";
@@ -30,6 +25,9 @@ import { tlbMask } from "../memory/context";
 import { getCF } from "../state/flags";
 import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
 import { AluOp, ShiftOp, UnaryOp } from "./ops";
+
+/** R_IDX: no index. */
+const NO_INDEX: usize = 128;
 
 /** Bits that a value of R_SIZE bytes leaves free. */
 function room(rec: usize): u64 {
@@ -52,44 +50,93 @@ export class Fast {
     else store<u64>(slot, (load<u64>(slot, GPR) & ~0xff) | u64(u8(value)), GPR);
   }
 
-  /** Segment-relative address of the memory operand. */
+  /** Segment-relative address of the memory operand. Branches that are foreseen cost less than shifts by a variable. */
   @inline static address(rec: usize): u64 {
-    const shift = u64(load<u8>(rec, R_ADDR_SHIFT));
+    let sum = load<u64>(load<u8>(rec, R_BASE), GPR) + load<u64>(rec, R_DISP);
     const index: usize = load<u8>(rec, R_IDX);
-    const sum =
-      load<u64>(load<u8>(rec, R_BASE), GPR) + (load<u64>(index & 0xf8, GPR) << u64(index & 7)) + load<u64>(rec, R_DISP);
-    return (sum << shift) >> shift;
+    if (index != NO_INDEX) sum += load<u64>(index & 0xf8, GPR) << u64(index & 7);
+    const shift = load<u8>(rec, R_ADDR_SHIFT);
+    if (shift == 32) sum = u64(u32(sum));
+    else if (shift) sum = u64(u16(sum));
+    return sum;
   }
 
-  /** Stack offset of a push (`down`) or pop of R_SIZE bytes; an offset that no segment holds when SP has 16 bits. */
-  @inline static stackAddress(rec: usize, down: bool): u64 {
-    const sp = load<u64>(RSP) - (down ? u64(load<u8>(rec, R_SIZE)) : 0);
+  /** Where the TLB has an address, if it has it. */
+  @inline static entry(linear: u64): usize {
+    return load<u32>(TR_TABLE) + ((u32(linear >> 12) & tlbMask) << 5);
+  }
+  /** 0: the tag is that of an address, and `size` bytes from there lie in one page. */
+  @inline static differs(tag: u64, linear: u64, size: u64): u64 {
+    return (tag ^ ((linear >> 12) | load<u64>(TR_TAG))) | ((linear ^ (linear + size - 1)) >> 12);
+  }
+
+  // --- the stack: records of POP, RET and PUSH address it as an operand, those of calls do not ---
+
+  @inline static stackMask(): u64 {
     const mode = load<u32>(MODE);
-    if (mode & ModeBit.Code64) return sp;
-    return mode & ModeBit.Stack32 ? u64(u32(sp)) : 1 << 40;
+    return mode & ModeBit.Code64 ? ~(0 as u64) : mode & ModeBit.Stack32 ? 0xffffffff : 0xffff;
+  }
+  /** RSP, ESP or SP of a record that addresses the stack as an operand. */
+  @inline static moveStack(rec: usize, to: u64): void {
+    const shift = load<u8>(rec, R_ADDR_SHIFT);
+    if (shift == 48) to = (load<u64>(RSP) & ~0xffff) | u64(u16(to));
+    else if (shift) to = u64(u32(to));
+    store<u64>(RSP, to);
+  }
+  /** What was read at `ea` is off the stack. */
+  @inline static popped(rec: usize, ea: u64): void {
+    Fast.moveStack(rec, ea + u64(load<u8>(rec, R_SIZE)));
+  }
+  @inline static pop(rec: usize, ea: u64, at: usize): void {
+    Fast.popped(rec, ea);
+    Fast.setAny(rec, Fast.any(rec, at));
+  }
+  @inline static push(rec: usize, value: u64, ea: u64, at: usize): void {
+    Fast.storeAny(rec, at, value);
+    Fast.moveStack(rec, ea);
   }
 
-  /** Where R_SIZE bytes at an offset of a segment are, when the TLB has them and they may be accessed; else 0. */
-  @inline static place(rec: usize, ea: u64, seg: usize, write: bool): usize {
-    const way = u32(write) << 3; // from READ to WRITE
-    const size = u32(load<u8>(rec, R_SIZE));
-    const linear = (ea + load<u64>(seg, SEGS + SG_EFFECTIVE)) & load<u64>(LINEAR_MASK);
-    const e = load<u32>(TR_TABLE) + ((u32(linear >> 12) & tlbMask) << 5);
-    if (
-      ea + size <= load<u64>(seg + way, SEGS + SG_READ_END) &&
-      load<u64>(e + way, TE_READ) == ((linear >> 12) | load<u64>(TR_TAG)) &&
-      (u32(linear) & 0xfff) + size <= 4096
-    ) {
-      return u32(linear) + load<u32>(e, TE_ADDEND);
-    }
-    return 0;
+  // --- operands of R_SIZE bytes ---
+
+  /** At an address that place() has given. */
+  @inline static any(rec: usize, at: usize): u64 {
+    const size = load<u8>(rec, R_SIZE);
+    return size == 4
+      ? u64(load<u32>(at))
+      : size == 8
+        ? load<u64>(at)
+        : size == 1
+          ? u64(load<u8>(at))
+          : u64(load<u16>(at));
+  }
+  @inline static storeAny(rec: usize, at: usize, value: u64): void {
+    const size = load<u8>(rec, R_SIZE);
+    if (size == 4) store<u32>(at, u32(value));
+    else if (size == 8) store<u64>(at, value);
+    else if (size == 1) store<u8>(at, u8(value));
+    else store<u16>(at, u16(value));
+  }
+  @inline static anyDst(rec: usize): u64 {
+    const free = room(rec);
+    return (Fast.dst<u64>(rec) << free) >> free;
+  }
+  /** 2, 4 or 8 bytes. */
+  @inline static setAny(rec: usize, value: u64): void {
+    const size = load<u8>(rec, R_SIZE);
+    if (size == 2) Fast.setDst<u16>(rec, u16(value));
+    else Fast.setDst<u64>(rec, size == 4 ? u64(u32(value)) : value);
+  }
+
+  /** SETcc and CMOVcc. */
+  @inline static conditional(rec: usize, holds: bool): void {
+    if (load<u8>(rec, R_SIZE) == 1) Fast.setDst<u8>(rec, u8(holds));
+    else Fast.setAny(rec, holds ? Fast.src<u64>(rec) : Fast.dst<u64>(rec));
   }
 
   /** Can a near branch go there? */
-  @inline static reachable(target: u64): bool {
-    return target < load<u64>(CODE_END) && u64((i64(target) << 16) >> 16) == target;
+  @inline static reachable(target: u64, end: u64): bool {
+    return target < end && u64((i64(target) << 16) >> 16) == target;
   }
-
   /** CPUID by an answer that is kept; false: none may be given, or none is. */
   @inline static cpuid(): bool {
     const e: usize = cpuidCache + (load<u32>(RAX) & CPUID_CACHE_MASK) * CPUID_CACHE_ENTRY;
@@ -106,13 +153,6 @@ export class Fast {
     store<u64>(RCX, <u64>load<u32>(e, 16));
     store<u64>(RDX, <u64>load<u32>(e, 20));
     return true;
-  }
-
-  /** Target of a relative branch, truncated to the operand size. */
-  @inline static relative(rec: usize): u64 {
-    const target = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM);
-    const size = load<u8>(rec, R_SIZE);
-    return size == 4 ? u64(u32(target)) : size == 8 ? target : u64(u16(target));
   }
 
   /** RIP of the instruction after it. */
@@ -221,11 +261,6 @@ export class Fast {
     }
   }
 
-  /** The bytes at `at`, in the low ones; what stands above them is not defined. */
-  @inline static narrowAt(rec: usize, at: usize): u64 {
-    return load<u8>(rec, R_SIZE) == 1 ? u64(load<u8>(at)) : u64(load<u16>(at));
-  }
-
   @inline static narrowRr(rec: usize, k: AluOp): void {
     Fast.narrowInto(rec, k, load<u64>(load<u8>(rec, R_SRC), GPR));
   }
@@ -233,21 +268,114 @@ export class Fast {
     Fast.narrowInto(rec, k, load<u64>(rec, R_IMM));
   }
   @inline static narrowRm(rec: usize, k: AluOp, at: usize): void {
-    Fast.narrowInto(rec, k, Fast.narrowAt(rec, at));
+    Fast.narrowInto(rec, k, Fast.any(rec, at));
   }
-  @inline static narrowMb(rec: usize, k: AluOp, at: usize, b: u64): void {
+  @inline static compare(rec: usize, k: AluOp, at: usize, b: u64): void {
     const free = room(rec);
-    const r = Fast.narrow(k, Fast.narrowAt(rec, at) << free, b << free, free);
-    if (k != AluOp.cmp && k != AluOp.test) {
-      if (load<u8>(rec, R_SIZE) == 1) store<u8>(at, u8(r >> free));
-      else store<u16>(at, u16(r >> free));
+    Fast.narrow(k, Fast.any(rec, at) << free, b << free, free);
+  }
+  @inline static anyMr(rec: usize, k: AluOp, at: usize): void {
+    Fast.compare(rec, k, at, Fast.src<u64>(rec));
+  }
+  @inline static anyMi(rec: usize, k: AluOp, at: usize): void {
+    Fast.compare(rec, k, at, load<u64>(rec, R_IMM));
+  }
+  /** ADD to XOR of memory; k: AluOp, 7 more with an immediate. */
+  @inline static modify(rec: usize, k: u32, at: usize): void {
+    const free = room(rec);
+    const a = Fast.any(rec, at) << free;
+    let b = k < 7 ? Fast.src<u64>(rec) : load<u64>(rec, R_IMM);
+    if (k >= 7) k -= 7;
+    b <<= free;
+    let r: u64;
+    let c: u64 = 0;
+    if (k == AluOp.or) r = a | b;
+    else if (k == AluOp.and) r = a & b;
+    else if (k == AluOp.xor) r = a ^ b;
+    else {
+      const carry = k == AluOp.adc || k == AluOp.sbb ? u64(getCF()) << free : 0;
+      if (k < 3) {
+        r = a + b + carry;
+        c = (a & b) | ((a | b) & ~r);
+      } else {
+        r = a - b - carry;
+        c = (~a & b) | (~(a ^ b) & r);
+      }
     }
+    store<i64>(FLAG_RESULT, i64(r) >> i64(free));
+    store<u32>(FLAG_CARRIES, (u32(c >> 32) & 0xc0000000) | (u32(c >> free) & 8));
+    Fast.storeAny(rec, at, r >> free);
   }
-  @inline static narrowMr(rec: usize, k: AluOp, at: usize): void {
-    Fast.narrowMb(rec, k, at, load<u64>(load<u8>(rec, R_SRC), GPR));
+  /** INC and DEC of an operand at the top of 64 bits. */
+  @inline static step(k: UnaryOp, a: u64, free: u64): u64 {
+    const one = (1 as u64) << free;
+    const r = k == UnaryOp.inc ? a + one : a - one;
+    // all but CF; bit 30 holds OF ^ CF
+    const cf = load<u32>(FLAG_CARRIES) & 0x80000000;
+    const overflow = u32((k == UnaryOp.inc ? r : a) == (1 as u64) << 63) << 30;
+    store<i64>(FLAG_RESULT, i64(r) >> i64(free));
+    store<u32>(FLAG_CARRIES, cf | ((cf >>> 1) ^ overflow) | ((u32((a ^ r) >> free) >>> 1) & 8));
+    return r;
   }
-  @inline static narrowMi(rec: usize, k: AluOp, at: usize): void {
-    Fast.narrowMb(rec, k, at, load<u64>(rec, R_IMM));
+  /** A register operand of 8 or 16 bits takes the low bits of a value. */
+  @inline static narrowSet(rec: usize, value: u64, free: u64): void {
+    const slot: usize = load<u8>(rec, R_DST);
+    const old = load<u64>(slot, GPR);
+    store<u64>(slot, old ^ ((old ^ value) & (~(0 as u64) >> free)), GPR);
+  }
+  @inline static narrowUnary(rec: usize, k: UnaryOp): void {
+    const free = room(rec);
+    Fast.narrowSet(rec, Fast.step(k, Fast.dst<u64>(rec) << free, free) >> free, free);
+  }
+  /**
+   * Rotates and shifts of 8 and 16 bits by an immediate, in the order of their short forms; false: nothing was done, the count
+   * is 0 or not below the bits.
+   */
+  @inline static narrowShift(rec: usize, form: u32): bool {
+    const k: ShiftOp = form < 2 ? form : form + 2;
+    const free = room(rec);
+    const bits = 64 - free;
+    const n = u64(load<u8>(rec, R_IMM)) & 31;
+    if (n - 1 >= bits - 1) return false;
+    const v = i64(Fast.dst<u64>(rec) << free) >> i64(free);
+    const a = (u64(v) << free) >> free;
+    let r: u64;
+    let cf: u32;
+    let of_: u32 = 0;
+    if (k == ShiftOp.shl) {
+      r = a << n;
+      cf = u32(r >> bits) & 1;
+      of_ = (u32(r >> (bits - 1)) & 1) ^ cf;
+    } else if (k == ShiftOp.shr || k == ShiftOp.sar) {
+      r = k == ShiftOp.shr ? a >> n : u64(v >> i64(n));
+      cf = u32(a >> (n - 1)) & 1;
+      if (k == ShiftOp.shr) of_ = u32(v < 0);
+    } else {
+      r = k == ShiftOp.rol ? (a << n) | (a >> (bits - n)) : (a << (bits - n)) | (a >> n);
+      const top = u32(r >> (bits - 1)) & 1;
+      cf = k == ShiftOp.rol ? u32(r) & 1 : top;
+      of_ = top ^ (k == ShiftOp.rol ? cf : u32(r >> (bits - 2)) & 1);
+    }
+    let rest: u32 = 0;
+    if (form < 2) rest = load<u32>(FLAG_CARRIES) & 0x3fffffff;
+    else store<i64>(FLAG_RESULT, i64(r << free) >> i64(free));
+    store<u32>(FLAG_CARRIES, rest | (cf << 31) | ((cf ^ of_) << 30));
+    Fast.narrowSet(rec, r, free);
+    return true;
+  }
+
+  /** Truncated product with CF = OF = the full product does not fit. */
+  @inline static product(rec: usize, a: i32, b: i32): void {
+    const p = i64(a) * i64(b);
+    store<i64>(FLAG_RESULT, i64(i32(p)));
+    store<u32>(FLAG_CARRIES, u32(i64(i32(p)) != p) << 31);
+    Fast.setDst<u32>(rec, u32(p));
+  }
+  @inline static imul(rec: usize, b: i32): void {
+    Fast.product(rec, Fast.dst<i32>(rec), b);
+  }
+  @inline static imulBy(rec: usize, a: i32): void {
+    Fast.product(rec, a, load<i32>(rec, R_IMM));
   }
 
   // --- one operand ---
@@ -275,10 +403,10 @@ export class Fast {
     store<T>(at, Fast.unary<T>(k, load<T>(at), false));
   }
 
-  /** SHL, SHR, SAR by an immediate. */
-  @inline static shift<T>(rec: usize, k: ShiftOp, quiet: bool): void {
+  /** SHL, SHR, SAR. */
+  @inline static shift<T>(rec: usize, k: ShiftOp, count: u32, quiet: bool): void {
     const bits: u32 = sizeof<T>() * 8;
-    const n: u32 = u32(load<u8>(rec, R_IMM)) & (bits - 1);
+    const n: u32 = count & (bits - 1);
     const a = Fast.dst<T>(rec);
     let r: T;
     if (k == ShiftOp.shl) r = (a << (n as T)) as T;

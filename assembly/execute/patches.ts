@@ -3,14 +3,14 @@
 import { R_FAST, R_IMM, R_SIZE, R_SRC } from "../abi/record";
 import { GPR } from "../abi/state";
 import { patchedBefore, setImmediate } from "../blocks/cache";
-import { FAST_MODIFY, FAST_WRITE } from "../decode/fast.generated";
+import { FAST_WRITE } from "../decode/fast.generated";
 import { codePlace } from "../memory/access";
 import { effectiveAddress, segmentOf } from "./operands";
 
-/** False: nothing was done. */
+/** `rec` is a MOV to memory. False: nothing was done. */
 export function patches(rec: usize): bool {
   const form = u32(load<u8>(rec, R_FAST)) - FAST_WRITE;
-  if (form >= FAST_MODIFY - FAST_WRITE || load<u8>(rec, R_SIZE) != 4) return false;
+  if (load<u8>(rec, R_SIZE) != 4) return false;
   const at = codePlace(segmentOf(rec), effectiveAddress(rec), 4);
   if (!at) return false;
   const memo = patchedBefore(at, 4);

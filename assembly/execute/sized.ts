@@ -20,12 +20,19 @@ function slotValue(slot: u32, size: u32): u64 {
   return truncate(load<u64>(slot, GPR), size);
 }
 
-/** A register slot; 32-bit values clear the upper half, 8- and 16-bit values leave the rest. */
+/**
+ * A register without its upper bits, `shift` of them (0, 32, 48, 56); 32-bit values clear the upper half, others leave the
+ * rest. All 64 bits are written: an access of another width than the one before it is slow on the machine below.
+ */
+export function setLow(at: usize, value: u64, shift: u64): void {
+  const mask = ~(0 as u64) >> shift;
+  const rest = shift == 32 ? 0 : load<u64>(at) & ~mask;
+  store<u64>(at, rest | (value & mask));
+}
+
+/** A register slot. */
 export function setSlot(slot: u32, value: u64, size: u32): void {
-  if (size == 8) store<u64>(slot, value, GPR);
-  else if (size == 4) store<u64>(slot, <u64>(<u32>value), GPR);
-  else if (size == 2) store<u16>(slot, <u16>value, GPR);
-  else store<u8>(slot, <u8>value, GPR);
+  setLow(GPR + slot, value, 64 - (size << 3));
 }
 
 export function dstSized(rec: usize): u64 {

@@ -5,7 +5,7 @@ import { probeWrite } from "../memory/access";
 import { commit, discard } from "../memory/staging";
 import { aborted } from "../state/stop";
 import { isMem } from "./operands";
-import { dstSized, probeSized, readBytes, rmDst, setDstSized, setSlot, sizeOf, storeSized } from "./sized";
+import { dstSized, probeSized, readBytes, rmDst, setDstSized, setLow, setSlot, sizeOf, storeSized } from "./sized";
 
 const places: usize = memory.data(132); // u32 each
 
@@ -16,9 +16,7 @@ export function stackMask(): u64 {
 
 /** Writes SP, ESP or RSP by the stack's width; bits above a 16-bit SP stay. */
 export function setStackPointer(value: u64): void {
-  const mask = stackMask();
-  if (mask == 0xffff) store<u16>(RSP, u16(value));
-  else store<u64>(RSP, value & mask);
+  setLow(RSP, value, clz(stackMask()));
 }
 
 /** Pushes a value; nothing has changed when that faults. */

@@ -24,7 +24,7 @@ import { aborted, stop } from "../state/stop";
 import { withFlags } from "./alu";
 import { segmentOf } from "./operands";
 import { AluOp } from "./ops";
-import { loadSized, readBytes, setSlot, sizeOf, storeSized, truncate } from "./sized";
+import { loadSized, readBytes, setLow, setSlot, sizeOf, storeSized, truncate } from "./sized";
 
 /** Bytes a REP may move page by page before it uses one unit of work; an iteration of its own counts as 64. */
 const WORK_BYTES: u32 = 0x1000;
@@ -38,10 +38,7 @@ function truncated(rec: usize, value: u64): u64 {
 }
 
 function advance(rec: usize, register: usize, by: u64): void {
-  const shift = load<u8>(rec, R_ADDR_SHIFT);
-  const v = load<u64>(register) + by;
-  if (shift == 48) store<u16>(register, u16(v));
-  else store<u64>(register, shift == 32 ? v & 0xffffffff : v);
+  setLow(register, load<u64>(register) + by, load<u8>(rec, R_ADDR_SHIFT));
 }
 
 function step(size: u32): u64 {
