@@ -5,7 +5,7 @@ import { BK_HOST, BK_RECORDS } from "../blocks/cache";
 import { FAST_END, FAST_MODIFY, FAST_WRITE } from "../decode/fast.generated";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";
-import { bound, codeEnd, enter, Follow, follow, link } from "./follow";
+import { codeEnd, countEnd, enter, Follow, follow, link } from "./follow";
 import { patches } from "./patches";
 import { NO_LINK, SIDE, short, WHOLE } from "./short.generated";
 
@@ -22,7 +22,7 @@ export function dispatch(rec: usize, limit: u64, hot: u32): usize {
   Follow.begin(load<u32>(rec - BK_RECORDS, BK_HOST));
   let end = codeEnd();
   let bounded = load<u64>(COUNT_LIMIT);
-  let last = limit ? bound(limit) : 0;
+  let last = limit ? countEnd(limit) : 0;
   let counted = load<u64>(COUNT);
   for (;;) {
     const r = short(rec - RECORD_SIZE, last, end, hot);
@@ -43,7 +43,7 @@ export function dispatch(rec: usize, limit: u64, hot: u32): usize {
       // a callback may have asked to stop, or something waits
       if (load<u32>(EXTRA) | u32(load<u64>(COUNT_LIMIT) != bounded)) {
         bounded = load<u64>(COUNT_LIMIT);
-        if (limit) last = bound(limit);
+        if (limit) last = countEnd(limit);
       }
       if (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
         rec += RECORD_SIZE;

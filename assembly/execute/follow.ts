@@ -77,7 +77,7 @@ export function codeEnd(): u64 {
  * How far COUNT may have come when one more block follows: below `limit`, with room for a block before COUNT_LIMIT, and
  * with nothing that waits for a boundary; 0: none may follow.
  */
-export function bound(limit: u64): u64 {
+export function countEnd(limit: u64): u64 {
   const end = load<u64>(COUNT_LIMIT);
   if (load<u32>(EXTRA) || end < BLOCK_MAX) return 0;
   return min<u64>(limit, end - (BLOCK_MAX - 1));
