@@ -25,19 +25,9 @@ import {
 } from "../abi/record";
 import { ModeBit, SEG_CS, SEG_DS, SEG_ES, SEG_FS, SEG_GS, SEG_SS } from "../abi/state";
 import { decoded } from "../imports";
-import {
-  FAST_CALL,
-  FAST_EITHER,
-  FAST_EITHER_READ,
-  FAST_END,
-  FAST_JCC,
-  FAST_OF,
-  FAST_OTHERS,
-  FAST_PUSH,
-  FAST_READ,
-  FAST_READ_OPERAND,
-} from "./fast.generated";
+import { FAST_END } from "./fast.generated";
 import { available, shapeOf } from "./shape";
+import { shortForm } from "./shortForm";
 import {
   ARRANGE_E,
   ARRANGE_EG,
@@ -187,12 +177,6 @@ const NO_ENTRY: u32 = 0xffff;
 
 function finish(rec: usize, op: u32, flags: u32): u32 {
   store<u16>(rec, op, R_OP);
-  let fast = u32(load<u8>(FAST_OF + op));
-  if (flags & RecordFlag.Mem) {
-    if (fast >= FAST_EITHER && fast < FAST_OTHERS) fast += FAST_EITHER_READ - FAST_EITHER;
-    else if (fast - FAST_JCC < 16) fast = 0; // CMOVcc
-  }
-  store<u8>(rec, fast, R_FAST);
   store<u8>(rec, flags, R_FLAGS);
   store<u8>(rec, u32(at - start), R_LEN);
   return u32(at - start);
@@ -490,18 +474,7 @@ export function decode(from: usize, bytes: u32, rec: usize, mode: u32, offset: u
     if (isMemory && flags & F_MEMFORM) op += 3;
   } else if (isMemory && flags & F_MEMFORM) op += 1;
   finish(rec, op, recordFlags);
-  const fast = u32(load<u8>(rec, R_FAST));
-  if (fast >= FAST_READ && (fast < FAST_READ_OPERAND || fast - FAST_PUSH < 2)) {
-    // what such a short form takes from the stack or puts there is its memory operand
-    const leave = opcode == 0xc9;
-    store<u8>(rec, SEG_SS >> 3, R_SEG);
-    store<u8>(rec, leave ? 40 : 32, R_BASE);
-    if (leave) store<u8>(rec, 40, R_DST);
-    if (fast >= FAST_PUSH) store<i64>(rec, -i64(size), R_DISP);
-    store<u8>(rec, code64 ? 0 : mode & ModeBit.Stack32 ? 32 : 48, R_ADDR_SHIFT);
-  } else if (size == 2 && mode & ModeBit.Code32 && flags & F_ENDS && fast <= FAST_CALL) {
-    store<u8>(rec, 0, R_FAST); // its target is truncated
-  }
+  store<u8>(rec, shortForm(rec, op, opcode, mode), R_FAST);
   return u32(at - start);
 }
 
