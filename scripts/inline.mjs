@@ -1,6 +1,5 @@
 // build/core.wasm again through Binaryen. asc makes it small; this inlines where it pays: engines do not inline WebAssembly
-// functions, and the paths of single instructions, interrupts and VM exits are chains of small ones. Functions then stand in the
-// order of their names, that is of the folders of assembly/: what is alike lies together, which compresses better. The names,
+// functions, and the paths of single instructions, interrupts and VM exits are chains of small ones. Names of functions,
 // which asc leaves in for this, go.
 import { readFileSync, writeFileSync } from "node:fs";
 import binaryen from "assemblyscript/binaryen";
@@ -58,7 +57,6 @@ const { MutableGlobals, NontrappingFPToInt, SignExt, BulkMemory, BulkMemoryOpt }
 wasm.setFeatures(MutableGlobals | NontrappingFPToInt | SignExt | BulkMemory | BulkMemoryOpt);
 binaryen.setOptimizeLevel(3);
 binaryen.setShrinkLevel(1);
-binaryen.setDebugInfo(true);
 // nothing lies below 0x1000 (assembly/abi/layout.ts): a sum that wraps round to there is no address
 binaryen.setLowMemoryUnused(true);
 // sizes in Binaryen's units, roughly expressions
@@ -71,6 +69,5 @@ for (const path of RARE) {
 }
 wasm.runPasses(["inlining-optimizing"]);
 wasm.optimize();
-wasm.runPasses(["reorder-functions-by-name"]);
 binaryen.setDebugInfo(false);
 writeFileSync(file, wasm.emitBinary());
