@@ -42,7 +42,7 @@ export function kindsOf(groups: readonly Group[]): readonly string[] {
   return kinds;
 }
 
-/** {form, forms from it to the second one, sizes, CL}, as initOperations() takes it apart. */
+/** {form, forms from it to the second one, sizes, CL}, as fillOperations() in assembly/decode/tables.ts takes it apart. */
 function shapeOf({ forms: [first = "", second = first], bits, byCl }: Group): number {
   const form = FORMS.indexOf(first);
   const sizes = bits.length > 1 ? 2 : bits[0] ? 1 : 0;

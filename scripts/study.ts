@@ -1,7 +1,7 @@
 // docs/study-cpuid-faulting.md: the argument of the 2019 thread replayed. Every number comes from the runs made here.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { COST_MODELS, costModel, formatInterval } from "../src/cost/index.ts";
+import { COST_MODELS, costModel, formatInterval, grouped } from "../src/cost/index.ts";
 import {
   checkPolicy,
   compare,
@@ -19,7 +19,6 @@ import { ALL_POLICIES, policyByName } from "../src/policy/index.ts";
 
 const at = (path: string): URL => new URL(`../${path}`, import.meta.url);
 const guest = (name: string) => parseImage(readFileSync(at(`fixtures/guests/bin/${name}.bin`)), { mode: "long" });
-const count = (value: number): string => value.toLocaleString("en-US");
 const three = (value: number): number => Number(value.toPrecision(3));
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map(() => "---"), ...rows].map((row) => `| ${row.join(" | ")} |`).join("\n");
@@ -92,13 +91,13 @@ function span(): string {
 function checks(): string {
   return ALL_POLICIES.map((policy) => {
     const report = checkPolicy(policy, { hosts: [0, 1] });
-    if (report.findings.length === 0) return `- \`${policy.name}\`: nothing in ${count(report.tried)} schedules.`;
+    if (report.findings.length === 0) return `- \`${policy.name}\`: nothing in ${grouped(report.tried)} schedules.`;
     const found = report.findings.map(({ kind, schedule, violation, replayed }) => {
       const steps = schedule.events.map(eventText).join("; then ");
       const again = replayed ? "" : " Not so with a guest.";
       return `  - ${kind}, host value ${schedule.host}: ${steps}. Result: ${violation.text}.${again}`;
     });
-    return [`- \`${policy.name}\`, ${count(report.tried)} schedules:`, ...found].join("\n");
+    return [`- \`${policy.name}\`, ${grouped(report.tried)} schedules:`, ...found].join("\n");
   }).join("\n");
 }
 
@@ -121,7 +120,7 @@ A processor with CPUID faulting raises #GP(0) for a CPUID above CPL 0 when bit 0
 own, virtual bit on. A patch of March 2019 (v2 2/2, here \`always-hardware\`) put the guest's bit into the hardware while
 the guest runs, so that a CPUID that faults needs no VM exit. The reply (here \`host-nonzero\`) wanted to leave the hardware
 alone unless the host's own value is non-zero: a WRMSR costs ${trip} cycles a round trip to user space, every trip, while
-an exit of ~${count(costModel("thread-trip").exit.cycles.low)} cycles is paid only by CPUIDs that fault anyway, a handful at
+an exit of ~${grouped(costModel("thread-trip").exit.cycles.low)} cycles is paid only by CPUIDs that fault anyway, a handful at
 application start.
 
 ## The four static cases
@@ -137,9 +136,9 @@ turns it on in the first load.
 
 ${workloads()}
 
-- **The reply is right about application start**: ${start.faultingCpuids} faulting CPUIDs in ${count(start.enteringLoads)} loads
+- **The reply is right about application start**: ${start.faultingCpuids} faulting CPUIDs in ${grouped(start.enteringLoads)} loads
   are ${three(start.rate)} a load, far below the break-even of ${formatInterval(start.threshold)}. The patch saves
-  ${start.faultingCpuids} exits there and pays ${count(hardwareStart.wrmsr)} WRMSRs.
+  ${start.faultingCpuids} exits there and pays ${grouped(hardwareStart.wrmsr)} WRMSRs.
 - **The patch is right about a guest that executes CPUID all the time**, and about the mechanism: with the bit in the
   hardware the #GP comes without an exit, and CPUIDs at CPL 0 exit under both.
 - **Both are right that the host's bit must not reach the guest**, which the first patch of the series was for.

@@ -68,9 +68,11 @@ export function findBlock(host: u32, mode: u32): u32 {
     if (!b) return 0;
     if (load<u32>(b, BK_HOST) == host && load<u32>(b, BK_MODE) == key) {
       // the first of its chain is found at once by an indirect branch
-      store<u32>(link, load<u32>(b, BK_HASH_NEXT));
-      store<u32>(b, load<u32>(chain), BK_HASH_NEXT);
-      store<u32>(chain, b);
+      if (link != chain) {
+        store<u32>(link, load<u32>(b, BK_HASH_NEXT));
+        store<u32>(b, load<u32>(chain), BK_HASH_NEXT);
+        store<u32>(chain, b);
+      }
       return b;
     }
     link = b + u32(BK_HASH_NEXT);

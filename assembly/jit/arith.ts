@@ -42,7 +42,6 @@ import {
   setCarries,
   setResult,
 } from "./flags";
-import { isMemory } from "./kinds";
 import { FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
 import { L_A, L_A64, L_B, L_B64, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
 import { changed, getDst, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt, toChange } from "./operand";
@@ -224,7 +223,6 @@ export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
 /** INC DEC NOT NEG. */
 export function unary(rec: usize, k: u32, size: u32): bool {
   const w = size == 8;
-  const _memory = isMemory(rec);
   const a = w ? L_A64 : L_A;
   const b = w ? L_B64 : L_B;
   const r = w ? L_U1 : L_T1;

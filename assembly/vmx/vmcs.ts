@@ -99,11 +99,16 @@ const WIDTHS: u32 = 0x6000;
 
 // VMREAD and VMWRITE are one function each, without calls
 export class Field {
+  /** The entry of VMCS_CLASSES for the type and width of an encoding. */
+  @inline static class(e: u32): usize {
+    return VMCS_CLASSES + (((e >> 6) & 0x30) | ((e >> 7) & 0xc0));
+  }
+
   /** Offset of a field in the region, 0: this processor has no such field. */
   @inline static offset(encoding: u64): u32 {
     const e = <u32>encoding;
     if (encoding & RESERVED || (e & HIGH && (e & WIDTHS) != WIDE)) return 0;
-    const entry = VMCS_CLASSES + (((e >> 6) & 0x30) | ((e >> 7) & 0xc0));
+    const entry = Field.class(e);
     if (!((load<u64>(entry, 8) >> <u64>(e >> 1)) & 1)) return 0;
     return load<u32>(entry) + ((e & 0x7e) << 2);
   }
@@ -125,7 +130,7 @@ export class Field {
 /** The XSS-exiting bitmap is a field of processors with XSAVES. Must follow a change of the model. */
 export function offerFields(): void {
   const e: u32 = VMCS_XSS_EXITING_BITMAP;
-  const fields = VMCS_CLASSES + (((e >> 6) & 0x30) | ((e >> 7) & 0xc0)) + 8;
+  const fields = Field.class(e) + 8;
   const bit = (<u64>1) << (<u64>((e >> 1) & 63));
   store<u64>(fields, hasXsaves() ? load<u64>(fields) | bit : load<u64>(fields) & ~bit);
 }
