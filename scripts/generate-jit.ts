@@ -1,4 +1,4 @@
-/** assembly/jit/kinds.generated.ts: the kinds of operations (generate-operations.ts) that the code generator knows. */
+/** assembly/generator/kinds.generated.ts: the kinds of operations (generate-operations.ts) that the code generator knows. */
 /** Families with generated code, in the order of the KIND constants. */
 export const JIT_KINDS = [
   "none",

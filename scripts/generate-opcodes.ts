@@ -369,7 +369,7 @@ export function generateOpcodes(exportsOf: ReadonlyMap<string, string>): Map<str
     ["assembly/execute/execute.generated.ts", executeFile(exportsOf)],
     ["src/disasm/table.generated.ts", disasmFile()],
     ["assembly/decode/operations.generated.ts", operationsFile(HEADER, groups, cases.length)],
-    ["assembly/jit/kinds.generated.ts", jitKinds(HEADER)],
+    ["assembly/generator/kinds.generated.ts", jitKinds(HEADER)],
     ["docs/instructions.md", instructionsFile()],
   ]);
 }

@@ -17,6 +17,7 @@ const ASSEMBLY_ORDER = [
   ["decode", "events"],
   ["blocks", "vmx"],
   ["execute"],
+  ["generator"],
   ["jit"],
   ["run"],
   ["index"],

@@ -16,9 +16,9 @@ import {
   TR_TAG,
   WORK,
 } from "../abi/state";
+import { entryStart } from "../generator/entry";
+import { noteLeave } from "../generator/seen";
 import { flushCount } from "../memory/context";
-import { entryStart } from "./entry";
-import { noteLeave } from "./seen";
 
 // {u64 rip, u64 place(), u32 region, u32 table slot, u16 entry number, u16 longest path, u32 regionChanges}
 const JM_PLACE: u32 = 8;

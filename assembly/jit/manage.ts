@@ -27,6 +27,20 @@ import {
   TransBit,
 } from "../abi/state";
 import { BK_BYTES, BK_HOST, BK_HOT, BK_REGION, blockGeneration, findBlock } from "../blocks/cache";
+import { codeBase, codeEnd, dataWatched, setCode } from "../generator/context";
+import { blockOf, entryCount, nodeCount } from "../generator/graph";
+import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "../generator/plan";
+import { emitRegion, measureRegion } from "../generator/region";
+import {
+  DEFAULT_THRESHOLD,
+  noteMissed,
+  noteRewritten,
+  noteStaged,
+  oftenRewritten,
+  setMissLimit,
+} from "../generator/rewritten";
+import { setLeaveLimit } from "../generator/seen";
+import { sitesBytes } from "../generator/site";
 import { jitCompile } from "../imports";
 import { fetchSettled, translateQuiet } from "../memory/access";
 import { flushCount, tlbTable } from "../memory/context";
@@ -34,13 +48,6 @@ import { lineMask } from "../memory/frames";
 import { codeTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
 import { follow, growing, grown, lastRegion, noteJump, regionsChanged } from "./chain";
-import { codeBase, codeEnd, dataWatched, setCode } from "./context";
-import { blockOf, entryCount, nodeCount } from "./graph";
-import { entryBlock, fillTargets, firstRip, PAGES, pageCount, pageList, plan, span, total } from "./plan";
-import { emitRegion, measureRegion } from "./region";
-import { DEFAULT_THRESHOLD, noteMissed, noteRewritten, noteStaged, oftenRewritten, setMissLimit } from "./rewritten";
-import { setLeaveLimit } from "./seen";
-import { sitesBytes } from "./site";
 
 // region: 168 bytes
 const RG_SLOT: u32 = 0; // u32 table slot, 0: dead
