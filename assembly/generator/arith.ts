@@ -44,7 +44,7 @@ import {
 } from "./flags";
 import { FORM_MI, FORM_MR, FORM_RI, FORM_RM } from "./kinds.generated";
 import { L_A, L_A64, L_B, L_B64, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
-import { changed, getDst, getSrc, loadHost, probeMemory, readMemory, setDst, storeAt, toChange } from "./operand";
+import { changed, getDst, getSrc, loadHost, probeMemory, readMemory, setDst, storeHost, toChange } from "./operand";
 
 const ADD: u32 = 0;
 const OR: u32 = 1;
@@ -98,7 +98,7 @@ function aluOnly(rec: usize, k: u32, size: u32, form: u32): void {
   else if (form == FORM_RI || form == FORM_MI) immediate(rec, size);
   else getSrc(rec, size);
   simple(k, size == 8);
-  if (toMemory) storeAt(size);
+  if (toMemory) storeHost(size);
   else setDst(rec, size);
 }
 
@@ -215,7 +215,7 @@ export function alu(rec: usize, k: u32, size: u32, form: u32): bool {
   if (!writes) return true;
   if (toMemory) get(L_HOST);
   get(w ? L_U1 : L_T1);
-  if (toMemory) storeAt(size);
+  if (toMemory) storeHost(size);
   else setDst(rec, size);
   return true;
 }

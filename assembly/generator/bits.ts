@@ -63,7 +63,7 @@ import {
   setDst,
   setSlot,
   setSrc,
-  storeAt,
+  storeHost,
   toChange,
   truncateOffset,
 } from "./operand";
@@ -168,7 +168,7 @@ export function bitTest(rec: usize, k: u32, size: u32, immediate: bool): void {
     if (k == BTS) op(w ? I64_OR : I32_OR);
     else if (k == BTR) op(w ? I64_AND : I32_AND);
     else op(w ? I64_XOR : I32_XOR);
-    if (memory) storeAt(size);
+    if (memory) storeHost(size);
     else setDst(rec, size);
   }
   get(L_B);
@@ -386,7 +386,7 @@ export function compareExchange(rec: usize, size: u32): void {
     get(b);
     op(w ? I64_EQ : I32_EQ);
     op(W_SELECT);
-    storeAt(size);
+    storeHost(size);
   } else {
     get(a);
     get(b);
@@ -416,7 +416,7 @@ export function exchangeAdd(rec: usize, size: u32): void {
   if (memory) {
     get(L_HOST);
     get(result(size));
-    storeAt(size);
+    storeHost(size);
   }
   get(a);
   setSrc(rec, size);

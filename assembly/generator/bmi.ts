@@ -61,7 +61,7 @@ import {
   readSource,
   setDst,
   setSlot,
-  storeAt,
+  storeHost,
 } from "./operand";
 
 const RDX: u32 = 16;
@@ -345,6 +345,6 @@ export function movbe(rec: usize, kind: u32): void {
     get(L_HOST);
     getSrc(rec, size);
     swapBytes(size);
-    storeAt(size);
+    storeHost(size);
   }
 }

@@ -14,6 +14,7 @@ export const W_BR_TABLE: u32 = 0x0e;
 export const W_RETURN: u32 = 0x0f;
 export const W_CALL: u32 = 0x10;
 export const W_SELECT: u32 = 0x1b;
+export const W_DROP: u32 = 0x1a;
 const W_GET: u32 = 0x20;
 const W_SET: u32 = 0x21;
 const W_TEE: u32 = 0x22;

@@ -6,7 +6,7 @@ import { get, I32_AND, I32_LOAD, I32_OR, I32_SHL, I64_EXTEND_U, i32c, mem, op, s
 import { pushImage, pushOF, setImage } from "./flags";
 import { isMemory } from "./kinds";
 import { L_HOST, L_T1 } from "./locals";
-import { address, getSlot, probeTop, setDst, setSlot, storeAt } from "./operand";
+import { address, getSlot, probeTop, setDst, setSlot, storeHost } from "./operand";
 import { moveStack, probePush, pushValue } from "./stack";
 
 /** AH as a slot. */
@@ -28,7 +28,7 @@ export function pushSegment(rec: usize): bool {
   get(L_HOST);
   if (!selector(rec)) return false;
   if (size == 8) op(I64_EXTEND_U);
-  storeAt(size == 8 ? 8 : 2);
+  storeHost(size == 8 ? 8 : 2);
   moveStack(-i32(size));
   return true;
 }
@@ -45,7 +45,7 @@ export function movFromSegment(rec: usize): bool {
   probeTop(2);
   get(L_HOST);
   if (!selector(rec)) return false;
-  storeAt(2);
+  storeHost(2);
   return true;
 }
 

@@ -137,7 +137,7 @@ import {
   setDst,
   setSlot,
   setSrc,
-  storeAt,
+  storeHost,
   truncateOffset,
 } from "./operand";
 import { shift } from "./shift";
@@ -159,7 +159,7 @@ function mov(rec: usize, size: u32, form: u32): void {
     get(L_HOST);
     if (form == FORM_MR) getSrc(rec, size);
     else immediate(rec, size);
-    storeAt(size);
+    storeHost(size);
   }
 }
 
@@ -190,7 +190,7 @@ function exchange(rec: usize, size: u32): void {
     set(temp);
     get(L_HOST);
     getSrc(rec, size);
-    storeAt(size);
+    storeHost(size);
     get(temp);
     setSrc(rec, size);
     return;
@@ -275,7 +275,7 @@ export function generate(rec: usize): bool {
         probeMemory(rec, 1);
         get(L_HOST);
         pushCondition(memberOf(rec));
-        storeAt(1);
+        storeHost(1);
       } else {
         pushCondition(memberOf(rec));
         setDst(rec, 1);
@@ -404,7 +404,7 @@ export function generate(rec: usize): bool {
       probeMemory(rec, bytes);
       get(L_HOST);
       getSrc(rec, bytes);
-      storeAt(bytes);
+      storeHost(bytes);
       return true;
     }
     case KIND_ANDN:
@@ -477,7 +477,7 @@ export function generate(rec: usize): bool {
       probeTop(size);
       get(L_HOST);
       getSlot(0, size);
-      storeAt(size);
+      storeHost(size);
       return true;
     default:
       if (kind < KIND_DAA || isMemory(rec) || (kind == KIND_AAM && !load<u8>(rec, R_IMM))) return false;

@@ -40,6 +40,7 @@ import {
   I32_STORE,
   I32_STORE8,
   I32_STORE16,
+  I32_SUB,
   I32_WRAP,
   I64_ADD,
   I64_AND,
@@ -55,13 +56,14 @@ import {
   op,
   set,
   tee,
+  W_DROP,
   W_ELSE,
 } from "./emit";
 import { groupBytes, groupOf, intoGroup, isChecked, mayPart, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
 import { L_ACCESS, L_APART, L_EA, L_GROUP, L_HOST, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE } from "./locals";
-import { APART, checkGroup, pushAddend, translate, translateTop } from "./translate";
+import { APART, checkGroup, translateTop } from "./translate";
 
 const ZERO: u32 = 128;
 const RIP_BASE: u32 = 136;
@@ -221,22 +223,27 @@ export function checkRam(size: u32, flags: u32): void {
   tee(L_EA);
   i32c(i32(lowRamBytes - size));
   op(I32_GT_U);
-  if (flags) {
-    pageFlagsOf(0);
-    if (size > 1) {
-      pageFlagsOf(size - 1);
-      op(I32_OR);
-    }
-    i32c(flags);
-    op(I32_AND);
-    // out of range and flagged both leave; the flags of an address out of range are some byte of linear memory
-    op(I32_OR);
-  }
   branchExit();
+  if (!flags) return;
+  if (size > 1) {
+    // this frame's and the next one's at once; which of them matter is looked at when one has a flag
+    pushFrame(0);
+    mem(I32_LOAD16_U, flagsAddress(lowRamHost));
+    i32c(flags | (flags << 8));
+    op(I32_AND);
+    openIf();
+    pageFlagsOf(size - 1);
+  }
+  pageFlagsOf(0);
+  if (size > 1) op(I32_OR);
+  i32c(flags);
+  op(I32_AND);
+  branchExit();
+  if (size > 1) close();
 }
 
-/** Pushes the flags of the frame of the physical address L_EA + offset. */
-function pageFlagsOf(offset: u32): void {
+/** Pushes the number of the frame of the physical address L_EA + offset. */
+function pushFrame(offset: u32): void {
   get(L_EA);
   if (offset) {
     i32c(offset);
@@ -244,6 +251,11 @@ function pageFlagsOf(offset: u32): void {
   }
   i32c(12);
   op(I32_SHR_U);
+}
+
+/** Pushes its flags. */
+function pageFlagsOf(offset: u32): void {
+  pushFrame(offset);
   mem(I32_LOAD8_U, flagsAddress(lowRamHost));
 }
 
@@ -258,14 +270,22 @@ function loadFrom(size: u32, sign: bool, offset: u32): void {
   else mem(sign ? I32_LOAD8_S : I32_LOAD8_U, offset);
 }
 
-/** Pops an address (R), pushes its place in linear memory. */
+/** What is added to an address that was checked, for its place in linear memory. */
+function placeOffset(): u32 {
+  return direct ? lowRamHost : 0;
+}
+
+/** Pops an address (R), pushes what is placeOffset() below its place in linear memory. */
+function checkTop(size: u32, write: bool): void {
+  if (direct) {
+    checkRam(size, write ? PAGE_NO_WRITE_ENTRY : 0);
+    get(L_EA);
+  } else translateTop(size, write ? TE_WRITE : TE_READ);
+}
+
 function placeTop(size: u32, write: bool): void {
-  if (!direct) {
-    translateTop(size, write ? TE_WRITE : TE_READ);
-    return;
-  }
-  checkRam(size, write ? PAGE_NO_WRITE_ENTRY : 0);
-  get(L_EA);
+  checkTop(size, write);
+  if (!direct) return;
   i32c(i32(lowRamHost));
   op(I32_ADD);
 }
@@ -275,74 +295,90 @@ export function readPlace(size: u32): void {
   placeTop(size, false);
 }
 
+/** The same to write them. */
+export function writePlace(size: u32): void {
+  placeTop(size, true);
+}
+
 /** Pops an address (R), pushes the value there. */
 export function readTop(size: u32, sign: bool): void {
-  if (direct) {
-    checkRam(size, 0);
-    get(L_EA);
-  } else translateTop(size, TE_READ);
+  checkTop(size, false);
   loadFrom(size, sign, placeOffset());
 }
 
-/** Pops an address (R); L_HOST takes the place to write. */
+/** What lies between L_HOST and the place that was probed. */
+let hostOffset: u32 = 0;
+
+/** Pops an address (R), for loadHost() and storeHost(). */
 export function probeTop(size: u32): void {
-  placeTop(size, true);
+  checkTop(size, true);
   set(L_HOST);
+  hostOffset = placeOffset();
 }
 
 /** Pushes the contents of the probed place. */
 export function loadHost(size: u32): void {
   get(L_HOST);
-  loadAt(size, false);
+  loadFrom(size, false, hostOffset);
 }
 
-/** The stack must be: place, value. */
+/** Pops L_HOST and a value, which the probed place takes, or one so many bytes further. */
+export function storeHost(size: u32, further: u32 = 0): void {
+  storeTo(size, hostOffset + further);
+}
+
+/** Pops a place and a value. */
 export function storeAt(size: u32): void {
-  mem(size == 8 ? I64_STORE : size == 4 ? I32_STORE : size == 2 ? I32_STORE16 : I32_STORE8, 0);
+  storeTo(size, 0);
+}
+
+function storeTo(size: u32, offset: u32): void {
+  mem(size == 8 ? I64_STORE : size == 4 ? I32_STORE : size == 2 ? I32_STORE16 : I32_STORE8, offset);
 }
 
 /**
- * Pops the address (R) of an access of a group, which is checked when that was not done yet. Pushes the address in a form
- * that loadFrom and storeAt take with placeOffset().
+ * Pops the address (R) of an access of a group, which is checked when that was not done yet, then pushes what is
+ * groupOffset() below its place.
  */
 function groupPlace(group: u32, stack: bool, size: u32, write: bool): void {
+  const into = intoGroup(stack);
   if (!isChecked(group)) {
-    const into = intoGroup(stack);
-    const bytes = groupBytes(stack);
-    tee(L_ACCESS);
+    if (fills) tee(L_ACCESS);
     if (into) {
       constR(0 - u64(into));
       addR();
     }
-    if (direct) checkRam(bytes, write ? PAGE_NO_WRITE_ENTRY : 0);
-    else checkGroup(group, bytes, write ? TE_WRITE : TE_READ);
+    const bytes = groupBytes(stack);
+    if (direct) {
+      checkRam(bytes, write ? PAGE_NO_WRITE_ENTRY : 0);
+      get(L_EA);
+      set(L_GROUP + group);
+    } else checkGroup(group, bytes, write ? TE_WRITE : TE_READ);
     setChecked(group, fills);
-    get(L_ACCESS);
-  }
-  if (direct) return;
-  if (mayPart(group)) {
-    set(L_ACCESS);
+  } else if (mayPart(group)) set(L_ACCESS);
+  else op(W_DROP);
+  if (!mayPart(group)) {
     get(L_GROUP + group);
-    i32c(APART);
-    op(I32_EQ);
-    openIf();
-    get(L_ACCESS);
-    translate(size, write ? TE_WRITE : TE_READ);
-    pushAddend();
-    set(L_APART);
-    op(W_ELSE);
-    get(L_GROUP + group);
-    set(L_APART);
-    close();
-    get(L_ACCESS);
+    return;
   }
-  if (wide) op(I32_WRAP);
-  get(mayPart(group) ? L_APART : L_GROUP + group);
-  op(I32_ADD);
+  get(L_GROUP + group);
+  i32c(APART);
+  op(I32_EQ);
+  openIf();
+  get(L_ACCESS);
+  translateTop(size, write ? TE_WRITE : TE_READ);
+  i32c(into);
+  op(I32_SUB);
+  set(L_APART);
+  op(W_ELSE);
+  get(L_GROUP + group);
+  set(L_APART);
+  close();
+  get(L_APART);
 }
 
-function placeOffset(): u32 {
-  return direct ? lowRamHost : 0;
+function groupOffset(stack: bool): u32 {
+  return placeOffset() + intoGroup(stack);
 }
 
 /** Pops an address (R), pushes the value there; `stack`: the access is the instruction's own of the stack. */
@@ -353,10 +389,10 @@ export function read(stack: bool, size: u32, sign: bool): void {
     return;
   }
   groupPlace(group, stack, size, false);
-  loadFrom(size, sign, placeOffset());
+  loadFrom(size, sign, groupOffset(stack));
 }
 
-/** Pops an address (R); L_HOST takes the place to write. */
+/** Pops an address (R), for loadHost() and storeHost(). */
 export function probe(stack: bool, size: u32): void {
   const group = groupOf(stack, true);
   if (group == NO_GROUP) {
@@ -364,11 +400,8 @@ export function probe(stack: bool, size: u32): void {
     return;
   }
   groupPlace(group, stack, size, true);
-  if (placeOffset()) {
-    i32c(i32(placeOffset()));
-    op(I32_ADD);
-  }
   set(L_HOST);
+  hostOffset = groupOffset(stack);
 }
 
 export function readMemory(rec: usize, size: u32, sign: bool): void {
@@ -394,7 +427,7 @@ export function changed(rec: usize, size: u32, local: u32): void {
   if (isMemory(rec)) {
     get(L_HOST);
     get(local);
-    storeAt(size);
+    storeHost(size);
   } else {
     get(local);
     setDst(rec, size);

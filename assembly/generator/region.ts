@@ -129,7 +129,7 @@ import {
   L_WHY,
   localCount,
 } from "./locals";
-import { getSlot, readRm, setSlot, storeAt } from "./operand";
+import { getSlot, readRm, setSlot, storeHost } from "./operand";
 import { countsDown, firstRecord, firstRip, reachable, returns, span, targetOf, terminates, unknown } from "./plan";
 import { oftenMissed, oftenStaged } from "./rewritten";
 import { branchAt } from "./seen";
@@ -245,7 +245,7 @@ function pushReturn(rip: u64, size: u32): void {
   probePush(size, size);
   get(L_HOST);
   constR(rip);
-  storeAt(size);
+  storeHost(size);
   moveStack(-i32(size));
 }
 

@@ -36,7 +36,7 @@ import { isMemory } from "./kinds";
 import { FORM_CL } from "./kinds.generated";
 import { close, openIf } from "./labels";
 import { L_A, L_A64, L_B, L_B64, L_CARRIES, L_HOST, L_T1, L_T2, L_U1 } from "./locals";
-import { changed, getDst, getSlot, loadHost, probeMemory, setDst, storeAt, toChange } from "./operand";
+import { changed, getDst, getSlot, loadHost, probeMemory, setDst, storeHost, toChange } from "./operand";
 
 const ROL: u32 = 0;
 const ROR: u32 = 1;
@@ -223,7 +223,7 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
     } else getDst(rec, size);
     constant(count, size);
     turn(k, w);
-    if (memory) storeAt(size);
+    if (memory) storeHost(size);
     else setDst(rec, size);
     return true;
   }

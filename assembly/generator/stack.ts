@@ -1,10 +1,10 @@
 // The stack as Wasm: SP, ESP or RSP by SS.B and 64-bit mode.
 import { SEG_SS } from "../abi/state";
 import { addR, constR, getR, place, setR, stack16 } from "./context";
-import { get, I32_GT_U, I32_LOAD, I32_LOAD16_U, I32_STORE, I32_STORE16, i32c, mem, op, set } from "./emit";
+import { get, I32_GT_U, I32_LOAD, I32_LOAD16_U, i32c, mem, op, set } from "./emit";
 import { branchExit } from "./labels";
 import { L_HOST, L_T0, L_U0 } from "./locals";
-import { low16, probe, probeTop, read, readPlace, readTop, setSlot, storeAt, toLinear } from "./operand";
+import { low16, probe, probeTop, read, readPlace, readTop, setSlot, storeHost, toLinear } from "./operand";
 
 const RSP_SLOT: u32 = 32;
 
@@ -53,7 +53,7 @@ export function pushValue(size: u32): void {
   probePush(size, size);
   get(L_HOST);
   get(size == 8 ? L_U0 : L_T0);
-  storeAt(size);
+  storeHost(size);
   moveStack(-i32(size));
 }
 
@@ -83,7 +83,7 @@ export function pushAll(size: u32): void {
   for (let i: u32 = 0; i < 8; i++) {
     get(L_HOST);
     getR(i << 3);
-    mem(size == 4 ? I32_STORE : I32_STORE16, (7 - i) * size);
+    storeHost(size, (7 - i) * size);
   }
   moveStack(-8 * i32(size));
 }

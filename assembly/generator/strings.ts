@@ -42,7 +42,18 @@ import {
 import { KIND_CMPS, KIND_LODS, KIND_SCAS, KIND_STOS } from "./kinds.generated";
 import { branch, branchExit, branchIf, close, LABEL_EXIT, openIf, openLoop } from "./labels";
 import { L_A, L_A64, L_B, L_B64, L_HOST, L_T0, L_T1, L_T2, L_U0 } from "./locals";
-import { getSlot, loadAt, probeTop, readPlace, readTop, setSlot, storeAt, toLinear } from "./operand";
+import {
+  getSlot,
+  loadAt,
+  probeTop,
+  readPlace,
+  readTop,
+  setSlot,
+  storeAt,
+  storeHost,
+  toLinear,
+  writePlace,
+} from "./operand";
 
 const RAX: u32 = 0;
 const RCX: u32 = 8;
@@ -130,7 +141,7 @@ function single(rec: usize, kind: u32, size: u32): void {
     probeTop(size);
     get(L_HOST);
     getSlot(RAX, size);
-    storeAt(size);
+    storeHost(size);
     advance(rec, RDI, size);
     return;
   }
@@ -165,7 +176,7 @@ function single(rec: usize, kind: u32, size: u32): void {
     probeTop(size);
     get(L_HOST);
     get(value);
-    storeAt(size);
+    storeHost(size);
     advance(rec, RSI, size);
     advance(rec, RDI, size);
   }
@@ -291,8 +302,7 @@ function repeatMove(rec: usize, stores: bool, size: u32): void {
   get(L_T0);
   openIf();
   pushLowest(RDI);
-  probeTop(1);
-  get(L_HOST);
+  writePlace(1);
   set(L_A);
   if (!stores) {
     pushLowest(RSI);

@@ -31,7 +31,7 @@ import { L_APART, L_EA, L_ENTRY, L_GROUP, L_TABLE, L_TAG } from "./locals";
 const CALL_FILL: u32 = 2;
 
 /** Pops an address (R), leaves the region when the TLB can have no entry for it; L_ENTRY is its place in the table. */
-export function translate(size: u32, tag: u32): void {
+function translate(size: u32, tag: u32): void {
   lookUp(size, tag);
   if (!fills) {
     branchExit();
@@ -85,26 +85,25 @@ function fill(size: u32, tag: u32): void {
 /** Pops an address (R), pushes its place in linear memory (i32). */
 export function translateTop(size: u32, tag: u32): void {
   translate(size, tag);
-  get(L_EA);
-  if (wide) op(I32_WRAP);
-  pushAddend();
-  op(I32_ADD);
+  pushPlace();
 }
 
-/** Pushes what turns addresses of the page of L_ENTRY into places. */
-export function pushAddend(): void {
+/** Pushes the place of L_EA, whose entry is L_ENTRY. */
+function pushPlace(): void {
+  get(L_EA);
+  if (wide) op(I32_WRAP);
   get(L_ENTRY);
   mem(I32_LOAD, TE_ADDEND);
+  op(I32_ADD);
 }
 
 /** L_GROUP of a group whose bytes are not on one page: each access is looked at by itself. */
 export const APART: u32 = 1;
 
-/** Pops the address of the first byte of a group; its local takes what turns addresses into places. */
+/** Pops the address of the first byte of a group; its local takes the place. */
 export function checkGroup(group: u32, bytes: u32, tag: u32): void {
   if (!fills) {
-    translate(bytes, tag);
-    pushAddend();
+    translateTop(bytes, tag);
     set(L_GROUP + group);
     return;
   }
@@ -117,7 +116,7 @@ export function checkGroup(group: u32, bytes: u32, tag: u32): void {
   set(L_APART);
   close();
   i32c(APART);
-  pushAddend();
+  pushPlace();
   get(L_APART);
   op(W_SELECT);
   set(L_GROUP + group);
