@@ -7,7 +7,7 @@
 //   0x3800  STAGING    write log: bytes that commit after an instruction can no longer fault
 //   0x4000  static data of the compiled module (memoryBase in asconfig.json)
 //   0x20000 CPUID_TABLE
-//   0x22000 ...        TLB, block cache, per-frame metadata, guest frames (last)
+//   0x22000 ...        contexts, traps, TLB, block cache, generated code, per-frame metadata, guest frames (last)
 
 export const STATE = 0x1000;
 export const STATE_SIZE = 0x1000;
@@ -67,12 +67,14 @@ export const enum TrapKind {
   DenyWrite = 512,
 }
 
+export const JIT_WORK = 0x30000; // control-flow graph of the function being generated, 64 KiB
+
 /** TLB_SPACES times two tables (supervisor, user) of TLB_ENTRIES: contexts that take turns do not displace each other's entries. */
-export const TLB = 0x30000;
-export const TLB_ENTRIES = 1024;
+export const TLB = 0x40000;
+export const TLB_ENTRIES = 4096;
 export const TLB_ENTRY = 32;
-export const TLB_TABLE = 0x8000; // bytes of one table; this bit of its address is set in that of the user
-export const TLB_SPACE = 0x10000;
+export const TLB_TABLE = 0x20000; // bytes of one table; this bit of its address is set in that of the user
+export const TLB_SPACE = 0x40000;
 export const TLB_SPACES = 8;
 // TLB entry
 export const TE_READ = 0; // u64 tag: linear page | context << 52; context is never 0, so tag 0 matches nothing
@@ -81,32 +83,31 @@ export const TE_EXEC = 16;
 export const TE_ADDEND = 24; // u32: linear (low 32 bits) + addend = address in linear memory
 export const TE_WRITABLE = 28; // u32: while the read tag matches, a write needs no walk, whatever flags its frame has
 
-export const BLOCK_HASH = 0xb0000;
+export const BLOCK_HASH = 0x240000;
 export const BLOCK_HASH_ENTRIES = 0x8000;
-export const BLOCK_POOL = 0xd0000; // decoded records
-export const BLOCK_POOL_END = 0x8d0000;
+export const BLOCK_POOL = 0x260000; // decoded records
+export const BLOCK_POOL_END = 0xa60000;
 
 // generated code (jit/)
-export const JIT_CODE = 0x8d0000; // function bodies of a module
-export const JIT_CODE_END = 0x950000;
-export const JIT_BODY = 0x950000; // the function being generated
-export const JIT_BODY_END = 0x990000;
-export const JIT_WORK = 0x990000; // its control-flow graph
-export const JIT_REGIONS = 0x9a0000; // regions
+export const JIT_CODE = 0xa60000; // function bodies of a module
+export const JIT_CODE_END = 0xae0000;
+export const JIT_BODY = 0xae0000; // the function being generated
+export const JIT_BODY_END = 0xb20000;
+export const JIT_REGIONS = 0xb20000; // regions
 export const JIT_REGION_MAX = 7680;
-export const JIT_SITES = 0xae0000; // records that generated code has the interpreter run
-export const JIT_SITES_END = 0xbe0000;
-export const JIT_TARGETS = 0xbe0000; // tables of branch targets
-export const JIT_TARGETS_END = 0xde0000;
-export const JIT_JUMPS = 0xde0000; // cache of entries by RIP
-export const JIT_JUMPS_END = 0xe20000;
+export const JIT_SITES = 0xc60000; // records that generated code has the interpreter run
+export const JIT_SITES_END = 0xd60000;
+export const JIT_TARGETS = 0xd60000; // tables of branch targets
+export const JIT_TARGETS_END = 0xf60000;
+export const JIT_JUMPS = 0xf60000; // cache of entries by RIP
+export const JIT_JUMPS_END = 0xfa0000;
 
-export const FRAME_META = 0xe20000; // per-frame metadata; guest frames follow it
-export const FRAME_META_BYTES = 13; // of each frame: flags, lines with code, list of blocks
+export const FRAME_META = 0xfa0000; // per-frame metadata; guest frames follow it
+export const FRAME_META_BYTES = 17; // of each frame: flags, lines with code, list of blocks, write entry
 /** Bytes after FRAME_META, beside one a frame, that generated code reads without a look at its address. */
 export const FLAGS_REACH = 0x100010;
 /** Wasm pages that the module asks of the memory it imports ("initialMemory" of asconfig.json). */
-export const MEMORY_MIN = 243;
+export const MEMORY_MIN = 267;
 
 export const PAGE = 4096;
 

@@ -39,7 +39,7 @@ import { aborted, raiseError } from "../state/stop";
 import { apicFetch, apicModify, apicModifyExits, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
 import { tlbMask, tlbTable } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
-import { hitsCode, orPageFlag, pageFlags, pageTableCount } from "./frames";
+import { hitsCode, noteWriteEntry, pageFlags, pageTableCount } from "./frames";
 import { physToHost } from "./physical";
 import { deviceRead, stage, stageHooked, stageRead } from "./staging";
 import {
@@ -98,7 +98,7 @@ function fill(table: u32, tag: u64, linear: u64, host: u32): void {
   store<u32>(e, 1, TE_WRITABLE);
   if (pageFlags(host) & PAGE_NO_WRITE_ENTRY) return;
   store<u64>(e, full, TE_WRITE);
-  orPageFlag(host, PageFlag.WriteCached);
+  noteWriteEntry(host, e);
 }
 
 /** Address of one linear byte; 0: faulted, DEVICE: no RAM there, APIC: see there. */

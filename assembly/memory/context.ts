@@ -141,13 +141,18 @@ export function setTlbEntries(entries: u32): void {
   selectContext();
 }
 
+/** Does this TLB entry let a frame be written? */
+export function isWriteEntry(e: u32, frame: u32): bool {
+  return (u32(load<u64>(e, TE_WRITE)) << 12) + load<u32>(e, TE_ADDEND) == frame;
+}
+
 /** Drops the write entries of one frame. */
 export function dropWriteEntries(frame: u32): void {
   for (let space: u32 = 0; space < <u32>TLB_SPACES; space++) {
     if (!((spaces >> space) & 1)) continue;
     const first = TLB + space * TLB_SPACE;
     for (let e = first; e < first + TLB_SPACE; e += TLB_ENTRY) {
-      if ((u32(load<u64>(e, TE_WRITE)) << 12) + load<u32>(e, TE_ADDEND) == frame) store<u64>(e, 0, TE_WRITE);
+      if (isWriteEntry(e, frame)) store<u64>(e, 0, TE_WRITE);
     }
   }
 }

@@ -1,15 +1,18 @@
 // Frames of guest memory and their metadata: one byte of PageFlag, one bit for each 64-byte line that decoded code
 // covers, and the head of the frame's list of blocks. `host` is any address inside the frame.
-import { FLAGS_REACH, FRAME_META, PAGE, PageFlag } from "../abi/layout";
+import { FLAGS_REACH, FRAME_META, PAGE, PageFlag, TE_WRITE } from "../abi/layout";
 import { StopBit } from "../abi/state";
 import { stop } from "../state/stop";
-import { dropWriteEntries, flushTlb } from "./context";
+import { dropWriteEntries, flushTlb, isWriteEntry } from "./context";
 
 let frameLimit: u32 = 0; // frames that metadata was reserved for
 let frameCount: u32 = 0; // frames handed out
 let frameFirst: u32 = 0; // address of frame 0
 let linesBase: u32 = 0;
 let headsBase: u32 = 0;
+let writersBase: u32 = 0;
+/** In place of the address of a frame's one write TLB entry: there may be several. */
+const MANY: u32 = 1;
 
 const CODE_WRITE_MAX: u32 = 64;
 const codeWrites: usize = memory.data(512); // CODE_WRITE_MAX x {u32 host, u32 bytes}
@@ -30,12 +33,14 @@ function growTo(end: u64): bool {
 export function initFrames(frames: u32): bool {
   const lines = (u64(FRAME_META) + u64(frames) + 7) & ~(7 as u64);
   const heads = lines + u64(frames) * 8;
-  const first = (heads + u64(frames) * 4 + 4095) & ~(4095 as u64);
+  const writers = heads + u64(frames) * 4;
+  const first = (writers + u64(frames) * 4 + 4095) & ~(4095 as u64);
   // generated code looks at the flags of any 32-bit address before it knows that it is RAM
   const flagsEnd = u64(FRAME_META) + frames + FLAGS_REACH;
   if (!growTo(max<u64>(first, flagsEnd))) return false;
   linesBase = u32(lines);
   headsBase = u32(heads);
+  writersBase = u32(writers);
   frameFirst = u32(first);
   frameLimit = frames;
   return true;
@@ -104,9 +109,21 @@ function restrict(host: u32, flag: u32): void {
   if (f & flag) return;
   orPageFlag(host, flag);
   if (f & PageFlag.WriteCached) {
-    dropWriteEntries(host & ~0xfff);
+    const only = load<u32>(writersBase + (frameOf(host) << 2));
+    if (only == MANY) dropWriteEntries(host & ~0xfff);
+    else if (isWriteEntry(only, host & ~0xfff)) store<u64>(only, 0, TE_WRITE);
     clearPageFlag(host, PageFlag.WriteCached);
   }
+}
+
+/** The frame has this write TLB entry from now on. */
+export function noteWriteEntry(host: u32, entry: u32): void {
+  const place = writersBase + (frameOf(host) << 2);
+  const other = load<u32>(place);
+  if (!(pageFlags(host) & PageFlag.WriteCached)) orPageFlag(host, PageFlag.WriteCached);
+  else if (other == entry) return;
+  else if (other == MANY || isWriteEntry(other, host & ~0xfff)) entry = MANY;
+  store<u32>(place, entry);
 }
 
 /** The frame holds code from now on: it loses its write entries, so that every store to it is seen. */
