@@ -21,14 +21,14 @@ export function isApicMsr(index: u32): bool {
 export function takeInterrupt(): u32 {
   const pending = load<u32>(PENDING_INTR);
   store<u32>(PENDING_INTR, 0);
-  return (pending & INTR_ASK ? acknowledgeInterrupt() : pending) & 0xff;
+  return (pending & INTR_ASK ? acknowledgeInterrupt(0, 0, 0) : pending) & 0xff;
 }
 
 /** ahead: completed instructions that COUNT does not hold yet. False: #GP(0). The value is in COMM_VALUE. */
 export function readApic(index: u32, ahead: u32): bool {
   const count = load<u64>(COUNT);
   store<u64>(COUNT, count + ahead);
-  const done = apicRead(index) != 0;
+  const done = apicRead(index, 0, 0) != 0;
   store<u64>(COUNT, count);
   return done;
 }
@@ -36,7 +36,7 @@ export function readApic(index: u32, ahead: u32): bool {
 export function writeApic(index: u32, value: u64, ahead: u32): bool {
   const count = load<u64>(COUNT);
   store<u64>(COUNT, count + ahead);
-  const done = apicWrite(index, value) != 0;
+  const done = apicWrite(index, value, 0) != 0;
   store<u64>(COUNT, count);
   return done;
 }

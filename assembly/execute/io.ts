@@ -59,7 +59,7 @@ function readPort(port: u32, size: u32, rec: usize): u32 {
   if (load<u32>(DEBUG_WATCH) & WatchBit.Io) notePort(port, size);
   if (!(load<u32>(HOOKS) & HookBit.PortIn)) return 0xffffffff;
   enterHook(rec);
-  const value = portIn(port, size);
+  const value = portIn(port, size, 0);
   leaveHook(rec);
   return value;
 }

@@ -45,7 +45,7 @@ export function cpuid(rec: usize): void {
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Cpuid) {
     enterHook(rec);
-    answered = cpuidHook(leaf, subleaf);
+    answered = cpuidHook(leaf, subleaf, 0);
     if (!leaveHook(rec)) return;
   }
   if (!answered) {
@@ -84,7 +84,7 @@ export function rdmsr(rec: usize): void {
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Rdmsr) {
     enterHook(rec);
-    answered = rdmsrHook(index);
+    answered = rdmsrHook(index, 0, 0);
     if (!leaveHook(rec)) return;
   }
   if (answered == 2 || (!answered && !readMsr(index, load<u8>(rec, R_INDEX)))) {
@@ -117,7 +117,7 @@ export function wrmsr(rec: usize): void {
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Wrmsr) {
     enterHook(rec);
-    answered = wrmsrHook(index, value);
+    answered = wrmsrHook(index, value, 0);
     if (!leaveHook(rec)) return;
   }
   if (answered == 2 || (!answered && !writeMsr(index, value, load<u8>(rec, R_INDEX)))) gp0();
@@ -144,7 +144,7 @@ export function rdtsc(rec: usize): void {
 export function hookedTsc(rec: usize, value: u64): u64 {
   if (!(load<u32>(HOOKS) & HookBit.Rdtsc)) return value;
   enterHook(rec);
-  const answered = rdtscHook();
+  const answered = rdtscHook(0, 0, 0);
   return leaveHook(rec) && answered ? load<u64>(COMM_VALUE) : value;
 }
 

@@ -61,7 +61,7 @@ function operandOrExit(rec: usize, reason: u32, illegal: bool, exits: bool, info
 /** Asks the host first; what: 2 VMCALL, 1 VMLAUNCH, 0 VMRESUME. True: it has carried the instruction out, or stopped it. */
 function hooked(rec: usize, what: u32): bool {
   enterHook(rec);
-  const done = what == 2 ? vmcallHook() : vmEntryHook(what);
+  const done = what == 2 ? vmcallHook(0, 0, 0) : vmEntryHook(what, 0, 0);
   return !leaveHook(rec) || done != 0;
 }
 

@@ -58,7 +58,7 @@ function deviceWrite(pa: u64, data: usize, bytes: u32): void {
     const n = pieceBytes(pa, bytes);
     store<u64>(BUFFER, 0);
     memory.copy(BUFFER, data, n);
-    mmioWrite(deviceAddress(pa), n, load<u64>(BUFFER));
+    mmioWrite(n, deviceAddress(pa), load<u64>(BUFFER));
     pa += n;
     data += n;
     bytes -= n;

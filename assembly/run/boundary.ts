@@ -148,7 +148,7 @@ function hostTakesEvent(): bool {
   if (!(load<u32>(HOOKS) & HookBit.Event) || load<u32>(DELIVERING) & VALID || load<u32>(EV_INJECTED)) return false;
   const type = load<u32>(EV_TYPE);
   const rip = load<u64>(RIP);
-  const taken = eventHook(type, load<u32>(EV_VECTOR));
+  const taken = eventHook(type, load<u32>(EV_VECTOR), 0);
   if (load<u32>(STOP) & StopBit.Host) {
     // what no instruction raises again is kept for the next run
     if (type < <u32>EventType.Exception || type == <u32>EventType.Trap) store<u32>(EV_DEFERRED, 1);
@@ -208,7 +208,7 @@ function deliverOrExit(): i32 {
 /** Carries out the recorded VM exit. */
 function leaveGuest(): i32 {
   if (load<u32>(HOOKS) & HookBit.VmExit) {
-    const taken = vmExitHook(load<u32>(XR_REASON));
+    const taken = vmExitHook(load<u32>(XR_REASON), 0, 0);
     if (load<u32>(STOP) & StopBit.Host) return hostStop();
     if (taken) {
       discard();

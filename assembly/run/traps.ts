@@ -91,7 +91,7 @@ export function codeTrap(): bool {
   if (nextCount == count && nextRip == rip) kinds &= ~TrapKind.BlockHook;
   if (!(kinds & (TrapKind.CodeHook | TrapKind.BlockHook))) return false;
   if (resumedCount == count && resumedRip == rip) return false;
-  const answer = codeHook(linear, kinds);
+  const answer = codeHook(kinds, linear, 0);
   if (load<u32>(STOP) & StopBit.Host) return true;
   if (answer) {
     stopHost(RunCode.Stopped);

@@ -1,6 +1,6 @@
 import { TrapKind } from "../../assembly/abi/layout.ts";
 import { HookBit } from "../../assembly/abi/state.ts";
-import type { CoreImports } from "./exports.ts";
+import type { CoreImports, NarrowImport, WideImport } from "./exports.ts";
 
 /** Callbacks of one processor. Each runs before the effect of the instruction that caused it. */
 export interface CoreHandlers {
@@ -89,57 +89,58 @@ export function wrapCallbacks(seat: Seat): CoreImports {
       return none;
     }
   };
+  const narrow =
+    (body: NarrowImport): NarrowImport =>
+    (a, b, c) =>
+      guarded(() => body(a, b, c), 0);
+  const wide =
+    (body: WideImport): WideImport =>
+    (a, b, c) =>
+      guarded(() => body(a, u64(b), u64(c)), 0);
+  const answered = (value: bigint | undefined): number => {
+    if (value === undefined) return 0;
+    seat.owner!.setValue(value);
+    return 1;
+  };
   return {
-    portIn: (port, size) => guarded(() => (handlers.portIn ? handlers.portIn(port & 0xffff, size) : -1), 0),
-    portOut: (port, size, value) => guarded(() => handlers.portOut?.(port & 0xffff, size, value >>> 0), undefined),
+    portIn: narrow((port, size) => (handlers.portIn ? handlers.portIn(port & 0xffff, size) : -1)),
+    portOut: narrow((port, size, value) => {
+      handlers.portOut?.(port & 0xffff, size, value >>> 0);
+      return 0;
+    }),
     mmioRead: (address, size) => guarded(() => (handlers.mmioRead ? handlers.mmioRead(u64(address), size) : -1n), 0n),
-    mmioWrite: (address, size, value) =>
-      guarded(() => handlers.mmioWrite?.(u64(address), size, BigInt.asUintN(8 * size, value)), undefined),
-    cpuidHook: (leaf, subleaf) => guarded(() => (handlers.cpuid?.(leaf >>> 0, subleaf >>> 0) ? 1 : 0), 0),
-    rdmsrHook: (index) =>
-      guarded(() => {
-        const answer = handlers.rdmsr?.(index >>> 0);
-        if (answer === undefined) return 0;
-        if (answer === "#GP") return 2;
-        seat.owner!.setValue(answer);
-        return 1;
-      }, 0),
-    wrmsrHook: (index, value) =>
-      guarded(() => {
-        const answer = handlers.wrmsr?.(index >>> 0, u64(value));
-        return answer === "#GP" ? 2 : answer ? 1 : 0;
-      }, 0),
-    codeHook: (linear, kinds) => guarded(() => (handlers.code?.(u64(linear), kinds) ? 1 : 0), 0),
-    memoryHook: (kind, linear, physical, size) =>
-      guarded(() => {
-        const reads = kind === TrapKind.ReadHook;
-        const answer = reads
-          ? handlers.memoryRead?.(u64(linear), u64(physical), size)
-          : handlers.memoryWrite?.(u64(linear), u64(physical), seat.owner!.commData(size));
-        if (answer === undefined) return 0;
-        if (answer === false) return 2;
-        seat.owner!.setCommData(answer);
-        return 1;
-      }, 0),
-    eventHook: (type, vector) => guarded(() => (handlers.event?.(type, vector & 0xff) ? 1 : 0), 0),
-    vmcallHook: () => guarded(() => (handlers.vmcall?.() ? 1 : 0), 0),
-    rdtscHook: () =>
-      guarded(() => {
-        const answer = handlers.rdtsc?.();
-        if (answer === undefined) return 0;
-        seat.owner!.setValue(answer);
-        return 1;
-      }, 0),
-    vmExitHook: (reason) => guarded(() => (handlers.vmExit?.(reason >>> 0) ? 1 : 0), 0),
-    acknowledgeInterrupt: () => guarded(() => handlers.acknowledgeInterrupt?.() ?? 0, 0),
-    apicRead: (index) =>
-      guarded(() => {
-        const value = handlers.apicRead?.(index >>> 0);
-        if (value === undefined) return 0;
-        seat.owner!.setValue(value);
-        return 1;
-      }, 0),
-    apicWrite: (index, value) => guarded(() => (handlers.apicWrite?.(index >>> 0, u64(value)) === false ? 0 : 1), 0),
-    vmEntryHook: (launch) => guarded(() => (handlers.vmEntry?.(launch !== 0) ? 1 : 0), 0),
+    mmioWrite: wide((size, address, value) => {
+      handlers.mmioWrite?.(address, size, BigInt.asUintN(8 * size, value));
+      return 0;
+    }),
+    cpuidHook: narrow((leaf, subleaf) => (handlers.cpuid?.(leaf >>> 0, subleaf >>> 0) ? 1 : 0)),
+    rdmsrHook: narrow((index) => {
+      const answer = handlers.rdmsr?.(index >>> 0);
+      return answer === "#GP" ? 2 : answered(answer);
+    }),
+    wrmsrHook: wide((index, value) => {
+      const answer = handlers.wrmsr?.(index >>> 0, value);
+      return answer === "#GP" ? 2 : answer ? 1 : 0;
+    }),
+    codeHook: wide((kinds, linear) => (handlers.code?.(linear, kinds) ? 1 : 0)),
+    memoryHook: wide((what, linear, physical) => {
+      const [kind, size] = [what & 0xffff, what >>> 16];
+      const answer =
+        kind === TrapKind.ReadHook
+          ? handlers.memoryRead?.(linear, physical, size)
+          : handlers.memoryWrite?.(linear, physical, seat.owner!.commData(size));
+      if (answer === undefined) return 0;
+      if (answer === false) return 2;
+      seat.owner!.setCommData(answer);
+      return 1;
+    }),
+    eventHook: narrow((type, vector) => (handlers.event?.(type, vector & 0xff) ? 1 : 0)),
+    vmcallHook: narrow(() => (handlers.vmcall?.() ? 1 : 0)),
+    rdtscHook: narrow(() => answered(handlers.rdtsc?.())),
+    vmExitHook: narrow((reason) => (handlers.vmExit?.(reason >>> 0) ? 1 : 0)),
+    vmEntryHook: narrow((launch) => (handlers.vmEntry?.(launch !== 0) ? 1 : 0)),
+    acknowledgeInterrupt: narrow(() => handlers.acknowledgeInterrupt?.() ?? 0),
+    apicRead: narrow((index) => answered(handlers.apicRead?.(index >>> 0))),
+    apicWrite: wide((index, value) => (handlers.apicWrite?.(index >>> 0, value) === false ? 0 : 1)),
   };
 }

@@ -95,23 +95,28 @@ export interface CoreExports {
   invvpid(type: number, vpid: number, linear: bigint): number;
 }
 
-/** Callbacks of the module (assembly/imports.ts). */
+/** Most callbacks of the module: what one does not use is 0. */
+export type NarrowImport = (a: number, b: number, c: number) => number;
+/** Those with 64-bit arguments. */
+export type WideImport = (a: number, b: bigint, c: bigint) => number;
+
+/** Callbacks of the module (assembly/imports.ts). Each takes three arguments, so that one wrapper serves all of a type. */
 export interface CoreImports {
-  portIn(port: number, size: number): number;
-  portOut(port: number, size: number, value: number): void;
+  portIn: NarrowImport; // port, size
+  portOut: NarrowImport; // port, size, value
   mmioRead(address: bigint, size: number): bigint;
-  mmioWrite(address: bigint, size: number, value: bigint): void;
-  cpuidHook(leaf: number, subleaf: number): number;
-  rdmsrHook(index: number): number;
-  wrmsrHook(index: number, value: bigint): number;
-  codeHook(linear: bigint, kinds: number): number;
-  memoryHook(kind: number, linear: bigint, physical: bigint, size: number): number;
-  eventHook(type: number, vector: number): number;
-  vmcallHook(): number;
-  rdtscHook(): number;
-  vmExitHook(reason: number): number;
-  vmEntryHook(launch: number): number;
-  acknowledgeInterrupt(): number;
-  apicRead(index: number): number;
-  apicWrite(index: number, value: bigint): number;
+  mmioWrite: WideImport; // size, address, value
+  cpuidHook: NarrowImport; // leaf, subleaf
+  rdmsrHook: NarrowImport; // index
+  wrmsrHook: WideImport; // index, value
+  codeHook: WideImport; // kinds, linear
+  memoryHook: WideImport; // kind | size << 16, linear, physical
+  eventHook: NarrowImport; // type, vector
+  vmcallHook: NarrowImport;
+  rdtscHook: NarrowImport;
+  vmExitHook: NarrowImport; // reason
+  vmEntryHook: NarrowImport; // launch
+  acknowledgeInterrupt: NarrowImport;
+  apicRead: NarrowImport; // index
+  apicWrite: WideImport; // index, value
 }

@@ -53,9 +53,9 @@ export class Vmx {
         this.ports.push({ port, size });
         return -1;
       },
-      portOut: (port, size, value) => void this.ports.push({ port, size, value }),
+      portOut: (port, size, value) => this.ports.push({ port, size, value }),
       mmioRead: () => -1n,
-      mmioWrite: () => {},
+      mmioWrite: () => 0,
       cpuidHook: () => 0,
       rdmsrHook: () => 0,
       wrmsrHook: () => 0,
