@@ -43,12 +43,8 @@ export declare function rdtscHook(none1: u32, none2: u32, none3: u32): u32;
 export declare function vmExitHook(reason: u32, none1: u32, none2: u32): u32;
 /** Before VMLAUNCH (1) or VMRESUME (0) of guest code that may execute it. 1: the callback has carried it out. */
 export declare function vmEntryHook(launch: u32, none1: u32, none2: u32): u32;
-/**
- * Compiles `count` function bodies of `bytes` bytes at `code`, each with its size before it and of type (i32, i32) -> i32,
- * and puts function i into the table at slot base + the u32 at places + 4 * i. The base, 0: generated code is not possible here.
- * Bit 31 set: not in the table yet, linkRegion(place, ticket, base) will ask for each.
- */
-export declare function jitCompile(code: u32, bytes: u32, count: u32, places: u32, ticket: u32): u32;
+/** Has the generator (assembly/generator) answer the requests in JIT_QUEUE. 0: generated code is not possible here. */
+export declare function jitGenerate(none1: u32, none2: u32, none3: u32): u32;
 
 // --- in a coverage build only (scripts/coverage.ts) ---
 

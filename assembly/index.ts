@@ -1,11 +1,12 @@
 // Every export of the Wasm module; src/core/exports.ts describes them.
 
+import { CPUID_TABLE } from "./abi/layout";
 import { COMM_BYTES } from "./abi/run";
 import { CPL, EXTRA, HOST_DEADLINE, PENDING_INTR, PENDING_NMI } from "./abi/state";
 import { dropAllBlocks } from "./blocks/cache";
 import { decodeOnly as decodeAt } from "./decode/decodeOnly";
 import { initTables } from "./decode/tables";
-import { dropRegions, linkRegion, setJit } from "./jit/manage";
+import { dropRegions, setJit } from "./jit/manage";
 import { translateQuiet } from "./memory/access";
 import { flushTlb, setTlbEntries as resizeTlb } from "./memory/context";
 import { allocFrames, initFrames } from "./memory/frames";
@@ -26,9 +27,15 @@ import { forgetVmcs } from "./vmx/cache";
 import { NO_DEADLINE } from "./vmx/timer";
 import { offerFields, remapVmcs, resetVmx } from "./vmx/vmcs";
 
-export { fillSettled as jitFill } from "./memory/access";
+// for the generator (assembly/generator/core.ts), beside some of the others
+export { findBlock } from "./blocks/cache";
+export { handlerHere } from "./execute/sameCode";
+export { oftenMissed, oftenRewritten, oftenStaged } from "./jit/rewritten";
+export { seenTarget } from "./jit/seen";
+export { copySite } from "./jit/site";
+export { fetchSettled, fillSettled as jitFill } from "./memory/access";
 export { flushTlb as dropTranslations } from "./memory/context";
-export { flagsAddress as frameFlags, zeroPage } from "./memory/frames";
+export { codeLines, flagsAddress as frameFlags, lineMask, zeroPage } from "./memory/frames";
 export { drainHostWrites as noteHostWrite, retire } from "./run/host";
 export { jitPlain, jitStep, jitStored } from "./run/step";
 export { trapsChanged } from "./run/traps";
@@ -47,10 +54,11 @@ export {
   hostVmxoff as vmxoff,
   hostVmxon as vmxon,
 } from "./vmx/host";
-export { allocFrames, answerCpuid as cpuid, getRflags, linkRegion, passBreakpoint, physToHost, run, setJit, setRflags };
+export { allocFrames, answerCpuid as cpuid, getRflags, passBreakpoint, physToHost, run, setJit, setRflags };
 
 /** Once, before everything else. */
 export function init(maxFrames: u32): u32 {
+  if (__heap_base > <usize>CPUID_TABLE) unreachable();
   if (!initFrames(maxFrames)) return 1;
   initTables();
   forgetMsrPlaces();
@@ -58,6 +66,7 @@ export function init(maxFrames: u32): u32 {
   store<u64>(HOST_DEADLINE, NO_DEADLINE);
   resetProcessor();
   resetVmx();
+  dropRegions();
   return 0;
 }
 

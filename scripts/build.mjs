@@ -1,4 +1,4 @@
-// Builds what is out of date: assembly/ -> build/core.wasm -> src/core/coreBytes.generated.ts, then src/ -> dist/.
+// Builds what is out of date: assembly/ -> build/core.wasm and build/generator.wasm -> src/core/*Bytes.generated.ts, then src/ -> dist/.
 // Plain Node, so that it runs before anything is built. Talks on stderr only.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -9,7 +9,19 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const at = (...parts) => join(root, ...parts);
-const GENERATED = "src/core/coreBytes.generated.ts";
+
+/** The Wasm modules: the processor, and the generator of code for it (docs/architecture.md). */
+const MODULES = [
+  { name: "core", config: "asconfig.json", entry: "assembly/index.ts" },
+  { name: "generator", config: "asconfig.generator.json", entry: "assembly/generator/index.ts" },
+];
+const bytesFile = (name) => `src/core/${name}Bytes.generated.ts`;
+const GENERATED = MODULES.map(({ name }) => bytesFile(name));
+/** Sources of a module: the generator takes abi/ alone from the others. */
+const sourcesOf = (name) =>
+  filesUnder("assembly").filter(
+    (file) => file.startsWith("assembly/abi/") || file.startsWith("assembly/generator/") === (name === "generator"),
+  );
 
 function filesUnder(path) {
   return readdirSync(at(path), { withFileTypes: true })
@@ -23,7 +35,7 @@ function filesUnder(path) {
 function hashOf(files) {
   const hash = createHash("sha256").update(process.version);
   for (const file of files) {
-    if (file === GENERATED || !existsSync(at(file))) continue;
+    if (GENERATED.includes(file) || !existsSync(at(file))) continue;
     hash.update(`\0${file}\0`).update(readFileSync(at(file)));
   }
   return hash.digest("hex");
@@ -44,22 +56,27 @@ function runNode(what, script, args) {
   if (warnings.length) console.error(warnings.join("\n"));
 }
 
-/** assembly/ -> build/core.wasm and the same bytes as a TypeScript module. Returns true when something was written. */
-export function buildCore(log = console.error) {
-  const hash = hashOf([...filesUnder("assembly"), "asconfig.json", "scripts/inline.mjs", "package-lock.json"]);
-  if (isFresh("build/core.stamp", hash, "build/core.wasm", GENERATED)) return false;
-  if (!existsSync(at("assembly/index.ts"))) throw new Error("assembly/index.ts is missing: there is no core to build");
-  log("wasm-vmx: compiling the core (assembly/ -> build/core.wasm)");
+/** assembly/ -> build/NAME.wasm and the same bytes as a TypeScript module. Returns true when something was written. */
+function buildModule({ name, config, entry }, log) {
+  const wasm = `build/${name}.wasm`;
+  const stamp = `build/${name}.stamp`;
+  const hash = hashOf([...sourcesOf(name), config, "scripts/inline.mjs", "package-lock.json"]);
+  if (isFresh(stamp, hash, wasm, bytesFile(name))) return false;
+  if (!existsSync(at(entry))) throw new Error(`${entry} is missing: there is no ${name} to build`);
+  log(`wasm-vmx: compiling the ${name} (assembly/ -> ${wasm})`);
   mkdirSync(at("build"), { recursive: true });
-  runNode("asc", "node_modules/assemblyscript/bin/asc.js", ["--config", "asconfig.json", "--debug"]);
-  runNode("inlining", "scripts/inline.mjs", ["build/core.wasm"]);
-  const bytes = readFileSync(at("build/core.wasm"));
+  runNode("asc", "node_modules/assemblyscript/bin/asc.js", ["--config", config, "--debug"]);
+  runNode("inlining", "scripts/inline.mjs", [wasm]);
   const text =
-    "// Written by scripts/build.mjs from build/core.wasm.\n" +
-    `export const coreBase64 =\n  "${bytes.toString("base64")}";\n`;
-  writeFileSync(at(GENERATED), text);
-  writeFileSync(at("build/core.stamp"), hash);
+    `// Written by scripts/build.mjs from ${wasm}.\n` +
+    `export const ${name}Base64 =\n  "${readFileSync(at(wasm)).toString("base64")}";\n`;
+  writeFileSync(at(bytesFile(name)), text);
+  writeFileSync(at(stamp), hash);
   return true;
+}
+
+export function buildCore(log = console.error) {
+  return MODULES.map((module) => buildModule(module, log)).includes(true);
 }
 
 /** Modules of dist/ that something outside loads by its path: what package.json exports, and programs. */
@@ -231,7 +248,7 @@ export function buildHost(log = console.error) {
   ];
   const hash = createHash("sha256")
     .update(hashOf([...sources, "package-lock.json", "package.json"]))
-    .update(readFileSync(at(GENERATED)))
+    .update(GENERATED.map((file) => readFileSync(at(file), "utf8")).join(""))
     .digest("hex");
   if (isFresh("build/dist.stamp", hash, "dist/src/index.js")) return false;
   log("wasm-vmx: compiling the host (src/ -> dist/)");

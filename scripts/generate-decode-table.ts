@@ -274,9 +274,6 @@ import { CE_EBX, CE_ECX, CE_EDX } from "../abi/layout";
 
 ${constants}
 
-export const OP_UNDEFINED: u32 = 0;
-export const OP_END: u32 = 1;
-export const OP_TOO_LONG: u32 = 2;
 export const ENTRY_BYTES: u32 = ${ENTRY_BYTES};
 export const SHAPE_BYTES: u32 = ${SHAPE_BYTES};
 export const ENTRY_COUNT: u32 = ${all.length};

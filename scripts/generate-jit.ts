@@ -122,7 +122,7 @@ const constant = (name: string): string =>
     .toUpperCase()}`;
 
 export function jitKinds(header: string): string {
-  return `${header}export { FORM_CL, FORM_MI, FORM_MR, FORM_RI, FORM_RM, FORM_RR } from "../decode/operations.generated";
+  return `${header}export { FORM_CL, FORM_MI, FORM_MR, FORM_RI, FORM_RM, FORM_RR } from "../abi/forms.generated";
 ${JIT_KINDS.map((k, i) => `export const ${constant(k)}: u32 = ${i};`).join("\n")}
 /** Kinds from here on have no generated code. */
 export const KIND_COUNT: u32 = ${JIT_KINDS.length};

@@ -3,7 +3,7 @@ import { ARRANGE, type Entry, FLAGS, HEADER, IMM, positionsOf, shapeOf, tableFil
 import { disasmFile } from "./generate-disasm.ts";
 import { alwaysShort, fastCases, fastMarks, fastOf, fastTable } from "./generate-fast.ts";
 import { jitKinds } from "./generate-jit.ts";
-import { type Form, type Group, kindsOf, operationsFile } from "./generate-operations.ts";
+import { type Form, formsFile, type Group, kindsOf, operationsFile } from "./generate-operations.ts";
 import { FEATURES, type OpcodeRow, opcodeRows } from "./opcodes.ts";
 
 const SIZES = [1, 2, 4, 8] as const;
@@ -157,7 +157,7 @@ function executeFile(exportsOf: ReadonlyMap<string, string>): string {
   });
   return `${HEADER}import { RIP } from "../abi/state";
 import { R_FLAGS, R_OP, RecordFlag } from "../abi/record";
-import { OPERATIONS } from "../decode/operations.generated";
+import { OPERATIONS } from "../abi/layout";
 import { raise, raiseError } from "../state/stop";
 import { nextRip } from "./operands";
 ${importsOf(bodies, exportsOf)}
@@ -190,7 +190,8 @@ function shortFile(exportsOf: ReadonlyMap<string, string>): string {
   return `${HEADER}import { TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
 import { BLOCK_RIP, COUNT, LINEAR_MASK, RCX, RIP, RSP, SEG_SS, SEGS, SG_EFFECTIVE, SG_READ_END, SG_WRITE_END, TR_TAG } from "../abi/state";
 import { R_DONE, R_FAST, R_FLAGS, R_IMM, R_INDEX, R_LEN, R_LINKS, R_OFF, R_SEG, R_SIZE, R_TAKEN, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { BK_BYTES, BK_HOST, BK_HOT, BK_RECORDS, BK_REGION, poolEpoch } from "../blocks/cache";
+import { BK_BYTES, BK_HOST, BK_HOT, BK_RECORDS, BK_REGION } from "../abi/block";
+import { poolEpoch } from "../blocks/cache";
 import { FAST_CALL, FAST_MODIFY_ANY, FAST_NARROW_SHIFT, FAST_READ, FAST_WRITE } from "../decode/fast.generated";
 import { executed } from "../imports";
 import { Fast } from "./fast";
@@ -369,6 +370,7 @@ export function generateOpcodes(exportsOf: ReadonlyMap<string, string>): Map<str
     ["assembly/execute/execute.generated.ts", executeFile(exportsOf)],
     ["src/disasm/table.generated.ts", disasmFile()],
     ["assembly/decode/operations.generated.ts", operationsFile(HEADER, groups, cases.length)],
+    ["assembly/abi/forms.generated.ts", formsFile(HEADER)],
     ["assembly/generator/kinds.generated.ts", jitKinds(HEADER)],
     ["docs/instructions.md", instructionsFile()],
   ]);

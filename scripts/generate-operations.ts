@@ -1,7 +1,8 @@
 /**
- * assembly/decode/operations.generated.ts: {u8 kind, u8 member, u8 operand bytes, u8 form} of each operation. A kind is a family of
+ * assembly/decode/operations.generated.ts, of which tables.ts makes OPERATIONS: {u8 kind, u8 member, u8 operand bytes, u8 form} of each operation. A kind is a family of
  * instructions with one handler. Operations come in groups, one for each form and size: only these are stored, and made into the table at start.
  */
+import { OPERATIONS, OPERATIONS_END } from "../assembly/abi/layout.ts";
 import { JIT_KINDS } from "./generate-jit.ts";
 
 export const FORMS = ["", "rr", "rm", "mr", "ri", "mi", "reg", "mem"] as const;
@@ -49,25 +50,30 @@ function shapeOf({ forms: [first = "", second = first], bits, byCl }: Group): nu
   return form | ((FORMS.indexOf(second) - form) << 3) | (sizes << 5) | (byCl ? 128 : 0);
 }
 
+/** assembly/abi/forms.generated.ts. */
+export function formsFile(header: string): string {
+  return `${header}/** The count of a shift is CL. */
+export const FORM_CL: u32 = 128;
+${FORMS.slice(1)
+  .map((f, i) => `export const FORM_${f.toUpperCase()}: u32 = ${i + 1};`)
+  .join("\n")}
+`;
+}
+
 export function operationsFile(header: string, groups: readonly Group[], operations: number): string {
+  if (operations * 4 > OPERATIONS_END - OPERATIONS)
+    throw new Error(`no room for ${operations} operations at OPERATIONS`);
   const kinds = kindsOf(groups);
   const columns = [groups.map((group) => kinds.indexOf(group.family)), groups.map(memberNumber), groups.map(shapeOf)];
   const lines: string[] = [];
   for (const bytes of columns) {
     for (let i = 0; i < bytes.length; i += 40) lines.push(`  ${bytes.slice(i, i + 40).join(", ")},`);
   }
-  return `${header}/** The count of a shift is CL. */
-export const FORM_CL: u32 = 128;
-${FORMS.slice(1)
-  .map((f, i) => `export const FORM_${f.toUpperCase()}: u32 = ${i + 1};`)
-  .join("\n")}
-export const OPERATION_COUNT: u32 = ${operations};
+  return `${header}export const OPERATION_COUNT: u32 = ${operations};
 export const GROUP_COUNT: u32 = ${groups.length};
 /** Groups of operations that differ in form and size: their kinds, their members, their shapes. */
 export const GROUPS: usize = memory.data<u8>([
 ${lines.join("\n")}
 ]);
-/** {u8 kind, u8 member, u8 operand bytes, u8 form} for each operation; tables.ts fills it. */
-export const OPERATIONS: usize = memory.data(${operations * 4}, 4);
 `;
 }

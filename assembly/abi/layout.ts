@@ -7,6 +7,7 @@
 //   0x3800  STAGING    write log: bytes that commit after an instruction can no longer fault
 //   0x4000  static data of the compiled module (memoryBase in asconfig.json)
 //   0x20000 CPUID_TABLE
+//   0x21000 OPERATIONS
 //   0x22000 ...        contexts, traps, TLB, block cache, generated code, per-frame metadata, guest frames (last)
 
 export const STATE = 0x1000;
@@ -41,7 +42,24 @@ export const CE_ECX = 20;
 export const CE_EDX = 24;
 export const CPUID_HAS_SUBLEAF = 1;
 
+export const OPERATIONS = 0x21000; // {u8 kind, u8 member, u8 operand bytes, u8 form} of each operation (decode/tables.ts)
+export const OPERATIONS_END = 0x22000;
+
 export const CONTEXTS = 0x22000; // address-space contexts of the TLB
+
+// kept answers of CPUID, by the low bits of the leaf: {u32 leaf, subleaf, eax, ebx, ecx, edx} (system/cpuidCache.ts)
+export const CPUID_ANSWERS = 0x23000;
+export const CPUID_ANSWER = 24;
+export const CPUID_ANSWER_MASK = 7;
+
+// MSRs whose access only loads or stores, by the low bits of the index: {u32 index, u32 place, u64 bits that a stored value may
+// have} (system/msrPlaces.ts)
+export const MSR_READS = 0x23400;
+export const MSR_WRITES = 0x23800;
+export const MSR_PLACE = 16;
+export const MSR_PLACE_MASK = 63;
+
+export const JIT_SHARED = 0x23c00; // words that the core and the generator share (abi/generator.ts)
 
 // addresses the host asked to be told of: sorted lists of disjoint ranges (memory/traps.ts)
 export const TRAPS = 0x24000;
@@ -88,13 +106,17 @@ export const BLOCK_HASH_ENTRIES = 0x8000;
 export const BLOCK_POOL = 0x260000; // decoded records
 export const BLOCK_POOL_END = 0xa60000;
 
-// generated code (jit/)
+// generated code (jit/, generator/)
 export const JIT_CODE = 0xa60000; // function bodies of a module
 export const JIT_CODE_END = 0xae0000;
 export const JIT_BODY = 0xae0000; // the function being generated
 export const JIT_BODY_END = 0xb20000;
 export const JIT_REGIONS = 0xb20000; // regions
 export const JIT_REGION_MAX = 7680;
+export const JIT_QUEUE = 0xc5b000; // requests
+export const JIT_PLACES = 0xc5c000; // u32 places of the regions of a batch
+export const GENERATOR_DATA = 0xc5d000; // static data of the generator (memoryBase in asconfig.generator.json)
+export const GENERATOR_DATA_END = 0xc60000;
 export const JIT_SITES = 0xc60000; // records that generated code has the interpreter run
 export const JIT_SITES_END = 0xd60000;
 export const JIT_TARGETS = 0xd60000; // tables of branch targets

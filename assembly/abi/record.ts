@@ -2,7 +2,10 @@
 // A record holds no linear address, so the same bytes mapped elsewhere share it.
 
 export const RECORD_SIZE = 32;
-export const R_OP = 0; // u16 Op (decode/ops.generated.ts)
+export const R_OP = 0; // u16 operation (decode/operations.generated.ts), or one of these:
+export const OP_UNDEFINED: u32 = 0;
+export const OP_END: u32 = 1; // past the last instruction of a block that does not branch
+export const OP_TOO_LONG: u32 = 2;
 export const R_LEN = 2; // u8 bytes, 1-15
 export const R_INDEX = 3; // u8 instructions before this one in its block
 export const R_OFF = 4; // u16 offset of the first byte from BLOCK_RIP

@@ -1,11 +1,19 @@
 // Decoded blocks: found by the address of their first byte in linear memory and the bits of the mode word that change
 // decoding. A block ends with a branch, its page or BLOCK_MAX instructions; an instruction that crosses a page is in none.
-//
-// header, followed by its records:
-//   0 u32 host address of the first byte (0: dead)   4 u32 mode   8 u32 next in hash chain   12 u32 next in the frame's list
-//   16 u16 instructions   18 u16 bytes of code   20 u32 bytes in the pool   24 u32 runs   28 u32 region that starts here (jit/)
+import {
+  BK_BYTES,
+  BK_COUNT,
+  BK_FRAME_NEXT,
+  BK_HASH_NEXT,
+  BK_HOST,
+  BK_HOT,
+  BK_MODE,
+  BK_RECORDS,
+  BK_SIZE,
+} from "../abi/block";
 import { BLOCK_HASH, BLOCK_HASH_ENTRIES, BLOCK_POOL, BLOCK_POOL_END, PageFlag } from "../abi/layout";
 import {
+  OP_END,
   R_DISP,
   R_DONE,
   R_FAST,
@@ -22,21 +30,9 @@ import {
 import { ModeBit } from "../abi/state";
 import { closeBlock, decode, longImmediate } from "../decode/decode";
 import { FAST_CALL, FAST_END } from "../decode/fast.generated";
-import { OP_END } from "../decode/table.generated";
 import { clearPageFlag, codeHead, codeLines, lineMask, noteCode } from "../memory/frames";
 import { codeTraps, trapAt } from "../memory/traps";
 import { quiet } from "./quiet";
-
-export const BK_HOST: usize = 0;
-export const BK_MODE: usize = 4;
-const BK_HASH_NEXT: usize = 8;
-const BK_FRAME_NEXT: usize = 12;
-export const BK_COUNT: usize = 16;
-export const BK_BYTES: usize = 18;
-const BK_SIZE: usize = 20;
-export const BK_HOT: usize = 24; // i32 runs; below 0 in the midst of a region
-export const BK_REGION: usize = 28;
-export const BK_RECORDS: u32 = 32;
 
 /** Bits of the mode word that decoding depends on, and User, which the region of a block depends on. */
 export const MODE_KEY: u32 =
@@ -75,7 +71,7 @@ export function findBlock(host: u32, mode: u32): u32 {
       }
       return b;
     }
-    link = b + u32(BK_HASH_NEXT);
+    link = b + BK_HASH_NEXT;
   }
   return unreachable();
 }
@@ -142,7 +138,7 @@ function unchain(b: u32): void {
       store<u32>(link, load<u32>(b, BK_HASH_NEXT));
       return;
     }
-    link = load<u32>(link) + u32(BK_HASH_NEXT);
+    link = load<u32>(link) + BK_HASH_NEXT;
   }
 }
 
@@ -253,7 +249,7 @@ export function invalidate(host: u32, bytes: u32): void {
       }
     } else {
       lines |= lineMask(first, size);
-      link = b + u32(BK_FRAME_NEXT);
+      link = b + BK_FRAME_NEXT;
     }
   }
   store<u64>(codeLines(host), lines);

@@ -1,6 +1,9 @@
 // Bytes -> one record. Touches no guest register. @sdm 2A "Instruction Format"
 
 import {
+  OP_END,
+  OP_TOO_LONG,
+  OP_UNDEFINED,
   R_ADDR_SHIFT,
   R_BASE,
   R_DISP,
@@ -72,9 +75,6 @@ import {
   NODE_MOD,
   NODE_MODE,
   NODE_PREFIX,
-  OP_END,
-  OP_TOO_LONG,
-  OP_UNDEFINED,
   OPCODES,
   OPCODES_0F,
   OPCODES_NODES,

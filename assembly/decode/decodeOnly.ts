@@ -1,8 +1,7 @@
 // Decoding alone, for tests and tools.
 
-import { R_OP } from "../abi/record";
+import { OP_TOO_LONG, OP_UNDEFINED, R_OP } from "../abi/record";
 import { decode } from "./decode";
-import { OP_TOO_LONG, OP_UNDEFINED } from "./table.generated";
 
 const scratch: usize = memory.data(32);
 

@@ -50,9 +50,6 @@ export const MAP_0F3A: usize = 1539;
 export const MAP_VEX0F38: usize = 1542;
 export const MAP_VEX0F3A: usize = 1545;
 
-export const OP_UNDEFINED: u32 = 0;
-export const OP_END: u32 = 1;
-export const OP_TOO_LONG: u32 = 2;
 export const ENTRY_BYTES: u32 = 3;
 export const SHAPE_BYTES: u32 = 6;
 export const ENTRY_COUNT: u32 = 1258;

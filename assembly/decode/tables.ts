@@ -1,5 +1,6 @@
 // The tables of operations and opcodes, from their short forms in the module.
-import { GROUP_COUNT, GROUPS, OPERATIONS } from "./operations.generated";
+import { OPERATIONS } from "../abi/layout";
+import { GROUP_COUNT, GROUPS } from "./operations.generated";
 import { shapeOf } from "./shape";
 import {
   ENTRY_BYTES,
@@ -21,7 +22,7 @@ export function initTables(): void {
 }
 
 function fillOperations(): void {
-  let to = OPERATIONS;
+  let to: usize = OPERATIONS;
   for (let group: u32 = 0; group < GROUP_COUNT; group++) {
     store<u16>(firsts + (group << 1), u32(to - OPERATIONS) >> 2);
     const from = GROUPS + group;

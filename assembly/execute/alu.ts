@@ -1,6 +1,6 @@
 // ADD OR ADC SBB AND SUB XOR CMP TEST, INC DEC NOT NEG. Flags as state/flags.ts describes them.
+import { FORM_MEM, FORM_MR, FORM_RM } from "../abi/forms.generated";
 import { R_IMM } from "../abi/record";
-import { FORM_MEM, FORM_MR, FORM_RM } from "../decode/operations.generated";
 import { aborted } from "../state/stop";
 import { Fast } from "./fast";
 import { AluOp, UnaryOp } from "./ops";

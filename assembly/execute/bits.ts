@@ -1,7 +1,7 @@
 // BT BTS BTR BTC, BSF BSR, CMPXCHG XADD.
+import { FORM_MEM } from "../abi/forms.generated";
 import { R_ADDR_SHIFT, R_IMM } from "../abi/record";
 import { FLAG_RESULT, RAX } from "../abi/state";
-import { FORM_MEM } from "../decode/operations.generated";
 import { probeModify } from "../memory/access";
 import { setCF } from "../state/flags";
 import { aborted } from "../state/stop";

@@ -1,7 +1,7 @@
 // Runs decoded records: short forms in one loop (short.generated.ts), everything else by its whole handler.
+import { BK_HOST, BK_RECORDS } from "../abi/block";
 import { R_FAST, R_FLAGS, R_INDEX, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, STOP, WORK } from "../abi/state";
-import { BK_HOST, BK_RECORDS } from "../blocks/cache";
 import { FAST_END, FAST_MODIFY, FAST_WRITE } from "../decode/fast.generated";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";

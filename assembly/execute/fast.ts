@@ -1,5 +1,7 @@
 // Bodies of the short forms: what short() carries out itself, without a call. R_FAST numbers them
 // (short.generated.ts). None of them can stop; where one could, its whole handler runs instead.
+
+import { CPUID_ANSWER, CPUID_ANSWER_MASK, CPUID_ANSWERS } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_IDX, R_IMM, R_LEN, R_OFF, R_SIZE, R_SRC } from "../abi/record";
 import {
   BLOCK_RIP,
@@ -23,7 +25,6 @@ import {
 import { MISC_CPUID_FAULTING } from "../abi/x86";
 import { tlbMask } from "../memory/context";
 import { getCF } from "../state/flags";
-import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
 import { AluOp, ShiftOp, UnaryOp } from "./ops";
 
 /** R_IDX: no index. */
@@ -139,7 +140,7 @@ export class Fast {
   }
   /** CPUID by an answer that is kept; false: none may be given, or none is. */
   @inline static cpuid(): bool {
-    const e: usize = cpuidCache + (load<u32>(RAX) & CPUID_CACHE_MASK) * CPUID_CACHE_ENTRY;
+    const e: usize = CPUID_ANSWERS + (load<u32>(RAX) & CPUID_ANSWER_MASK) * CPUID_ANSWER;
     if (
       load<u32>(HOOKS) & HookBit.Cpuid ||
       load<u32>(MSR_MISC_FEATURES_ENABLES) & MISC_CPUID_FAULTING ||

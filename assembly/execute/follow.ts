@@ -1,4 +1,5 @@
 // From the end of one block to the next one.
+import { BK_BYTES, BK_HOST, BK_HOT, BK_MODE, BK_REGION } from "../abi/block";
 import { TE_ADDEND, TE_EXEC } from "../abi/layout";
 import { R_FAST, R_IMM, R_LEN, R_LINKS, R_OFF, R_TAKEN } from "../abi/record";
 import {
@@ -17,18 +18,7 @@ import {
   TR_TABLE,
   TR_TAG,
 } from "../abi/state";
-import {
-  BK_BYTES,
-  BK_HOST,
-  BK_HOT,
-  BK_MODE,
-  BK_REGION,
-  BLOCK_MAX,
-  Chain,
-  findBlock,
-  MODE_KEY,
-  poolEpoch,
-} from "../blocks/cache";
+import { BLOCK_MAX, Chain, findBlock, MODE_KEY, poolEpoch } from "../blocks/cache";
 import { FAST_CALL, FAST_END } from "../decode/fast.generated";
 import { tlbMask } from "../memory/context";
 

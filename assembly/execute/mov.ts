@@ -1,7 +1,7 @@
 // MOV, MOVZX, MOVSX, MOVSXD, LEA, XCHG, CMOVcc, SETcc, BSWAP, CBW and CWD families, XLAT.
+import { FORM_MEM, FORM_MR, FORM_RM } from "../abi/forms.generated";
 import { R_ADDR_SHIFT, R_DST, R_FLAGS, R_IMM, RecordFlag } from "../abi/record";
 import { GPR, RAX, RBX, RDX } from "../abi/state";
-import { FORM_MEM, FORM_MR, FORM_RM } from "../decode/operations.generated";
 import { probeWrite, readMem } from "../memory/access";
 import { aborted } from "../state/stop";
 import { exitPause, nonRoot } from "../vmx/intercept";

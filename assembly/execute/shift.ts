@@ -1,8 +1,8 @@
 // Shifts, rotates, SHLD and SHRD. CF is defined for every count that shifts; OF for a count of 1, and is given for
 // other counts by the same formula.
+import { FORM_CL, FORM_MEM } from "../abi/forms.generated";
 import { R_IMM } from "../abi/record";
 import { FLAG_CARRIES, FLAG_RESULT, RCX } from "../abi/state";
-import { FORM_CL, FORM_MEM } from "../decode/operations.generated";
 import { getCF } from "../state/flags";
 import { isMem } from "./operands";
 import { ShiftOp } from "./ops";

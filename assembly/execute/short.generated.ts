@@ -2,7 +2,8 @@
 import { TE_ADDEND, TE_READ, TE_WRITE } from "../abi/layout";
 import { BLOCK_RIP, COUNT, LINEAR_MASK, RCX, RIP, RSP, SEG_SS, SEGS, SG_EFFECTIVE, SG_READ_END, SG_WRITE_END, TR_TAG } from "../abi/state";
 import { R_DONE, R_FAST, R_FLAGS, R_IMM, R_INDEX, R_LEN, R_LINKS, R_OFF, R_SEG, R_SIZE, R_TAKEN, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { BK_BYTES, BK_HOST, BK_HOT, BK_RECORDS, BK_REGION, poolEpoch } from "../blocks/cache";
+import { BK_BYTES, BK_HOST, BK_HOT, BK_RECORDS, BK_REGION } from "../abi/block";
+import { poolEpoch } from "../blocks/cache";
 import { FAST_CALL, FAST_MODIFY_ANY, FAST_NARROW_SHIFT, FAST_READ, FAST_WRITE } from "../decode/fast.generated";
 import { executed } from "../imports";
 import { Fast } from "./fast";

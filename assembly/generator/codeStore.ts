@@ -2,9 +2,8 @@
 // reported to the core (run/step.ts, jitStored).
 import { PAGE_NO_WRITE_ENTRY, PageFlag } from "../abi/layout";
 import { R_FLAGS, R_INDEX, RecordFlag } from "../abi/record";
-import { codeLines } from "../memory/frames";
-import { lowRamHost } from "../memory/physical";
-import { beginInstruction, blockCount, constR, direct, ripNext } from "./context";
+import { beginInstruction, blockCount, constR, direct, lowRamHost, ripNext } from "./context";
+import { codeLines } from "./core";
 import {
   get,
   I32_ADD,

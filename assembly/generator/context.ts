@@ -1,8 +1,9 @@
 // State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
+import { JIT_TRANSLATED } from "../abi/generator";
+import { REGIONS, RegionFlag, RG_BYTES, RG_FLAGS } from "../abi/layout";
 import { R_INDEX, R_LEN, R_OFF } from "../abi/record";
-import { DEBUG_WATCH, ModeBit, SEG_FS, TR_MODE, TransBit, WatchBit } from "../abi/state";
-import { findLowRam, lowRamBytes } from "../memory/physical";
-import { dataTraps } from "../memory/traps";
+import { ModeBit, SEG_FS } from "../abi/state";
+import { physToHost } from "./core";
 import { get, I32_ADD, I32_WRAP, I64_ADD, I64_EXTEND_U, i32c, i64c, op, set, tee } from "./emit";
 import { L_ADJUST, L_GPR, L_PC, L_WHY } from "./locals";
 
@@ -42,11 +43,6 @@ export const KNOWN_ONE: u32 = 5; // that, and L_ONE is not 0; with the others bu
 export let known: u32 = 0;
 export let knownSize: u32 = 0;
 
-/** Must accesses go through the TLB, so that those to watched pages miss? */
-export function dataWatched(): bool {
-  return dataTraps != 0 || (load<u32>(DEBUG_WATCH) & WatchBit.Data) != 0;
-}
-
 /** Linear address of offset 0 of the code, and the first offset past what may be executed. */
 export let codeBase: u64 = 0;
 export let codeEnd: u64 = 0;
@@ -54,6 +50,17 @@ export let codeEnd: u64 = 0;
 export function setCode(base: u64, end: u64): void {
   codeBase = base;
   codeEnd = end;
+}
+
+/** The plain RAM that starts at physical address 0: its place in linear memory and its length; 0 bytes when there is none. */
+export let lowRamHost: u32 = 0;
+export let lowRamBytes: u32 = 0;
+
+function findLowRam(): void {
+  lowRamHost = physToHost(0);
+  // no other region begins before it
+  const plain = lowRamHost != 0 && load<u32>(REGIONS, RG_FLAGS) == <u32>RegionFlag.Ram;
+  lowRamBytes = plain ? u32(min<u64>(load<u64>(REGIONS, RG_BYTES), 0xfffff000)) : 0;
 }
 
 export function beginRegion(mode: u32): void {
@@ -64,7 +71,7 @@ export function beginRegion(mode: u32): void {
   readsUsed = 0;
   writesUsed = 0;
   findLowRam();
-  direct = !(load<u32>(TR_MODE) & (TransBit.Paging | TransBit.Ept)) && !dataWatched() && lowRamBytes != 0;
+  direct = !load<u32>(JIT_TRANSLATED) && lowRamBytes != 0;
   used = 0;
   written = 0;
   flagsUsed = false;

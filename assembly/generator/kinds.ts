@@ -1,6 +1,7 @@
 // What the generator knows of a record.
+
+import { OPERATIONS } from "../abi/layout";
 import { R_ADDR_SHIFT, R_FLAGS, R_OP, RecordFlag } from "../abi/record";
-import { OPERATIONS } from "../decode/operations.generated";
 import { wide } from "./context";
 import { KIND_COUNT, KIND_NONE } from "./kinds.generated";
 

@@ -4,8 +4,6 @@
 import { PAGE_NO_WRITE_ENTRY, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
 import { SEG_FS, SEG_SIZE, SEGS, SG_EFFECTIVE } from "../abi/state";
-import { flagsAddress } from "../memory/frames";
-import { lowRamBytes, lowRamHost } from "../memory/physical";
 import {
   addR,
   blockRip,
@@ -14,6 +12,8 @@ import {
   fills,
   get32,
   getR,
+  lowRamBytes,
+  lowRamHost,
   place,
   set32,
   setR,
@@ -21,6 +21,7 @@ import {
   useSegment,
   wide,
 } from "./context";
+import { frameFlags } from "./core";
 import {
   get,
   I32_ADD,
@@ -228,7 +229,7 @@ export function checkRam(size: u32, flags: u32): void {
   if (size > 1) {
     // this frame's and the next one's at once; which of them matter is looked at when one has a flag
     pushFrame(0);
-    mem(I32_LOAD16_U, flagsAddress(lowRamHost));
+    mem(I32_LOAD16_U, frameFlags(lowRamHost));
     i32c(flags | (flags << 8));
     op(I32_AND);
     openIf();
@@ -256,7 +257,7 @@ function pushFrame(offset: u32): void {
 /** Pushes its flags. */
 function pageFlagsOf(offset: u32): void {
   pushFrame(offset);
-  mem(I32_LOAD8_U, flagsAddress(lowRamHost));
+  mem(I32_LOAD8_U, frameFlags(lowRamHost));
 }
 
 export function loadAt(size: u32, sign: bool): void {

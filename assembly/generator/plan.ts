@@ -1,6 +1,9 @@
 // The plan of a region: blocks reached from a hot one by direct branches, in up to PAGES pages, and their graph.
 
+import { BK_BYTES, BK_COUNT, BK_RECORDS } from "../abi/block";
+import { JR_PAGE, JR_PAGES_MAX } from "../abi/generator";
 import {
+  OP_TOO_LONG,
   R_ADDR_SHIFT,
   R_BASE,
   R_DISP,
@@ -14,14 +17,7 @@ import {
   RECORD_SIZE,
   RecordFlag,
 } from "../abi/record";
-import { CPL, GPR, LINEAR_MASK, MODE, SEG_CS, SEGS, SG_SELECTOR, ZERO_SLOT } from "../abi/state";
-import { BK_BYTES, BK_COUNT, BK_RECORDS, findBlock } from "../blocks/cache";
-import { OP_TOO_LONG } from "../decode/table.generated";
-import { handlerHere } from "../execute/sameCode";
-import { fetchSettled, translateQuiet } from "../memory/access";
-import { lineMask } from "../memory/frames";
-import { physToHost } from "../memory/physical";
-import { READ } from "../memory/walk";
+import { GPR, LINEAR_MASK, MODE, SEG_CS, SEGS, SG_SELECTOR, ZERO_SLOT } from "../abi/state";
 import {
   beginBlock,
   beginInstruction,
@@ -33,6 +29,16 @@ import {
   truncate,
   wide,
 } from "./context";
+import {
+  fetchSettled,
+  findBlock,
+  handlerHere,
+  lineMask,
+  oftenRewritten,
+  physToHost,
+  seenTarget,
+  translate,
+} from "./core";
 import {
   addNode,
   analyse,
@@ -70,16 +76,12 @@ import {
   KIND_RET_IMM,
 } from "./kinds.generated";
 
-import { oftenRewritten } from "./rewritten";
-import { branchAt, seenTarget } from "./seen";
-
 const INSTRUCTIONS_MAX: u32 = 1200;
 /** Bytes between the first and the last block. */
 const SPAN_MAX: u64 = 0x8000;
-export const PAGES: u32 = 4;
 
-// what the region covers: PAGES x {u64 linear page, u32 host page, u32 -, u64 lines}
-export const pageList: usize = memory.data(96);
+/** What the region covers, as at JR_LIST. */
+export const pageList: usize = memory.data(JR_PAGES_MAX * JR_PAGE, 8);
 export let pageCount: u32 = 0;
 export let total: u32 = 0; // instructions of all blocks: the longest path without a budget check
 export let firstRip: u64 = 0;
@@ -91,13 +93,13 @@ export let returns: u32 = 0;
 function cover(linear: u64, host: u32, bytes: u32): bool {
   const page = linear >> 12;
   for (let i: u32 = 0; i < pageCount; i++) {
-    const p = pageList + i * 24;
+    const p = pageList + i * JR_PAGE;
     if (load<u64>(p) != page) continue;
     store<u64>(p, load<u64>(p, 16) | lineMask(host, bytes), 16);
     return true;
   }
-  if (pageCount == PAGES) return false;
-  const p = pageList + pageCount * 24;
+  if (pageCount == JR_PAGES_MAX) return false;
+  const p = pageList + pageCount * JR_PAGE;
   store<u64>(p, page);
   store<u32>(p, host & ~0xfff, 8);
   store<u64>(p, lineMask(host, bytes), 16);
@@ -192,7 +194,7 @@ function reachCases(rec: usize): void {
   if (load<u8>(rec, R_BASE) != ZERO_SLOT - GPR || (load<u8>(rec, R_IDX) & 7) != (wide ? 3 : 2)) return;
   let at = load<u64>(rec, R_DISP) & load<u64>(LINEAR_MASK);
   for (let i: u32 = 0; i < CASES_MAX; i++) {
-    const physical = translateQuiet(at, READ, load<u32>(CPL) == 3);
+    const physical = translate(at, 0);
     const host = physical == ~(0 as u64) ? 0 : physToHost(physical);
     if (!host || (u32(at) & 0xfff) > 4096 - size) return;
     const target = wide ? load<u64>(host) : u64(load<u32>(host));
@@ -201,6 +203,11 @@ function reachCases(rec: usize): void {
     if (n != NONE) makeEntry(n);
     at = (at + size) & load<u64>(LINEAR_MASK);
   }
+}
+
+/** JIT_WHY of a leave by the branch at the end of this block: none of the other reasons. */
+export function branchAt(rip: u64): u32 {
+  return u32(rip) | 2;
 }
 
 /** The branch of the block at rip leads where it was seen to go. */

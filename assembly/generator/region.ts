@@ -1,9 +1,9 @@
 // A planned region as one Wasm function: structured loops from the dominator tree around the central node.
 
+import { BK_COUNT, BK_HOST } from "../abi/block";
 import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OFF, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { MODE, RIP } from "../abi/state";
-import { BK_COUNT, BK_HOST } from "../blocks/cache";
 import { callInterpreter } from "./calls";
 import { codeStore } from "./codeStore";
 import {
@@ -21,6 +21,7 @@ import {
   wide,
   written,
 } from "./context";
+import { oftenMissed, oftenStaged } from "./core";
 import {
   backUp,
   copyBytes,
@@ -130,9 +131,18 @@ import {
   localCount,
 } from "./locals";
 import { getSlot, readRm, setSlot, storeHost } from "./operand";
-import { countsDown, firstRecord, firstRip, reachable, returns, span, targetOf, terminates, unknown } from "./plan";
-import { oftenMissed, oftenStaged } from "./rewritten";
-import { branchAt } from "./seen";
+import {
+  branchAt,
+  countsDown,
+  firstRecord,
+  firstRip,
+  reachable,
+  returns,
+  span,
+  targetOf,
+  terminates,
+  unknown,
+} from "./plan";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
 import { moveStack, probePush, readStackTop } from "./stack";

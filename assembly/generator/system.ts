@@ -1,4 +1,14 @@
 // System instructions that generated code completes itself while nothing about them is special; else the interpreter does.
+import { ENTRY_START } from "../abi/generator";
+import {
+  CPUID_ANSWER,
+  CPUID_ANSWER_MASK,
+  CPUID_ANSWERS,
+  MSR_PLACE,
+  MSR_PLACE_MASK,
+  MSR_READS,
+  MSR_WRITES,
+} from "../abi/layout";
 import { R_INDEX, R_SIZE } from "../abi/record";
 import {
   CPL,
@@ -25,8 +35,6 @@ import {
   FLAG_TF,
   MISC_CPUID_FAULTING,
 } from "../abi/x86";
-import { CPUID_CACHE_ENTRY, CPUID_CACHE_MASK, cpuidCache } from "../system/cpuidCache";
-import { MSR_PLACE_ENTRY, MSR_PLACE_MASK, msrReads, msrWrites } from "../system/msrPlaces";
 import { callInterpreter } from "./calls";
 import { blockCount, get32, set32 } from "./context";
 import {
@@ -51,7 +59,6 @@ import {
   tee,
   W_ELSE,
 } from "./emit";
-import { entryStart } from "./entry";
 import { setImage } from "./flags";
 import { KIND_CLI, KIND_CPUID, KIND_POPF, KIND_RDMSR, KIND_STI, KIND_WRMSR } from "./kinds.generated";
 import { close, openIf } from "./labels";
@@ -78,24 +85,24 @@ function cpuid(rec: usize): void {
   op(I32_OR);
   op(I32_EQZ);
   get32(RAX);
-  i32c(CPUID_CACHE_MASK);
+  i32c(CPUID_ANSWER_MASK);
   op(I32_AND);
-  i32c(CPUID_CACHE_ENTRY);
+  i32c(CPUID_ANSWER);
   op(I32_MUL);
   tee(L_HOST);
-  mem(I32_LOAD, u32(cpuidCache));
+  mem(I32_LOAD, CPUID_ANSWERS);
   get32(RAX);
   op(I32_EQ);
   op(I32_AND);
   get(L_HOST);
-  mem(I32_LOAD, u32(cpuidCache) + 4);
+  mem(I32_LOAD, CPUID_ANSWERS + 4);
   get32(RCX);
   op(I32_EQ);
   op(I32_AND);
   openIf();
   for (let r: u32 = 0; r < 4; r++) {
     get(L_HOST);
-    mem(I32_LOAD, u32(cpuidCache) + 8 + (r << 2));
+    mem(I32_LOAD, CPUID_ANSWERS + 8 + (r << 2));
     set32(r == 0 ? RAX : r == 1 ? RBX : r == 2 ? RCX : RDX);
   }
   op(W_ELSE);
@@ -104,14 +111,14 @@ function cpuid(rec: usize): void {
 }
 
 /** Pushes whether the MSR of ECX has a place in the table, at CPL 0 in root operation; L_HOST: its entry. */
-function pushPlaced(table: usize, hook: u32): void {
+function pushPlaced(table: u32, hook: u32): void {
   get32(RCX);
   i32c(MSR_PLACE_MASK);
   op(I32_AND);
-  i32c(MSR_PLACE_ENTRY);
+  i32c(MSR_PLACE);
   op(I32_MUL);
   tee(L_HOST);
-  mem(I32_LOAD, u32(table));
+  mem(I32_LOAD, table);
   get32(RCX);
   op(I32_XOR);
   i32c(0);
@@ -124,11 +131,11 @@ function pushPlaced(table: usize, hook: u32): void {
 }
 
 function rdmsr(rec: usize): void {
-  pushPlaced(msrReads, HookBit.Rdmsr);
+  pushPlaced(MSR_READS, HookBit.Rdmsr);
   op(I32_EQZ);
   openIf();
   get(L_HOST);
-  mem(I32_LOAD, u32(msrReads) + 4);
+  mem(I32_LOAD, MSR_READS + 4);
   tee(L_HOST);
   mem(I32_LOAD, 0);
   set32(RAX);
@@ -144,14 +151,14 @@ function rdmsr(rec: usize): void {
 function pushForbidden(register: u32, half: u32): void {
   get32(register);
   get(L_HOST);
-  mem(I32_LOAD, u32(msrWrites) + 8 + half);
+  mem(I32_LOAD, MSR_WRITES + 8 + half);
   i32c(-1);
   op(I32_XOR);
   op(I32_AND);
 }
 
 function wrmsr(rec: usize): void {
-  pushPlaced(msrWrites, HookBit.Wrmsr);
+  pushPlaced(MSR_WRITES, HookBit.Wrmsr);
   pushForbidden(RAX, 0);
   op(I32_OR);
   pushForbidden(RDX, 4);
@@ -159,7 +166,7 @@ function wrmsr(rec: usize): void {
   op(I32_EQZ);
   openIf();
   get(L_HOST);
-  mem(I32_LOAD, u32(msrWrites) + 4);
+  mem(I32_LOAD, MSR_WRITES + 4);
   tee(L_HOST);
   get32(RAX);
   mem(I32_STORE, 0);
@@ -188,7 +195,7 @@ function interruptFlag(rec: usize, set: bool): void {
     mem(I32_STORE, INTERRUPTIBILITY);
     i32c(0);
     i32c(0);
-    mem(I64_LOAD, u32(entryStart));
+    mem(I64_LOAD, ENTRY_START);
     get(L_COUNT);
     i32c(blockCount - load<u8>(rec, R_INDEX) - 1);
     op(I32_SUB);

@@ -1,6 +1,7 @@
 // Linear addresses of a region through the TLB to places in linear memory.
+
+import { JIT_TLB_MASK } from "../abi/generator";
 import { TE_ADDEND, TE_WRITE } from "../abi/layout";
-import { tlbMask } from "../memory/context";
 import { addR, constR, fills, place, useTlb, wide } from "./context";
 import {
   get,
@@ -52,7 +53,7 @@ function lookUp(size: u32, tag: u32): void {
   constR(7);
   op(wide ? I64_SHR_U : I32_SHR_U);
   if (wide) op(I32_WRAP);
-  i32c(i32(tlbMask << 5));
+  i32c(i32(load<u32>(JIT_TLB_MASK) << 5));
   op(I32_AND);
   get(L_TABLE);
   op(I32_ADD);

@@ -1,5 +1,6 @@
 // From region to region: a cache of entries by RIP, and the loop that goes from one to the next while nothing needs the run
 // loop between them.
+import { ENTRY_START } from "../abi/generator";
 import { JIT_JUMPS, JIT_JUMPS_END } from "../abi/layout";
 import {
   CODE_END,
@@ -16,9 +17,8 @@ import {
   TR_TAG,
   WORK,
 } from "../abi/state";
-import { entryStart } from "../generator/entry";
-import { noteLeave } from "../generator/seen";
 import { flushCount } from "../memory/context";
+import { noteLeave } from "./seen";
 
 // {u64 rip, u64 place(), u32 region, u32 table slot, u16 entry number, u16 longest path, u32 regionChanges}
 const JM_PLACE: u32 = 8;
@@ -106,7 +106,7 @@ export function otherPlace(): u64 {
 
 /** Makes COUNT and WORK those of a place `begun` instructions into this entry. */
 export function startOf(begun: u32): void {
-  store<u64>(COUNT, load<u64>(entryStart) + begun);
+  store<u64>(COUNT, load<u64>(ENTRY_START) + begun);
   store<u64>(WORK, entryWork + begun);
 }
 
@@ -137,7 +137,7 @@ export function follow(rip: u64, allowed: u64): bool {
       left = false;
       entryPlace = here;
       entryCountLimit = load<u64>(COUNT_LIMIT);
-      store<u64>(entryStart, load<u64>(COUNT));
+      store<u64>(ENTRY_START, load<u64>(COUNT));
       entryWork = load<u64>(WORK);
       stepNext = false;
     }
@@ -148,7 +148,7 @@ export function follow(rip: u64, allowed: u64): bool {
       load<u16>(j, JM_ENTRY),
     );
     if (left) return true;
-    store<u64>(entryStart, load<u64>(entryStart) + completed);
+    store<u64>(ENTRY_START, load<u64>(ENTRY_START) + completed);
     entryWork += completed;
     const why = load<u32>(JIT_WHY);
     stepNext = why == 1;
@@ -159,7 +159,7 @@ export function follow(rip: u64, allowed: u64): bool {
     j = jumpOf(rip);
   }
   if (!ran) return false;
-  store<u64>(COUNT, load<u64>(entryStart));
+  store<u64>(COUNT, load<u64>(ENTRY_START));
   store<u64>(WORK, entryWork);
   return true;
 }

@@ -126,15 +126,3 @@ export function physWrite32(pa: u64, value: u32): void {
   store<u32>(h, value);
   noteWrite(h, 4);
 }
-
-/** The plain RAM that starts at physical address 0: its place in linear memory and its length; 0 bytes when there is none. */
-export let lowRamHost: u32 = 0;
-export let lowRamBytes: u32 = 0;
-
-export function findLowRam(): void {
-  lowRamBytes = 0;
-  const r = findRegion(0);
-  if (r == 0 || load<u64>(r, RG_BASE) != 0 || load<u32>(r, RG_FLAGS) != <u32>RegionFlag.Ram) return;
-  lowRamHost = load<u32>(r, RG_HOST);
-  lowRamBytes = u32(min<u64>(load<u64>(r, RG_BYTES), 0xfffff000));
-}

@@ -1,7 +1,6 @@
 // What completed when the interpreter comes back from records it ran.
-import { R_FLAGS, R_INDEX, R_OP, RecordFlag } from "../abi/record";
+import { OP_END, R_FLAGS, R_INDEX, R_OP, RecordFlag } from "../abi/record";
 import { COUNT, RIP, STOP, StopBit, WORK } from "../abi/state";
-import { OP_END } from "../decode/table.generated";
 import { insnRip, nextRip } from "../execute/operands";
 
 /** After dispatch(): counts what completed and makes RIP exact. */

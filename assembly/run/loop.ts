@@ -1,5 +1,6 @@
 // The run loop: blocks until a budget ends or something needs the host.
 
+import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION } from "../abi/block";
 import { TE_ADDEND, TE_EXEC, TLB_ENTRY } from "../abi/layout";
 import { R_FLAGS, R_INDEX, RecordFlag } from "../abi/record";
 import { RunCode } from "../abi/run";
@@ -28,7 +29,7 @@ import {
   WORK,
   WORK_LIMIT,
 } from "../abi/state";
-import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION, buildBlock, findBlock } from "../blocks/cache";
+import { buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
 import { dispatch, STEP_FLAGS } from "../execute/dispatch";
 import { stepNext } from "../jit/chain";

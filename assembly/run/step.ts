@@ -1,8 +1,7 @@
 // The door from generated code to the interpreter: instructions that have no generated form run here, and the region goes
 // on when nothing happened that it does not know of.
-import { R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
+import { OP_END, R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { BLOCK_RIP, COUNT, EFLAGS_REST, EXTRA, STOP, StopBit } from "../abi/state";
-import { OP_END } from "../decode/table.generated";
 import { dispatch } from "../execute/dispatch";
 import { execute } from "../execute/execute.generated";
 import { executed } from "../imports";

@@ -6,10 +6,16 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 
+/** A WebAssembly module of the package, in bytes: as it is, and as a server sends it. */
+export interface WasmSize {
+  readonly name: string;
+  readonly raw: number;
+  readonly gzip: number;
+  readonly brotli: number;
+}
+
 export interface Startup {
-  readonly wasmBytes: number;
-  readonly wasmGzip: number;
-  readonly wasmBrotli: number;
+  readonly modules: readonly WasmSize[];
   readonly importMs: number;
   /** Import of an empty module: what is Node's own. */
   readonly emptyImportMs: number;
@@ -79,6 +85,19 @@ function inNewProcess(code: string): number[] {
   return JSON.parse(stdout) as number[];
 }
 
+/** The core, and the generator that a machine asks for when its first block is hot. */
+function wasmSizes(root: URL): WasmSize[] {
+  return ["core.wasm", "generator.wasm"].map((name) => {
+    const wasm = readFileSync(new URL(`build/${name}`, root));
+    return {
+      name,
+      raw: wasm.length,
+      gzip: gzipSync(wasm, { level: 9 }).length,
+      brotli: brotliCompressSync(wasm).length,
+    };
+  });
+}
+
 /** Medians over new processes. `root`: the package's folder. */
 export function measureStartup(root: URL, processes = 15): Startup {
   const entry = new URL("dist/src/index.js", root).href;
@@ -92,11 +111,8 @@ export function measureStartup(root: URL, processes = 15): Startup {
     rmSync(empty.folder, { recursive: true, force: true });
   }
   const column = (i: number) => rows.map((row) => row[i]!).sort((a, b) => a - b)[processes >> 1]!;
-  const wasm = readFileSync(new URL("build/core.wasm", root));
   return {
-    wasmBytes: wasm.length,
-    wasmGzip: gzipSync(wasm, { level: 9 }).length,
-    wasmBrotli: brotliCompressSync(wasm).length,
+    modules: wasmSizes(root),
     importMs: column(0),
     firstInstructionMs: column(1),
     nextMachineMs: column(2),
@@ -109,8 +125,12 @@ export function measureStartup(root: URL, processes = 15): Startup {
 
 export function startupLines(s: Startup): string[] {
   const kb = (bytes: number) => `${(bytes / 1000).toFixed(1)} KB`;
+  const sum = (what: "raw" | "gzip" | "brotli") => s.modules.reduce((total, module) => total + module[what], 0);
+  const both = { name: "both", raw: sum("raw"), gzip: sum("gzip"), brotli: sum("brotli") };
   return [
-    `core.wasm                              ${kb(s.wasmBytes)}, gzip ${kb(s.wasmGzip)}, brotli ${kb(s.wasmBrotli)}`,
+    ...[...s.modules, both].map(
+      ({ name, raw, gzip, brotli }) => `${name.padEnd(39)}${kb(raw)}, gzip ${kb(gzip)}, brotli ${kb(brotli)}`,
+    ),
     `import                                 ${s.importMs.toFixed(1)} ms (of an empty module: ${s.emptyImportMs.toFixed(1)} ms)`,
     `import to first guest instruction      ${s.firstInstructionMs.toFixed(1)} ms`,
     `a further machine, to its first one    ${s.nextMachineMs.toFixed(2)} ms (${s.nextMachineWithoutGcMs.toFixed(2)} ms without garbage collections)`,

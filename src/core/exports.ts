@@ -1,5 +1,30 @@
-/** Everything the Wasm module exports (assembly/index.ts); it imports `memory`. u64 values cross as BigInt; addresses are offsets into `memory`. */
-export interface CoreExports {
+/** Functions of the core that the generator imports (assembly/generator/core.ts). */
+export interface GeneratorImports {
+  findBlock(host: number, mode: number): number;
+  fetchSettled(linear: bigint): number;
+  translate(linear: bigint, access: number): bigint;
+  physToHost(address: bigint): number;
+  frameFlags(host: number): number;
+  codeLines(host: number): number;
+  lineMask(offset: number, bytes: number): bigint;
+  handlerHere(vector: number): bigint;
+  copySite(site: number, first: number, last: number): void;
+  oftenRewritten(host: number, bytes: number): number;
+  oftenStaged(host: number): number;
+  oftenMissed(host: number): number;
+  seenTarget(branch: number, i: number): bigint;
+}
+
+/** Everything the generator exports (assembly/generator/index.ts); it works on the memory of its core. */
+export interface GeneratorExports {
+  /** Answers the requests in JIT_QUEUE. 0: generated code is not possible here. */
+  generate(): number;
+  /** A region's function is ready: its place in the table when it goes there, 0 when the region is gone. */
+  linkRegion(place: number, ticket: number, base: number): number;
+}
+
+/** Everything the core exports (assembly/index.ts); it imports `memory`. u64 values cross as BigInt; addresses are offsets into `memory`. */
+export interface CoreExports extends GeneratorImports {
   readonly memory: WebAssembly.Memory;
   /** Functions of the module, and generated ones after them. */
   readonly table: WebAssembly.Table;
@@ -52,8 +77,6 @@ export interface CoreExports {
   tsc(): bigint;
   /** Decodes up to 15 bytes at COMM_BYTES; mode: ModeBit. 7:0 length, 8 raises #UD, 9 over 15 bytes; 0: bytes are missing. */
   decodeOnly(bytes: number, mode: number): number;
-  /** A region's function is ready: its place in the table when it goes there, 0 when the region is gone. */
-  linkRegion(place: number, ticket: number, base: number): number;
   /** What generated code calls for an instruction that has no generated form (assembly/run/step.ts). */
   jitStep(site: number, rip: bigint, begun: number): number;
   /** What generated code calls after a store to bytes of decoded code. */

@@ -1,8 +1,8 @@
-// Links generated code: function bodies that the core wrote into its memory become a module whose functions go into the
-// core's table. By default at once; in the background where that is asked for, or where an engine refuses to compile
-// on the calling thread.
+// Generated code. The generator, a module of its own, is made when the first block of a processor is hot; the function bodies
+// that it writes into the core's memory become a module whose functions go into the core's table. By default all that is
+// compiled at once; in the background where that is asked for, or where an engine refuses to compile on the calling thread.
 import { MEMORY_MIN } from "../../assembly/abi/layout.ts";
-import type { CoreExports } from "./exports.ts";
+import type { CoreExports, GeneratorExports } from "./exports.ts";
 
 /** The table grows by this many slots (JIT_REGION_MAX is the most). */
 const SLOTS = 1024;
@@ -81,9 +81,22 @@ function moduleOf(count: number, bodies: Uint8Array): Uint8Array<ArrayBuffer> {
 
 let warned = false;
 
+/** Engines bound what they compile or instantiate on a page's main thread. */
+const isBound = (error: unknown): boolean => (error as Error | undefined)?.name === "RangeError";
+
+/** The generator as a module: its bytes, and what they were compiled to, once for all processors. */
+export interface GeneratorModule {
+  readonly bytes: () => Uint8Array<ArrayBuffer>;
+  compiled?: WebAssembly.Module | undefined;
+}
+
 /** Generated code of one processor. */
 export class Linker {
+  readonly #module: GeneratorModule;
   #core: CoreExports | undefined;
+  #generator: GeneratorExports | undefined;
+  /** The generator is being compiled in the background. */
+  #expected = false;
   #base = 0;
   #async = false;
   #compile: NonNullable<JitOptions["compile"]> = (bytes) => WebAssembly.compile(bytes);
@@ -96,6 +109,10 @@ export class Linker {
 
   forgetStatistics(): void {
     this.#statistics = { modules: 0, functions: 0, bytes: 0, milliseconds: 0 };
+  }
+
+  constructor(module: GeneratorModule) {
+    this.#module = module;
   }
 
   attach(core: CoreExports): void {
@@ -116,8 +133,60 @@ export class Linker {
     for (const link of arrived) link();
   }
 
-  /** The import of the core: see assembly/imports.ts. */
-  readonly jitCompile = (code: number, bytes: number, count: number, places: number, ticket: number): number => {
+  /** The import of the core: see assembly/imports.ts. Requests for a generator that is yet to come are lost, and come again. */
+  readonly jitGenerate = (): number => {
+    try {
+      this.#generator ??= this.#makeGenerator();
+    } catch (error) {
+      if (!isBound(error)) return this.#refuse(error, this.#module.bytes());
+      this.#async = true;
+      this.#expectGenerator();
+    }
+    return this.#generator ? this.#generator.generate() : 1;
+  };
+
+  /** Undefined: it is compiled in the background. */
+  #makeGenerator(): GeneratorExports | undefined {
+    const module = this.#module;
+    const core = this.#core!;
+    const start = performance.now();
+    if (!module.compiled) {
+      if (this.#async) {
+        this.#expectGenerator();
+        return undefined;
+      }
+      module.compiled = new WebAssembly.Module(module.bytes());
+    }
+    // asc names an import's module after the file that declares the function
+    const imports = {
+      env: { memory: core.memory },
+      core: core as unknown as WebAssembly.ModuleImports,
+      host: { jitCompile: this.#jitCompile },
+    };
+    const { exports } = new WebAssembly.Instance(module.compiled, imports);
+    this.#statistics.milliseconds += performance.now() - start;
+    return exports as unknown as GeneratorExports;
+  }
+
+  #expectGenerator(): void {
+    if (this.#expected) return;
+    this.#expected = true;
+    const module = this.#module;
+    const bytes = module.bytes();
+    Promise.resolve(bytes)
+      .then((bytes) => this.#compile(bytes))
+      .then(
+        (compiled) => {
+          module.compiled = compiled;
+        },
+        (error: unknown) => {
+          this.#arrived.push(() => this.#core!.setJit(this.#refuse(error, bytes)));
+        },
+      );
+  }
+
+  /** The import of the generator: see assembly/generator/host.ts. */
+  readonly #jitCompile = (code: number, bytes: number, count: number, places: number, ticket: number): number => {
     const core = this.#core;
     if (!core) return 0;
     const { memory, table } = core;
@@ -141,11 +210,7 @@ export class Linker {
         done();
         return base;
       } catch (error) {
-        // engines bound what they compile or instantiate on a page's main thread
-        if ((error as Error | undefined)?.name !== "RangeError") {
-          this.#refused(error, generated);
-          return 0;
-        }
+        if (!isBound(error)) return this.#refuse(error, generated);
         this.#async = true;
       }
     }
@@ -154,7 +219,7 @@ export class Linker {
       const arrival = performance.now();
       for (const [i, where] of wanted.entries()) {
         // 0: the region was dropped meanwhile
-        const slot = core.linkRegion(where, ticket, base);
+        const slot = this.#generator!.linkRegion(where, ticket, base);
         if (slot !== 0) table.set(slot, exports[i]);
       }
       this.#statistics.milliseconds += performance.now() - arrival;
@@ -164,23 +229,21 @@ export class Linker {
       .then((module) => WebAssembly.instantiate(module, imports))
       .then(
         (instance) => this.#arrived.push(() => link(instance)),
-        (error: unknown) =>
-          this.#arrived.push(() => {
-            this.#refused(error, generated);
-            core.setJit(0);
-          }),
+        (error: unknown) => this.#arrived.push(() => core.setJit(this.#refuse(error, generated))),
       );
     done();
     return (base | LATER) >>> 0;
   };
 
-  #refused(error: unknown, generated: Uint8Array<ArrayBuffer>): void {
-    if (warned) return;
+  /** Nothing more is compiled here: 0. */
+  #refuse(error: unknown, module: Uint8Array<ArrayBuffer>): 0 {
+    if (warned) return 0;
     warned = true;
-    const fault = WebAssembly.validate(generated) ? "" : "; the module is malformed, please report it";
+    const fault = WebAssembly.validate(module) ? "" : "; the module is malformed, please report it";
     console.warn(
       `wasm-vmx: generated code cannot be compiled here, the interpreter goes on alone, more slowly (${error})${fault}`,
     );
+    return 0;
   }
 }
 

@@ -1,17 +1,20 @@
-// The only file that compiles and instantiates the processor.
+// The only file that has the bytes of the processor and of its code generator, and that makes processors.
 import { instantiateSync } from "@assemblyscript/loader";
 import { FLAGS_REACH, FRAME_META, FRAME_META_BYTES, MEMORY_MIN, PAGE } from "../../assembly/abi/layout.ts";
 import type { Seat } from "./callbacks.ts";
 import { coreBase64 } from "./coreBytes.generated.ts";
 import { AddressSpaceError, WasmVmxError } from "./errors.ts";
 import type { CoreExports, CoreImports } from "./exports.ts";
-import { Linker } from "./jit.ts";
+import { generatorBase64 } from "./generatorBytes.generated.ts";
+import { type GeneratorModule, Linker } from "./jit.ts";
 
 const WASM_PAGE = 0x10000;
 /** The last page cannot be used. */
 const WASM_PAGES_MAX = 0xffff;
 
 let compiled: WebAssembly.Module | undefined;
+/** Compiled when the first processor of the process needs it (jit.ts). */
+const generator: GeneratorModule = { bytes: () => decodeBase64(generatorBase64) };
 
 function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
   // the quick ways, where there is one
@@ -43,7 +46,8 @@ export function loadCore(): WebAssembly.Module {
 
 /**
  * Compiles the processor ahead, without holding the calling thread. Machines made afterwards start at once; not needed
- * elsewhere than on threads where engines compile only small modules synchronously.
+ * elsewhere than on threads where engines compile only small modules synchronously. The generator of code is compiled when it
+ * is needed, on such threads in the background.
  */
 export async function compileCore(): Promise<void> {
   compiled ??= await WebAssembly.compile(decodeBase64(coreBase64));
@@ -92,12 +96,12 @@ export function instantiateCore(
   frames: number,
   maxFrames: number,
 ): { exports: CoreExports; linker: Linker } {
-  const linker = new Linker();
+  const linker = new Linker(generator);
   const memory = newMemory(frames, maxFrames);
   // asc names the import module after the file that declares the functions
   const { instance } = instantiateSync(loadCore(), {
     env: { memory },
-    imports: { ...imports, jitCompile: linker.jitCompile },
+    imports: { ...imports, jitGenerate: linker.jitGenerate },
   });
   // the module's own functions: the loader's wrappers set a count of arguments that no function here asks for
   const exports = instance.exports as unknown as CoreExports;

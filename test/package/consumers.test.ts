@@ -58,7 +58,7 @@ describe("Node", () => {
     expect(old).toEqual({ status: 0, stdout: `${SAID}\n`, stderr: "" });
   });
 
-  it("finds every entry, and the processor as a file", () => {
+  it("finds every entry, and the WebAssembly modules as files", () => {
     write(
       project,
       "entries.mjs",
@@ -70,14 +70,14 @@ describe("Node", () => {
       import { compare } from "wasm-vmx/lab";
       import { GdbSession } from "wasm-vmx/gdb";
       import { formatTraceEvent } from "wasm-vmx/trace";
-      const bytes = readFileSync(fileURLToPath(import.meta.resolve("wasm-vmx/core.wasm")));
+      const valid = (name) => WebAssembly.validate(readFileSync(fileURLToPath(import.meta.resolve(name))));
       console.log(new Kvm().getApiVersion(), POLICIES.length > 0, COST_MODELS.length > 0, typeof compare,
-        typeof GdbSession, typeof formatTraceEvent, WebAssembly.validate(bytes));`,
+        typeof GdbSession, typeof formatTraceEvent, valid("wasm-vmx/core.wasm"), valid("wasm-vmx/generator.wasm"));`,
     );
     // KVM_API_VERSION
     expect(node("entries.mjs")).toMatchObject({
       status: 0,
-      stdout: "12 true true function function function true\n",
+      stdout: "12 true true function function function true true\n",
     });
   });
 

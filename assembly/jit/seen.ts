@@ -21,11 +21,6 @@ export function setLeaveLimit(threshold: u32): void {
   limit = min<u32>(threshold, LIMIT);
 }
 
-/** JIT_WHY of a leave by the branch at the end of this block: none of the other reasons. */
-export function branchAt(rip: u64): u32 {
-  return u32(rip) | 2;
-}
-
 function setOf(branch: u32): usize {
   return seen + ((branch * 0x9e3779b1) >>> 25) * (WAYS * SEEN);
 }

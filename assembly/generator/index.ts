@@ -1,0 +1,3 @@
+// Every export of the generator; src/core/exports.ts describes them.
+
+export { generate, linkRegion } from "./batch";
