@@ -14,10 +14,9 @@ import {
   I32_MUL,
   I32_NE,
   I32_OR,
-  I32_REM_S,
-  I32_REM_U,
   I32_SHL,
   I32_SHR_U,
+  I32_SUB,
   I32_WRAP,
   I64_ADD,
   I64_AND,
@@ -31,8 +30,6 @@ import {
   I64_MUL,
   I64_NE,
   I64_OR,
-  I64_REM_S,
-  I64_REM_U,
   I64_SHL,
   I64_SHR_S,
   I64_SHR_U,
@@ -240,9 +237,12 @@ function divideSmall(size: u32, sign: bool): void {
     op(I32_GT_U);
   }
   branchExit();
+  // engines would divide once more for the remainder
   get(L_A);
+  get(L_T1);
   get(L_B);
-  op(sign ? I32_REM_S : I32_REM_U);
+  op(I32_MUL);
+  op(I32_SUB);
   setSlot(size == 1 ? 1 : 16, size);
   get(L_T1);
   setSlot(0, size);
@@ -359,8 +359,10 @@ export function divide(rec: usize, size: u32, sign: bool): bool {
     branchExit();
   }
   get(L_A64);
+  get(L_U0);
   get(L_B64);
-  op(sign ? I64_REM_S : I64_REM_U);
+  op(I64_MUL);
+  op(I64_SUB);
   if (size == 8) setR(16);
   else {
     op(I32_WRAP);
