@@ -23,13 +23,18 @@ import {
   I32_SHR_U,
   I32_SUB,
   I64_ADD,
+  I64_AND,
   I64_EQ,
+  I64_EQZ,
   I64_EXTEND_S,
   I64_EXTEND_U,
   I64_GT_U,
+  I64_MUL,
   I64_NE,
   I64_SUB,
+  I64_XOR,
   i32c,
+  i64c,
   mem,
   memoryCopy,
   memoryFill,
@@ -358,6 +363,53 @@ function elementAt(place: u32, size: u32, shift: u32): void {
   loadAt(size, false);
 }
 
+/** Moves L_T1 over elements, 8 bytes at a time, none of which ends the repetition; one at least is left. */
+function skipElements(two: bool, size: u32, shift: u32, whileEqual: bool): void {
+  const all = ~(0 as u64);
+  const lowest = all / (all >> u64(64 - (size << 3))); // the lowest bit of each element
+  if (!two) {
+    get(L_A);
+    op(I64_EXTEND_U);
+    i64c(lowest);
+    op(I64_MUL);
+    set(L_A64);
+  }
+  openLoop(LABEL_ELEMENTS);
+  get(L_T1);
+  i32c(8 >> shift);
+  op(I32_ADD);
+  get(L_T0);
+  op(I32_LT_U);
+  openIf();
+  elementAt(L_HOST, 8, shift);
+  if (two) elementAt(L_T2, 8, shift);
+  else get(L_A64);
+  if (whileEqual) op(I64_EQ);
+  else {
+    // an element of 0 borrows
+    op(I64_XOR);
+    tee(L_U0);
+    i64c(lowest);
+    op(I64_SUB);
+    get(L_U0);
+    i64c(all);
+    op(I64_XOR);
+    op(I64_AND);
+    i64c(lowest << u64((size << 3) - 1));
+    op(I64_AND);
+    op(I64_EQZ);
+  }
+  openIf();
+  get(L_T1);
+  i32c(8 >> shift);
+  op(I32_ADD);
+  set(L_T1);
+  branch(LABEL_ELEMENTS);
+  close();
+  close();
+  close();
+}
+
 /** SCAS and CMPS with REPE or REPNE. */
 function repeatCompare(rec: usize, two: bool, size: u32): void {
   const shift = ctz(size);
@@ -404,6 +456,7 @@ function repeatCompare(rec: usize, two: bool, size: u32): void {
   }
   i32c(0);
   set(L_T1);
+  if (size < 8 && (whileEqual || !two)) skipElements(two, size, shift, whileEqual);
   openLoop(LABEL_ELEMENTS);
   if (two) {
     elementAt(L_T2, size, shift);
