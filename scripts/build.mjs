@@ -69,7 +69,7 @@ function buildModule({ name, config, entry }, log) {
   runNode("inlining", "scripts/inline.mjs", [wasm]);
   const text =
     `// Written by scripts/build.mjs from ${wasm}.\n` +
-    `export const ${name}Base64 =\n  "${readFileSync(at(wasm)).toString("base64")}";\n`;
+    `export const ${name}Base64: string =\n  "${readFileSync(at(wasm)).toString("base64")}";\n`;
   writeFileSync(at(bytesFile(name)), text);
   writeFileSync(at(stamp), hash);
   return true;

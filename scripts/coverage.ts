@@ -34,7 +34,7 @@ function build(): boolean {
   const out = `${folder}/coverage.wasm`;
   if (!node(["node_modules/assemblyscript/bin/asc.js", "--config", "asconfig.coverage.json"])) return false;
   const text = readFileSync(out).toString("base64");
-  writeFileSync(`${folder}/coreBytes.ts`, `export const coreBase64 =\n  "${text}";\n`);
+  writeFileSync(`${folder}/coreBytes.ts`, `export const coreBase64: string =\n  "${text}";\n`);
   return true;
 }
 

@@ -1,51 +1,37 @@
-// MOVS, CMPS, STOS, LODS and SCAS as Wasm, for a REP inside one page of each operand; compares with REP forward only. Whatever else comes up runs in
+// MOVS, STOS, LODS and single CMPS and SCAS as Wasm, MOVS and STOS with REP inside one page of each operand. Whatever else comes up runs in
 // the interpreter.
-
 import { R_ADDR_SHIFT, R_FLAGS, R_SEG, RecordFlag } from "../abi/record";
-import { EFLAGS_REST, SEG_ES, SEG_FS } from "../abi/state";
-import { FLAG_DF } from "../abi/x86";
+import { SEG_ES, SEG_FS } from "../abi/state";
 import { compare } from "./arith";
 import { callInterpreter } from "./calls";
-import { constR, get32, getR, KNOWN_NONE, place, segmented, setKnown, setR, wide } from "./context";
+import { addR, constR, get32, getR, KNOWN_NONE, segmented, setKnown, setR, wide } from "./context";
+import { advanceBy, LABEL_ELEMENTS, PAGE, pushDown, RAX, RCX, RDI, RSI } from "./elements";
 import {
   get,
   I32_ADD,
   I32_AND,
-  I32_EQ,
-  I32_EQZ,
   I32_GE_S,
   I32_GE_U,
   I32_GT_U,
-  I32_LOAD,
   I32_LT_U,
   I32_OR,
   I32_SHL,
   I32_SHR_U,
   I32_SUB,
-  I64_ADD,
-  I64_AND,
-  I64_EQ,
-  I64_EQZ,
   I64_EXTEND_S,
   I64_EXTEND_U,
   I64_GT_U,
-  I64_MUL,
-  I64_NE,
   I64_SUB,
-  I64_XOR,
   i32c,
-  i64c,
-  mem,
   memoryCopy,
   memoryFill,
   op,
   set,
   tee,
   W_ELSE,
-  W_SELECT,
 } from "./emit";
 import { KIND_CMPS, KIND_LODS, KIND_SCAS, KIND_STOS } from "./kinds.generated";
-import { branch, branchExit, branchIf, close, LABEL_EXIT, openIf, openLoop } from "./labels";
+import { branchIf, close, openIf, openLoop } from "./labels";
 import { L_A, L_A64, L_B, L_B64, L_HOST, L_T0, L_T1, L_T2, L_U0 } from "./locals";
 import {
   getSlot,
@@ -59,34 +45,10 @@ import {
   toLinear,
   writePlace,
 } from "./operand";
+import { repeatCompare } from "./search";
 
-const RAX: u32 = 0;
-const RCX: u32 = 8;
-const RSI: u32 = 48;
-const RDI: u32 = 56;
-const PAGE: u32 = 4096;
 /** Bytes from which memory.copy and memory.fill are faster than a loop. */
 const LONG: u32 = 64;
-/** Label of the loop over elements. */
-const LABEL_ELEMENTS: u32 = 0xfffc;
-
-function addR(): void {
-  op(wide ? I64_ADD : I32_ADD);
-}
-
-function equalTo(size: u32): void {
-  op(size == 8 ? I64_EQ : I32_EQ);
-}
-
-/** register += the i32 local `bytes`, which has a sign. */
-function advanceBy(register: u32, bytes: u32): void {
-  getR(register);
-  get(bytes);
-  if (wide) op(I64_EXTEND_S);
-  addR();
-  setR(register);
-}
-
 function address16(rec: usize): bool {
   return load<u8>(rec, R_ADDR_SHIFT) == 48;
 }
@@ -116,13 +78,6 @@ function element(rec: usize, register: u32, size: u32, write: bool): void {
   if (address16(rec)) getSlot(register, 2);
   else getR(register);
   toLinear(register == RSI ? sourceSegment(rec) : SEG_ES, size, write);
-}
-
-function pushDown(): void {
-  i32c(0);
-  mem(I32_LOAD, EFLAGS_REST);
-  i32c(FLAG_DF);
-  op(I32_AND);
 }
 
 /** Pushes non-zero when `bytes` (local L_T0) from L_T2 below a register on reach into another page. */
@@ -328,179 +283,6 @@ function repeatMove(rec: usize, stores: bool, size: u32): void {
   if (!stores) advanceBy(RSI, L_T0);
   constR(0);
   setR(RCX);
-  close();
-  close();
-}
-
-/** Pushes the elements from a register to the end of its page. */
-function pushRoom(register: u32, shift: u32): void {
-  i32c(PAGE);
-  get32(register);
-  i32c(PAGE - 1);
-  op(I32_AND);
-  op(I32_SUB);
-  i32c(shift);
-  op(I32_SHR_U);
-}
-
-/** L_T0 = the lesser of it and a number on the stack that is in L_T2 too. */
-function atMost(): void {
-  get(L_T0);
-  get(L_T2);
-  get(L_T0);
-  op(I32_LT_U);
-  op(W_SELECT);
-  set(L_T0);
-}
-
-/** Pushes the element L_T1 of those from a place on. */
-function elementAt(place: u32, size: u32, shift: u32): void {
-  get(place);
-  get(L_T1);
-  i32c(shift);
-  op(I32_SHL);
-  op(I32_ADD);
-  loadAt(size, false);
-}
-
-/** Moves L_T1 over elements, 8 bytes at a time, none of which ends the repetition; one at least is left. */
-function skipElements(two: bool, size: u32, shift: u32, whileEqual: bool): void {
-  const all = ~(0 as u64);
-  const lowest = all / (all >> u64(64 - (size << 3))); // the lowest bit of each element
-  if (!two) {
-    get(L_A);
-    op(I64_EXTEND_U);
-    i64c(lowest);
-    op(I64_MUL);
-    set(L_A64);
-  }
-  openLoop(LABEL_ELEMENTS);
-  get(L_T1);
-  i32c(8 >> shift);
-  op(I32_ADD);
-  get(L_T0);
-  op(I32_LT_U);
-  openIf();
-  elementAt(L_HOST, 8, shift);
-  if (two) elementAt(L_T2, 8, shift);
-  else get(L_A64);
-  if (whileEqual) op(I64_EQ);
-  else {
-    // an element of 0 borrows
-    op(I64_XOR);
-    tee(L_U0);
-    i64c(lowest);
-    op(I64_SUB);
-    get(L_U0);
-    i64c(all);
-    op(I64_XOR);
-    op(I64_AND);
-    i64c(lowest << u64((size << 3) - 1));
-    op(I64_AND);
-    op(I64_EQZ);
-  }
-  openIf();
-  get(L_T1);
-  i32c(8 >> shift);
-  op(I32_ADD);
-  set(L_T1);
-  branch(LABEL_ELEMENTS);
-  close();
-  close();
-  close();
-}
-
-/** SCAS and CMPS with REPE or REPNE. */
-function repeatCompare(rec: usize, two: bool, size: u32): void {
-  const shift = ctz(size);
-  const b = size == 8 ? L_B64 : L_B;
-  const a = size == 8 ? L_A64 : L_A;
-  const whileEqual = !(load<u8>(rec, R_FLAGS) & RecordFlag.Repne);
-  pushDown();
-  openIf();
-  callInterpreter(rec, rec);
-  op(W_ELSE);
-  getR(RCX);
-  constR(0);
-  op(wide ? I64_NE : I32_GT_U);
-  openIf();
-  // elements to the end of the page, at most RCX
-  pushRoom(RDI, shift);
-  set(L_T0);
-  if (two) {
-    pushRoom(RSI, shift);
-    tee(L_T2);
-    atMost();
-  }
-  get(L_T0);
-  get32(RCX);
-  getR(RCX);
-  get(L_T0);
-  if (wide) op(I64_EXTEND_U);
-  op(wide ? I64_GT_U : I32_GT_U);
-  op(W_SELECT);
-  tee(L_T0);
-  op(I32_EQZ);
-  place();
-  branchExit();
-  getR(RDI);
-  readPlace(1);
-  set(L_HOST);
-  if (two) {
-    getR(RSI);
-    readPlace(1);
-    set(L_T2);
-  } else {
-    getSlot(RAX, size);
-    set(a);
-  }
-  i32c(0);
-  set(L_T1);
-  if (size < 8 && (whileEqual || !two)) skipElements(two, size, shift, whileEqual);
-  openLoop(LABEL_ELEMENTS);
-  if (two) {
-    elementAt(L_T2, size, shift);
-    set(a);
-  }
-  elementAt(L_HOST, size, shift);
-  set(b);
-  get(L_T1);
-  i32c(1);
-  op(I32_ADD);
-  tee(L_T1);
-  get(L_T0);
-  op(I32_LT_U);
-  get(a);
-  get(b);
-  equalTo(size);
-  if (!whileEqual) op(I32_EQZ);
-  op(I32_AND);
-  branchIf(LABEL_ELEMENTS);
-  close();
-  get(L_T1);
-  i32c(shift);
-  op(I32_SHL);
-  set(L_T2);
-  advanceBy(RDI, L_T2);
-  if (two) advanceBy(RSI, L_T2);
-  getR(RCX);
-  get(L_T1);
-  if (wide) op(I64_EXTEND_U);
-  op(wide ? I64_SUB : I32_SUB);
-  setR(RCX);
-  // not found at the end of the page: the interpreter goes on
-  get(a);
-  get(b);
-  equalTo(size);
-  if (!whileEqual) op(I32_EQZ);
-  getR(RCX);
-  constR(0);
-  op(wide ? I64_NE : I32_GT_U);
-  op(I32_AND);
-  openIf();
-  branch(LABEL_EXIT);
-  close();
-  compare(size);
   close();
   close();
 }
