@@ -1,7 +1,8 @@
 // The local APIC is the host's (src/devices/lapic.ts). Here is where the processor meets it: the interrupt that it takes, MSRs,
 // CR8. @sdm 3A "Advanced Programmable Interrupt Controller (APIC)"
+import { Callback } from "../abi/run";
 import { COUNT, HOOKS, HookBit, INTR_ASK, PENDING_INTR } from "../abi/state";
-import { acknowledgeInterrupt, apicRead, apicWrite } from "../imports";
+import { call, callWide } from "../imports";
 
 const FIRST: u32 = 0x800;
 const LAST: u32 = 0x8ff;
@@ -21,14 +22,14 @@ export function isApicMsr(index: u32): bool {
 export function takeInterrupt(): u32 {
   const pending = load<u32>(PENDING_INTR);
   store<u32>(PENDING_INTR, 0);
-  return (pending & INTR_ASK ? acknowledgeInterrupt(0, 0, 0) : pending) & 0xff;
+  return (pending & INTR_ASK ? call(Callback.Acknowledge, 0, 0, 0) : pending) & 0xff;
 }
 
 /** ahead: completed instructions that COUNT does not hold yet. False: #GP(0). The value is in COMM_VALUE. */
 export function readApic(index: u32, ahead: u32): bool {
   const count = load<u64>(COUNT);
   store<u64>(COUNT, count + ahead);
-  const done = apicRead(index, 0, 0) != 0;
+  const done = call(Callback.ApicRead, index, 0, 0) != 0;
   store<u64>(COUNT, count);
   return done;
 }
@@ -36,7 +37,7 @@ export function readApic(index: u32, ahead: u32): bool {
 export function writeApic(index: u32, value: u64, ahead: u32): bool {
   const count = load<u64>(COUNT);
   store<u64>(COUNT, count + ahead);
-  const done = apicWrite(index, value, 0) != 0;
+  const done = callWide(Callback.ApicWrite, index, value, 0) != 0;
   store<u64>(COUNT, count);
   return done;
 }

@@ -1,6 +1,8 @@
 // IN, OUT, INS, OUTS. Order: I/O permission, VM exit, then segment faults, then the access.
 // @sdm 2A "IN-Input from Port", "INS/INSB/INSW/INSD"; 2B "OUT", "OUTS"; @sdm 1 "I/O Privilege Level"
+
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_SIZE, RecordFlag } from "../abi/record";
+import { Callback } from "../abi/run";
 import {
   DEBUG_WATCH,
   EFLAGS_REST,
@@ -22,7 +24,7 @@ import {
   WORK_LIMIT,
 } from "../abi/state";
 import { FLAG_DF, FLAG_TF } from "../abi/x86";
-import { portIn, portOut } from "../imports";
+import { call } from "../imports";
 import { probeWrite, readMem } from "../memory/access";
 import { commit } from "../memory/staging";
 import { notePort } from "../memory/watch";
@@ -59,7 +61,7 @@ function readPort(port: u32, size: u32, rec: usize): u32 {
   if (load<u32>(DEBUG_WATCH) & WatchBit.Io) notePort(port, size);
   if (!(load<u32>(HOOKS) & HookBit.PortIn)) return 0xffffffff;
   enterHook(rec);
-  const value = portIn(port, size, 0);
+  const value = call(Callback.PortIn, port, size, 0);
   leaveHook(rec);
   return value;
 }
@@ -68,7 +70,7 @@ function writePort(port: u32, size: u32, value: u32, rec: usize): void {
   if (load<u32>(DEBUG_WATCH) & WatchBit.Io) notePort(port, size);
   if (!(load<u32>(HOOKS) & HookBit.PortOut)) return;
   enterHook(rec);
-  portOut(port, size, value);
+  call(Callback.PortOut, port, size, value);
   leaveHook(rec);
 }
 

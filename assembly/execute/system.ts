@@ -3,10 +3,10 @@
 
 import { REASON_CPUID, REASON_INVD, REASON_RDTSC } from "../abi/exits";
 import { R_INDEX } from "../abi/record";
-import { COMM_CPUID, COMM_VALUE } from "../abi/run";
+import { Callback, COMM_CPUID, COMM_VALUE } from "../abi/run";
 import { ACTIVITY, CPL, CR4, EFLAGS_REST, EXTRA, HOOKS, HookBit, RAX, RBX, RCX, RDX, StopBit } from "../abi/state";
 import { Activity, BLOCK_STI, CR4_PCE, CR4_TSD, FLAG_IF, FLAG_VIP, Msr, VEC_GP } from "../abi/x86";
-import { cpuidHook, rdmsrHook, rdtscHook, wrmsrHook } from "../imports";
+import { call, callWide } from "../imports";
 import { aborted, raiseError, stop } from "../state/stop";
 import { answerCpuid } from "../system/cpuid";
 import { keepCpuidAnswer } from "../system/cpuidCache";
@@ -45,7 +45,7 @@ export function cpuid(rec: usize): void {
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Cpuid) {
     enterHook(rec);
-    answered = cpuidHook(leaf, subleaf, 0);
+    answered = call(Callback.Cpuid, leaf, subleaf, 0);
     if (!leaveHook(rec)) return;
   }
   if (!answered) {
@@ -84,7 +84,7 @@ export function rdmsr(rec: usize): void {
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Rdmsr) {
     enterHook(rec);
-    answered = rdmsrHook(index, 0, 0);
+    answered = call(Callback.Rdmsr, index, 0, 0);
     if (!leaveHook(rec)) return;
   }
   if (answered == 2 || (!answered && !readMsr(index, load<u8>(rec, R_INDEX)))) {
@@ -117,7 +117,7 @@ export function wrmsr(rec: usize): void {
   let answered: u32 = 0;
   if (load<u32>(HOOKS) & HookBit.Wrmsr) {
     enterHook(rec);
-    answered = wrmsrHook(index, value, 0);
+    answered = callWide(Callback.Wrmsr, index, value, 0);
     if (!leaveHook(rec)) return;
   }
   if (answered == 2 || (!answered && !writeMsr(index, value, load<u8>(rec, R_INDEX)))) gp0();
@@ -144,7 +144,7 @@ export function rdtsc(rec: usize): void {
 export function hookedTsc(rec: usize, value: u64): u64 {
   if (!(load<u32>(HOOKS) & HookBit.Rdtsc)) return value;
   enterHook(rec);
-  const answered = rdtscHook(0, 0, 0);
+  const answered = call(Callback.Rdtsc, 0, 0, 0);
   return leaveHook(rec) && answered ? load<u64>(COMM_VALUE) : value;
 }
 

@@ -18,10 +18,10 @@ import {
   REASON_VMXON,
 } from "../abi/exits";
 import { R_INDEX } from "../abi/record";
-import { COMM_VALUE, VmxResult } from "../abi/run";
+import { Callback, COMM_VALUE, VmxResult } from "../abi/run";
 import { CPL, GPR, HOOKS, HookBit, RAX, RCX, XR_INFO } from "../abi/state";
 import { VEC_UD } from "../abi/x86";
-import { vmcallHook, vmEntryHook } from "../imports";
+import { call } from "../imports";
 import { readMem } from "../memory/access";
 import { aborted, raise } from "../state/stop";
 import { code64 } from "../system/mode";
@@ -61,7 +61,7 @@ function operandOrExit(rec: usize, reason: u32, illegal: bool, exits: bool, info
 /** Asks the host first; what: 2 VMCALL, 1 VMLAUNCH, 0 VMRESUME. True: it has carried the instruction out, or stopped it. */
 function hooked(rec: usize, what: u32): bool {
   enterHook(rec);
-  const done = what == 2 ? vmcallHook(0, 0, 0) : vmEntryHook(what, 0, 0);
+  const done = call(what == 2 ? Callback.Vmcall : Callback.VmEntry, what, 0, 0);
   return !leaveHook(rec) || done != 0;
 }
 

@@ -117,7 +117,7 @@ export function compileQueue(): void {
   store<u32>(JIT_THRESHOLD, hotThreshold);
   store<u32>(JIT_TRANSLATED, translated());
   store<u32>(JIT_TLB_MASK, tlbMask);
-  const possible = jitGenerate(0, 0, 0);
+  const possible = jitGenerate();
   store<u32>(JIT_QUEUED, 0);
   if (!possible) setJit(0); // stay in the interpreter
 }

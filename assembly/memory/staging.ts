@@ -1,9 +1,9 @@
 // The write log: a store that is not plain memory (code, page tables, ROM, MMIO, two pages) goes to a staged copy,
 // and reaches memory in commit(), after everything of the instruction that can fault.
 import { PageFlag, STAGING, STAGING_SIZE, TrapKind } from "../abi/layout";
-import { COMM_DATA, RunCode } from "../abi/run";
+import { Callback, COMM_DATA, RunCode } from "../abi/run";
 import { APIC_WRITE, STOP, StopBit } from "../abi/state";
-import { mmioRead, mmioWrite } from "../imports";
+import { callWide, mmioRead } from "../imports";
 import { aborted, stop, stopHost } from "../state/stop";
 import { deviceAddress, isEmulated, pieceBytes } from "./emulate";
 import { noteWrite, pageFlags } from "./frames";
@@ -58,7 +58,7 @@ function deviceWrite(pa: u64, data: usize, bytes: u32): void {
     const n = pieceBytes(pa, bytes);
     store<u64>(BUFFER, 0);
     memory.copy(BUFFER, data, n);
-    mmioWrite(n, deviceAddress(pa), load<u64>(BUFFER));
+    callWide(Callback.MmioWrite, n, deviceAddress(pa), load<u64>(BUFFER));
     pa += n;
     data += n;
     bytes -= n;

@@ -5,6 +5,7 @@
 //   data   a page with a trap gets no read or write entry in the TLB, so that its accesses take the slow path
 import { PageFlag, TRAP_LIST_BYTES, TRAP_RANGE, TRAPS, TrapKind, TrapList } from "../abi/layout";
 import {
+  Callback,
   COMM_DATA,
   COMM_DENIED,
   COMM_WATCH,
@@ -20,7 +21,7 @@ import {
   WATCH_MAX,
 } from "../abi/run";
 import { StopBit } from "../abi/state";
-import { memoryHook } from "../imports";
+import { callWide } from "../imports";
 import { stop, stopHost } from "../state/stop";
 import { flushTlb } from "./context";
 import { clearPageFlag, orPageFlag, pageFlags } from "./frames";
@@ -178,7 +179,7 @@ export function beforeRead(linear: u64, p1: u64, len1: u32, next: u64, p2: u64, 
     deny(TrapKind.DenyRead);
     return 0;
   }
-  return kinds & TrapKind.ReadHook ? memoryHook(TrapKind.ReadHook | (size << 16), linear, p1) : 0;
+  return kinds & TrapKind.ReadHook ? callWide(Callback.MemoryRead, size, linear, p1) : 0;
 }
 
 /** After the read that beforeRead() looked at: `data` is what was read. */
@@ -196,7 +197,7 @@ export function beforeWrite(linear: u64, p1: u64, len1: u32, next: u64, p2: u64,
 /** Before the read of a read-modify-write on a copy. 1: COMM_DATA holds what is read. */
 export function beforeModify(linear: u64, physical: u64, kinds: u32, size: u32): u32 {
   if (kinds & TrapKind.DenyRead) deny(TrapKind.DenyRead);
-  else if (kinds & TrapKind.ReadHook) return memoryHook(TrapKind.ReadHook | (size << 16), linear, physical);
+  else if (kinds & TrapKind.ReadHook) return callWide(Callback.MemoryRead, size, linear, physical);
   return 0;
 }
 
@@ -241,7 +242,7 @@ export class WatchHits {
 /** Asks the callback about a staged write. 0: go on, 1: `data` is replaced, 2: memory stays as it is. */
 export function beforeCommit(linear: u64, physical: u64, data: usize, size: u32): u32 {
   memory.copy(COMM_DATA, data, size);
-  const answer = memoryHook(TrapKind.WriteHook | (size << 16), linear, physical);
+  const answer = callWide(Callback.MemoryWrite, size, linear, physical);
   if (answer == 1) memory.copy(data, COMM_DATA, size);
   return answer;
 }

@@ -1,6 +1,6 @@
 // The only place where events are delivered: between instructions, intercepted first when in VMX non-root operation.
 
-import { RunCode } from "../abi/run";
+import { Callback, RunCode } from "../abi/run";
 import {
   ACTIVITY,
   APIC_WRITE,
@@ -51,7 +51,7 @@ import { takeInterrupt } from "../apic/local";
 import { dropAllBlocks, invalidate, PATCH_ALL, PATCH_NONE, patch } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
-import { eventHook, vmExitHook } from "../imports";
+import { call } from "../imports";
 import { dropRegions, dropWritten } from "../jit/manage";
 import {
   clearCodeWrites,
@@ -148,7 +148,7 @@ function hostTakesEvent(): bool {
   if (!(load<u32>(HOOKS) & HookBit.Event) || load<u32>(DELIVERING) & VALID || load<u32>(EV_INJECTED)) return false;
   const type = load<u32>(EV_TYPE);
   const rip = load<u64>(RIP);
-  const taken = eventHook(type, load<u32>(EV_VECTOR), 0);
+  const taken = call(Callback.Event, type, load<u32>(EV_VECTOR), 0);
   if (load<u32>(STOP) & StopBit.Host) {
     // what no instruction raises again is kept for the next run
     if (type < <u32>EventType.Exception || type == <u32>EventType.Trap) store<u32>(EV_DEFERRED, 1);
@@ -208,7 +208,7 @@ function deliverOrExit(): i32 {
 /** Carries out the recorded VM exit. */
 function leaveGuest(): i32 {
   if (load<u32>(HOOKS) & HookBit.VmExit) {
-    const taken = vmExitHook(load<u32>(XR_REASON), 0, 0);
+    const taken = call(Callback.VmExit, load<u32>(XR_REASON), 0, 0);
     if (load<u32>(STOP) & StopBit.Host) return hostStop();
     if (taken) {
       discard();

@@ -1,6 +1,6 @@
 // Breakpoints and hooks on code, asked before an instruction that runs alone (memory/traps.ts).
 import { PageFlag, TrapKind, TrapList } from "../abi/layout";
-import { RunCode } from "../abi/run";
+import { Callback, RunCode } from "../abi/run";
 import {
   COUNT,
   COUNT_LIMIT,
@@ -15,7 +15,7 @@ import {
   WORK,
 } from "../abi/state";
 import { dropAllBlocks, invalidate } from "../blocks/cache";
-import { codeHook } from "../imports";
+import { callWide } from "../imports";
 import { dropRegions, dropWritten } from "../jit/manage";
 import { fetchAt, translateQuiet } from "../memory/access";
 import { pageFlags } from "../memory/frames";
@@ -91,7 +91,7 @@ export function codeTrap(): bool {
   if (nextCount == count && nextRip == rip) kinds &= ~TrapKind.BlockHook;
   if (!(kinds & (TrapKind.CodeHook | TrapKind.BlockHook))) return false;
   if (resumedCount == count && resumedRip == rip) return false;
-  const answer = codeHook(kinds, linear, 0);
+  const answer = callWide(Callback.Code, kinds, linear, 0);
   if (load<u32>(STOP) & StopBit.Host) return true;
   if (answer) {
     stopHost(RunCode.Stopped);

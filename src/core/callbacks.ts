@@ -1,6 +1,7 @@
-import { TrapKind } from "../../assembly/abi/layout.ts";
+import { Callback } from "../../assembly/abi/run.ts";
 import { HookBit } from "../../assembly/abi/state.ts";
-import type { CoreImports, NarrowImport, WideImport } from "./exports.ts";
+import { InternalError } from "./errors.ts";
+import type { CoreImports } from "./exports.ts";
 
 /** Callbacks of one processor. Each runs before the effect of the instruction that caused it. */
 export interface CoreHandlers {
@@ -79,7 +80,6 @@ export function hookBits(handlers: CoreHandlers): number {
  * `callbackThrew` and an arbitrary value goes back, which the abandoned instruction does not use.
  */
 export function wrapCallbacks(seat: Seat): CoreImports {
-  const { handlers } = seat;
   const guarded = <T>(body: () => T, none: T): T => {
     const owner = seat.owner!;
     try {
@@ -89,58 +89,80 @@ export function wrapCallbacks(seat: Seat): CoreImports {
       return none;
     }
   };
-  const narrow =
-    (body: NarrowImport): NarrowImport =>
-    (a, b, c) =>
-      guarded(() => body(a, b, c), 0);
-  const wide =
-    (body: WideImport): WideImport =>
-    (a, b, c) =>
-      guarded(() => body(a, u64(b), u64(c)), 0);
-  const answered = (value: bigint | undefined): number => {
-    if (value === undefined) return 0;
-    seat.owner!.setValue(value);
-    return 1;
-  };
   return {
-    portIn: narrow((port, size) => (handlers.portIn ? handlers.portIn(port & 0xffff, size) : -1)),
-    portOut: narrow((port, size, value) => {
-      handlers.portOut?.(port & 0xffff, size, value >>> 0);
-      return 0;
-    }),
-    mmioRead: (address, size) => guarded(() => (handlers.mmioRead ? handlers.mmioRead(u64(address), size) : -1n), 0n),
-    mmioWrite: wide((size, address, value) => {
-      handlers.mmioWrite?.(address, size, BigInt.asUintN(8 * size, value));
-      return 0;
-    }),
-    cpuidHook: narrow((leaf, subleaf) => (handlers.cpuid?.(leaf >>> 0, subleaf >>> 0) ? 1 : 0)),
-    rdmsrHook: narrow((index) => {
-      const answer = handlers.rdmsr?.(index >>> 0);
-      return answer === "#GP" ? 2 : answered(answer);
-    }),
-    wrmsrHook: wide((index, value) => {
-      const answer = handlers.wrmsr?.(index >>> 0, value);
-      return answer === "#GP" ? 2 : answer ? 1 : 0;
-    }),
-    codeHook: wide((kinds, linear) => (handlers.code?.(linear, kinds) ? 1 : 0)),
-    memoryHook: wide((what, linear, physical) => {
-      const [kind, size] = [what & 0xffff, what >>> 16];
-      const answer =
-        kind === TrapKind.ReadHook
-          ? handlers.memoryRead?.(linear, physical, size)
-          : handlers.memoryWrite?.(linear, physical, seat.owner!.commData(size));
-      if (answer === undefined) return 0;
-      if (answer === false) return 2;
-      seat.owner!.setCommData(answer);
-      return 1;
-    }),
-    eventHook: narrow((type, vector) => (handlers.event?.(type, vector & 0xff) ? 1 : 0)),
-    vmcallHook: narrow(() => (handlers.vmcall?.() ? 1 : 0)),
-    rdtscHook: narrow(() => answered(handlers.rdtsc?.())),
-    vmExitHook: narrow((reason) => (handlers.vmExit?.(reason >>> 0) ? 1 : 0)),
-    vmEntryHook: narrow((launch) => (handlers.vmEntry?.(launch !== 0) ? 1 : 0)),
-    acknowledgeInterrupt: narrow(() => handlers.acknowledgeInterrupt?.() ?? 0),
-    apicRead: narrow((index) => answered(handlers.apicRead?.(index >>> 0))),
-    apicWrite: wide((index, value) => (handlers.apicWrite?.(index >>> 0, value) === false ? 0 : 1)),
+    call: (callback, a, b, c) => guarded(() => call(seat, callback, a, b, c), 0),
+    callWide: (callback, a, b, c) => guarded(() => callWide(seat, callback, a, u64(b), u64(c)), 0),
+    mmioRead: (address, size) => guarded(() => seat.handlers.mmioRead?.(u64(address), size) ?? -1n, 0n),
   };
+}
+
+/** 1: the value is in COMM_VALUE. */
+function answered(seat: Seat, value: bigint | undefined): number {
+  if (value === undefined) return 0;
+  seat.owner!.setValue(value);
+  return 1;
+}
+
+function call(seat: Seat, callback: Callback, a: number, b: number, c: number): number {
+  const { handlers } = seat;
+  switch (callback) {
+    case Callback.PortIn:
+      return handlers.portIn?.(a & 0xffff, b) ?? -1;
+    case Callback.PortOut:
+      handlers.portOut?.(a & 0xffff, b, c >>> 0);
+      return 0;
+    case Callback.Cpuid:
+      return handlers.cpuid?.(a >>> 0, b >>> 0) ? 1 : 0;
+    case Callback.Rdmsr: {
+      const answer = handlers.rdmsr?.(a >>> 0);
+      return answer === "#GP" ? 2 : answered(seat, answer);
+    }
+    case Callback.Acknowledge:
+      return handlers.acknowledgeInterrupt?.() ?? 0;
+    case Callback.ApicRead:
+      return answered(seat, handlers.apicRead?.(a >>> 0));
+    case Callback.Event:
+      return handlers.event?.(a, b & 0xff) ? 1 : 0;
+    case Callback.Vmcall:
+      return handlers.vmcall?.() ? 1 : 0;
+    case Callback.Rdtsc:
+      return answered(seat, handlers.rdtsc?.());
+    case Callback.VmExit:
+      return handlers.vmExit?.(a >>> 0) ? 1 : 0;
+    case Callback.VmEntry:
+      return handlers.vmEntry?.(a !== 0) ? 1 : 0;
+    default:
+      throw new InternalError(`the processor asked for callback ${callback}, which there is not`);
+  }
+}
+
+function callWide(seat: Seat, callback: Callback, a: number, b: bigint, c: bigint): number {
+  const { handlers } = seat;
+  switch (callback) {
+    case Callback.MmioWrite:
+      handlers.mmioWrite?.(b, a, BigInt.asUintN(8 * a, c));
+      return 0;
+    case Callback.Wrmsr: {
+      const answer = handlers.wrmsr?.(a >>> 0, b);
+      return answer === "#GP" ? 2 : answer ? 1 : 0;
+    }
+    case Callback.ApicWrite:
+      return handlers.apicWrite?.(a >>> 0, b) === false ? 0 : 1;
+    case Callback.Code:
+      return handlers.code?.(b, a) ? 1 : 0;
+    case Callback.MemoryRead:
+      return exchanged(seat, handlers.memoryRead?.(b, c, a));
+    case Callback.MemoryWrite:
+      return exchanged(seat, handlers.memoryWrite?.(b, c, seat.owner!.commData(a)));
+    default:
+      throw new InternalError(`the processor asked for callback ${callback}, which there is not`);
+  }
+}
+
+/** 1: the bytes are in COMM_DATA. */
+function exchanged(seat: Seat, answer: Uint8Array | false | undefined): number {
+  if (answer === undefined) return 0;
+  if (answer === false) return 2;
+  seat.owner!.setCommData(answer);
+  return 1;
 }

@@ -1,3 +1,5 @@
+import type { Callback } from "../../assembly/abi/run.ts";
+
 /** Functions of the core that the generator imports (assembly/generator/core.ts). */
 export interface GeneratorImports {
   findBlock(host: number, mode: number): number;
@@ -118,28 +120,9 @@ export interface CoreExports extends GeneratorImports {
   invvpid(type: number, vpid: number, linear: bigint): number;
 }
 
-/** Most callbacks of the module: what one does not use is 0. */
-export type NarrowImport = (a: number, b: number, c: number) => number;
-/** Those with 64-bit arguments. */
-export type WideImport = (a: number, b: bigint, c: bigint) => number;
-
-/** Callbacks of the module (assembly/imports.ts). Each takes three arguments, so that one wrapper serves all of a type. */
+/** Imports of the module (assembly/imports.ts): callbacks by their number. */
 export interface CoreImports {
-  portIn: NarrowImport; // port, size
-  portOut: NarrowImport; // port, size, value
+  call(callback: Callback, a: number, b: number, c: number): number;
+  callWide(callback: Callback, a: number, b: bigint, c: bigint): number;
   mmioRead(address: bigint, size: number): bigint;
-  mmioWrite: WideImport; // size, address, value
-  cpuidHook: NarrowImport; // leaf, subleaf
-  rdmsrHook: NarrowImport; // index
-  wrmsrHook: WideImport; // index, value
-  codeHook: WideImport; // kinds, linear
-  memoryHook: WideImport; // kind | size << 16, linear, physical
-  eventHook: NarrowImport; // type, vector
-  vmcallHook: NarrowImport;
-  rdtscHook: NarrowImport;
-  vmExitHook: NarrowImport; // reason
-  vmEntryHook: NarrowImport; // launch
-  acknowledgeInterrupt: NarrowImport;
-  apicRead: NarrowImport; // index
-  apicWrite: WideImport; // index, value
 }

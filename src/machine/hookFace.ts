@@ -36,17 +36,35 @@ import type { TrapSet } from "./traps.ts";
  * method returns a function that removes the hook again. Where no hook is set nothing is paid, in generated code either.
  */
 export abstract class HookFace {
-  readonly #hooks: Hooks;
-  readonly #memory: MemoryHooks;
-  /** For the run loop. */
-  protected readonly events: EventHooks;
+  readonly #core: Core;
+  readonly #traps: TrapSet;
+  readonly #bytesAtRip: () => Uint8Array;
+  // made when they are asked for first: most machines have none
+  #instructionHooks: Hooks | undefined;
+  #memoryHooks: MemoryHooks | undefined;
+  #eventHooks: EventHooks | undefined;
   protected readonly points: Breakpoints;
 
   protected constructor(core: Core, traps: TrapSet, bytesAtRip: () => Uint8Array) {
-    this.#hooks = new Hooks(core);
-    this.#memory = new MemoryHooks(core, traps);
-    this.events = new EventHooks(core, bytesAtRip);
+    this.#core = core;
+    this.#traps = traps;
+    this.#bytesAtRip = bytesAtRip;
     this.points = new Breakpoints(core, traps);
+  }
+
+  get #hooks(): Hooks {
+    this.#instructionHooks ??= new Hooks(this.#core);
+    return this.#instructionHooks;
+  }
+
+  get #memory(): MemoryHooks {
+    this.#memoryHooks ??= new MemoryHooks(this.#core, this.#traps);
+    return this.#memoryHooks;
+  }
+
+  get #events(): EventHooks {
+    this.#eventHooks ??= new EventHooks(this.#core, this.#bytesAtRip);
+    return this.#eventHooks;
   }
 
   /** IN and INS. */
@@ -82,7 +100,7 @@ export abstract class HookFace {
 
   /** RDTSC and RDTSCP that may be executed. */
   onRdtsc(hook: RdtscHook): RemoveHook {
-    return this.events.onRdtsc(hook);
+    return this.#events.onRdtsc(hook);
   }
 
   /** Every instruction that begins in the range: its fetch and execution. */
@@ -110,27 +128,27 @@ export abstract class HookFace {
 
   /** Exceptions and interrupts, before a VM exit or delivery; not those that a delivery itself raises. */
   onEvent(range: VectorRange, hook: EventHook): RemoveHook {
-    return this.events.onEvent(range, hook);
+    return this.#events.onEvent(range, hook);
   }
 
   /** VMCALL outside VMX non-root operation, where it would be #UD or fail. */
   onVmcall(hook: VmcallHook): RemoveHook {
-    return this.events.onVmcall(hook);
+    return this.#events.onVmcall(hook);
   }
 
   /** VM exits of a guest's guest. */
   onVmExit(hook: VmExitHook): RemoveHook {
-    return this.events.onVmExit(hook);
+    return this.#events.onVmExit(hook);
   }
 
   /** VMLAUNCH and VMRESUME of a guest. */
   onVmEntry(hook: VmEntryHook): RemoveHook {
-    return this.events.onVmEntry(hook);
+    return this.#events.onVmEntry(hook);
   }
 
   /** Opcodes that raise #UD, or that a real processor knows and this one does not. */
   onInvalidOpcode(hook: InvalidOpcodeHook): RemoveHook {
-    return this.events.onInvalidOpcode(hook);
+    return this.#events.onInvalidOpcode(hook);
   }
 
   // --- breakpoints ---

@@ -102,34 +102,37 @@ function extendedState(forms: number, hdc: boolean): CpuidLeaf[] {
   ];
 }
 
+/** Added to a leaf for each sub-leaf. */
+const SUBLEAF = 2 ** 32;
+
 /** Leaves from a list of features: what is listed is advertised, and nothing else. */
 function modelOf(spec: ModelSpec, options: ModelOptions): CpuModel {
   const features = new Set<CpuFeature>([...spec.features, ...(options.vmx ? VMX : []), ...(options.apic ? APIC : [])]);
-  const word = (leaf: number, register: FeatureRegister, subleaf = 0): number => {
-    let bits = 0;
-    for (const name of features) {
-      const [l, r, bit, sub = 0]: readonly [number, FeatureRegister, number, number?] = CPU_FEATURES[name];
-      if (l === leaf && r === register && sub === subleaf) bits |= 1 << bit;
-    }
-    return bits >>> 0;
-  };
-  const words = (leaf: number) => ({ ebx: word(leaf, "ebx"), ecx: word(leaf, "ecx"), edx: word(leaf, "edx") });
-  const has = (leaf: number): boolean => [...features].some((name) => CPU_FEATURES[name][0] === leaf);
+  const bits = new Map<number, Record<FeatureRegister, number>>();
+  for (const name of features) {
+    const [leaf, register, bit, subleaf = 0]: readonly [number, FeatureRegister, number, number?] = CPU_FEATURES[name];
+    const row = bits.get(leaf + subleaf * SUBLEAF) ?? { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    row[register] = (row[register] | (1 << bit)) >>> 0;
+    bits.set(leaf + subleaf * SUBLEAF, row);
+  }
+  const none = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  const words = (leaf: number, subleaf = 0) => bits.get(leaf + subleaf * SUBLEAF) ?? none;
+  const has = (leaf: number): boolean => bits.has(leaf);
   const extended = has(0x80000001);
   const xsave = features.has("xsave");
   const highest = xsave ? 0xd : features.has("x2apic") ? 0xb : has(7) ? 7 : features.has("monitor") ? 5 : 1;
   const line = features.has("clfsh") ? LINE_QUADWORDS << 8 : 0;
   const rows: CpuidLeaf[] = [vendorLeaf(0, highest, "GenuineIntel")];
   // one logical processor, APIC ID 0
-  rows.push({ leaf: 1, eax: spec.signature, ...words(1), ebx: 0x00010000 | line });
+  rows.push({ leaf: 1, ...words(1), eax: spec.signature, ebx: 0x00010000 | line });
   // monitored lines of 64 bytes; no extensions, no hints
   if (features.has("monitor")) rows.push({ leaf: 5, eax: 64, ebx: 64, ecx: 0, edx: 0 });
-  if (features.has("hdc")) rows.push({ leaf: 6, eax: word(6, "eax"), ebx: 0, ecx: 0, edx: 0 });
-  if (has(7)) rows.push({ leaf: 7, subleaf: 0, eax: 0, ...words(7) });
+  if (features.has("hdc")) rows.push({ leaf: 6, ...words(6) });
+  if (has(7)) rows.push({ leaf: 7, subleaf: 0, ...words(7) });
   if (features.has("x2apic")) rows.push(...TOPOLOGY);
-  if (xsave) rows.push(...extendedState(word(0xd, "eax", 1), features.has("xsaves") && features.has("hdc")));
+  if (xsave) rows.push(...extendedState(words(0xd, 1).eax, features.has("xsaves") && features.has("hdc")));
   rows.push({ leaf: 0x80000000, eax: extended ? 0x80000008 : 0x80000004, ebx: 0, ecx: 0, edx: 0 });
-  rows.push({ leaf: 0x80000001, eax: 0, ...words(0x80000001) });
+  rows.push({ leaf: 0x80000001, ...words(0x80000001) });
   rows.push(...brandLeaves(spec.brand));
   if (extended) rows.push({ leaf: 0x80000008, eax: (LINEAR_WIDTH << 8) | PHYSICAL_WIDTH, ebx: 0, ecx: 0, edx: 0 });
   const { name, platformInfo, miscFeaturesMask } = spec;
@@ -238,18 +241,18 @@ export function loadCpuid(core: Core, rows: readonly CpuidLeaf[]): void {
   const words = CPUID_ENTRY / 4;
   const table = core.u32.subarray(CPUID_TABLE / 4, CPUID_TABLE / 4 + CPUID_MAX * words);
   table.fill(0);
-  for (let i = 0; i < CPUID_MAX; i++) {
-    const row = rows[i];
-    const at = i * words;
-    table[at + CE_LEAF / 4] = row ? row.leaf : 0xffff_ffff;
-    if (!row) continue;
-    table[at + CE_SUBLEAF / 4] = row.subleaf ?? 0;
-    table[at + CE_FLAGS / 4] = row.subleaf === undefined ? 0 : CPUID_HAS_SUBLEAF;
-    table[at + CE_EAX / 4] = row.eax;
-    table[at + CE_EBX / 4] = row.ebx;
-    table[at + CE_ECX / 4] = row.ecx;
-    table[at + CE_EDX / 4] = row.edx;
+  let at = 0;
+  for (const { leaf, subleaf, eax, ebx, ecx, edx } of rows) {
+    table[at + CE_LEAF / 4] = leaf;
+    table[at + CE_SUBLEAF / 4] = subleaf ?? 0;
+    table[at + CE_FLAGS / 4] = subleaf === undefined ? 0 : CPUID_HAS_SUBLEAF;
+    table[at + CE_EAX / 4] = eax;
+    table[at + CE_EBX / 4] = ebx;
+    table[at + CE_ECX / 4] = ecx;
+    table[at + CE_EDX / 4] = edx;
+    at += words;
   }
+  for (; at < table.length; at += words) table[at + CE_LEAF / 4] = 0xffff_ffff;
   core.exports.cpuidChanged();
 }
 

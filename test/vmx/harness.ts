@@ -1,6 +1,6 @@
 // A processor in VMX root operation, driven through the exports that the host uses.
 import * as layout from "../../assembly/abi/layout.ts";
-import { COMM_VALUE, RunCode, VmxResult } from "../../assembly/abi/run.ts";
+import { Callback, COMM_VALUE, RunCode, VmxResult } from "../../assembly/abi/run.ts";
 import * as state from "../../assembly/abi/state.ts";
 import { type Field, fields } from "../../scripts/vmx-tables.ts";
 import type { CoreExports, CoreImports } from "../../src/core/exports.ts";
@@ -49,26 +49,13 @@ export class Vmx {
 
   constructor() {
     const imports: CoreImports = {
-      portIn: (port, size) => {
-        this.ports.push({ port, size });
-        return -1;
+      call: (callback, port, size, value) => {
+        if (callback === Callback.PortIn) this.ports.push({ port, size });
+        if (callback === Callback.PortOut) this.ports.push({ port, size, value });
+        return callback === Callback.PortIn ? -1 : callback === Callback.Acknowledge ? this.acknowledge() : 0;
       },
-      portOut: (port, size, value) => this.ports.push({ port, size, value }),
+      callWide: () => 0,
       mmioRead: () => -1n,
-      mmioWrite: () => 0,
-      cpuidHook: () => 0,
-      rdmsrHook: () => 0,
-      wrmsrHook: () => 0,
-      codeHook: () => 0,
-      memoryHook: () => 0,
-      eventHook: () => 0,
-      vmcallHook: () => 0,
-      rdtscHook: () => 0,
-      vmExitHook: () => 0,
-      vmEntryHook: () => 0,
-      acknowledgeInterrupt: () => this.acknowledge(),
-      apicRead: () => 0,
-      apicWrite: () => 0,
     };
     this.core = instantiateCore(imports, FRAMES, FRAMES).exports;
     this.core.init(FRAMES);

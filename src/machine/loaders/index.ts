@@ -65,8 +65,9 @@ export function loadImage(machine: Machine, image: GuestImage, boot: BootOptions
   const options = machine.devices && boot.rsdp === undefined ? { ...boot, rsdp: FIRMWARE_AREA } : boot;
   const start = startState(image, machine.ramSize, options);
   machine.reset();
-  for (const { address, memorySize } of image.segments) {
-    machine.writeMemory(address, new Uint8Array(memorySize));
+  for (const { address, data, memorySize } of image.segments) {
+    const rest = memorySize - data.length;
+    if (rest > 0) machine.writeMemory(address + data.length, new Uint8Array(rest));
   }
   for (const { address, data } of [...image.segments, ...start.memory]) machine.writeMemory(address, data);
   machine.registers.write(start.registers);
