@@ -103,33 +103,34 @@ export const TE_WRITABLE = 28; // u32: while the read tag matches, a write needs
 
 export const BLOCK_HASH = 0x240000;
 export const BLOCK_HASH_ENTRIES = 0x8000;
+// V8 collects garbage for a young memory of 32 MiB or more, at the next ArrayBuffer: with 16 MiB of RAM all this stays below
 export const BLOCK_POOL = 0x260000; // decoded records
-export const BLOCK_POOL_END = 0xa60000;
+export const BLOCK_POOL_END = 0x960000;
 
 // generated code (jit/, generator/)
-export const JIT_CODE = 0xa60000; // function bodies of a module
-export const JIT_CODE_END = 0xae0000;
-export const JIT_BODY = 0xae0000; // the function being generated
-export const JIT_BODY_END = 0xb20000;
-export const JIT_REGIONS = 0xb20000; // regions
+export const JIT_CODE = 0x960000; // function bodies of a module
+export const JIT_CODE_END = 0x9e0000;
+export const JIT_BODY = 0x9e0000; // the function being generated
+export const JIT_BODY_END = 0xa20000;
+export const JIT_REGIONS = 0xa20000; // regions
 export const JIT_REGION_MAX = 7680;
-export const JIT_QUEUE = 0xc5b000; // requests
-export const JIT_PLACES = 0xc5c000; // u32 places of the regions of a batch
-export const GENERATOR_DATA = 0xc5d000; // static data of the generator (memoryBase in asconfig.generator.json)
-export const GENERATOR_DATA_END = 0xc60000;
-export const JIT_SITES = 0xc60000; // records that generated code has the interpreter run
-export const JIT_SITES_END = 0xd60000;
-export const JIT_TARGETS = 0xd60000; // tables of branch targets
-export const JIT_TARGETS_END = 0xf60000;
-export const JIT_JUMPS = 0xf60000; // cache of entries by RIP
-export const JIT_JUMPS_END = 0xfa0000;
+export const JIT_QUEUE = 0xb5b000; // requests
+export const JIT_PLACES = 0xb5c000; // u32 places of the regions of a batch
+export const GENERATOR_DATA = 0xb5d000; // static data of the generator (memoryBase in asconfig.generator.json)
+export const GENERATOR_DATA_END = 0xb60000;
+export const JIT_SITES = 0xb60000; // records that generated code has the interpreter run
+export const JIT_SITES_END = 0xc60000;
+export const JIT_TARGETS = 0xc60000; // tables of branch targets
+export const JIT_TARGETS_END = 0xe60000;
+export const JIT_JUMPS = 0xe60000; // cache of entries by RIP
+export const JIT_JUMPS_END = 0xea0000;
 
-export const FRAME_META = 0xfa0000; // per-frame metadata; guest frames follow it
+export const FRAME_META = 0xea0000; // per-frame metadata; guest frames follow it
 export const FRAME_META_BYTES = 17; // of each frame: flags, lines with code, list of blocks, write entry
 /** Bytes after FRAME_META, beside one a frame, that generated code reads without a look at its address. */
 export const FLAGS_REACH = 0x100010;
 /** Wasm pages that the module asks of the memory it imports ("initialMemory" of asconfig.json). */
-export const MEMORY_MIN = 267;
+export const MEMORY_MIN = 251;
 
 export const PAGE = 4096;
 

@@ -64,10 +64,11 @@ export function tableBytes(frames: number): number {
  * reserve more than that for all memories alike.
  */
 function newMemory(frames: number, maxFrames: number): WebAssembly.Memory {
-  const fixed = tableBytes(maxFrames);
-  const pages = (bytes: number) => Math.min(Math.ceil(bytes / WASM_PAGE), WASM_PAGES_MAX);
-  const initial = Math.max(pages(fixed + frames * PAGE), MEMORY_MIN);
-  const maximum = Math.max(pages(fixed + maxFrames * PAGE), initial);
+  // frames may lie where generated code reads flags of addresses that are none
+  const bytes = (held: number) => maxFrames * FRAME_META_BYTES + Math.max(PAGE + held * PAGE, FLAGS_REACH);
+  const pages = (held: number) => Math.min(Math.ceil((FRAME_META + bytes(held)) / WASM_PAGE), WASM_PAGES_MAX);
+  const initial = Math.max(pages(frames), MEMORY_MIN);
+  const maximum = Math.max(pages(maxFrames), initial);
   try {
     return new WebAssembly.Memory({ initial, maximum });
   } catch (error) {
