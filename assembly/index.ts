@@ -16,7 +16,7 @@ import { run } from "./run/loop";
 import { passBreakpoint } from "./run/traps";
 import { getRflags, setRflags } from "./state/flags";
 import { answerCpuid, cpuidChanged as forgetFeatures } from "./system/cpuid";
-import { forgetCpuidAnswers } from "./system/cpuidCache";
+import { CpuidAnswers } from "./system/cpuidCache";
 import { recomputeMode } from "./system/mode";
 import { readMsr, writeMsr } from "./system/msr";
 import { forgetMsrPlaces } from "./system/msrPlaces";
@@ -96,7 +96,7 @@ export function reset(kind: u32): void {
 }
 
 export function stateChanged(): void {
-  forgetCpuidAnswers();
+  CpuidAnswers.forget();
   forgetMsrPlaces();
   updateWatch(true);
   recomputeMode();

@@ -36,8 +36,8 @@ const RULES = {
 const file = process.argv[2];
 const { always, flexible, stay } = RULES[basename(file)];
 const wasm = binaryen.readBinary(readFileSync(file));
-const { MutableGlobals, NontrappingFPToInt, SignExt, BulkMemory, BulkMemoryOpt } = binaryen.Features;
-wasm.setFeatures(MutableGlobals | NontrappingFPToInt | SignExt | BulkMemory | BulkMemoryOpt);
+const { MutableGlobals, NontrappingFPToInt, SignExt, BulkMemory, BulkMemoryOpt, SIMD128 } = binaryen.Features;
+wasm.setFeatures(MutableGlobals | NontrappingFPToInt | SignExt | BulkMemory | BulkMemoryOpt | SIMD128);
 binaryen.setOptimizeLevel(3);
 binaryen.setShrinkLevel(1);
 // nothing lies below 0x1000 (assembly/abi/layout.ts): a sum that wraps round to there is no address

@@ -34,7 +34,7 @@ import {
 } from "../abi/x86";
 import { probeModify, probeWrite, readMem } from "../memory/access";
 import { aborted, raise } from "../state/stop";
-import { forgetCpuidAnswers } from "../system/cpuidCache";
+import { CpuidAnswers } from "../system/cpuidCache";
 import { hasNoX87Selectors, xcr0Supported, xsaveForms } from "../system/features";
 import { exitInstruction, exitXsaves, nonRoot, xsavesUndefined } from "../vmx/intercept";
 import { effectiveAddress, segmentOf } from "./operands";
@@ -98,7 +98,7 @@ export function xsetbv(rec: usize): void {
     return;
   }
   store<u64>(XCR0, value);
-  forgetCpuidAnswers();
+  CpuidAnswers.forget();
 }
 
 /** False: a fault or an exit. */

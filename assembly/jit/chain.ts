@@ -60,7 +60,7 @@ function findCode(base: u32, last: u32): void {
 function place(): u64 {
   const base = load<u32>(SEGS + SEG_CS + SG_EFFECTIVE);
   const last = u32(load<u64>(CODE_END) - 1);
-  if (load<u32>(code) != base || load<u32>(code, 4) != last) findCode(base, last);
+  if ((load<u32>(code) ^ base) | (load<u32>(code, 4) ^ last)) findCode(base, last);
   return load<u64>(TR_TAG) | (u64((load<u32>(code, 8) << 8) | load<u32>(MODE)) << 32) | flushCount;
 }
 
@@ -124,14 +124,14 @@ export function leaveEarly(): void {
 export function follow(rip: u64, allowed: u64): bool {
   let room = u32(min<u64>(allowed, 0x40000000));
   const here = place();
-  let j = jumpOf(rip);
   let ran = false;
-  while (
-    load<u64>(j) == rip &&
-    load<u64>(j, JM_PLACE) == here &&
-    load<u32>(j, JM_CHANGES) == regionChanges &&
-    room >= u32(load<u16>(j, JM_LONGEST))
-  ) {
+  for (;;) {
+    const j = jumpOf(rip);
+    const other =
+      (load<u64>(j) ^ rip) | (load<u64>(j, JM_PLACE) ^ here) | <u64>(load<u32>(j, JM_CHANGES) ^ regionChanges);
+    if (other) break;
+    const longest = u32(load<u16>(j, JM_LONGEST));
+    if (room < longest) break;
     if (!ran) {
       ran = true;
       left = false;
@@ -142,11 +142,7 @@ export function follow(rip: u64, allowed: u64): bool {
       stepNext = false;
     }
     lastRegion = load<u32>(j, JM_REGION);
-    const completed = call_indirect<u32>(
-      load<u32>(j, JM_SLOT),
-      room - u32(load<u16>(j, JM_LONGEST)),
-      load<u16>(j, JM_ENTRY),
-    );
+    const completed = call_indirect<u32>(load<u32>(j, JM_SLOT), room - longest, load<u16>(j, JM_ENTRY));
     if (left) return true;
     store<u64>(ENTRY_START, load<u64>(ENTRY_START) + completed);
     entryWork += completed;
@@ -156,7 +152,6 @@ export function follow(rip: u64, allowed: u64): bool {
     if (stepNext || load<u32>(STOP) | load<u32>(EXTRA)) break;
     room -= completed;
     rip = load<u64>(RIP);
-    j = jumpOf(rip);
   }
   if (!ran) return false;
   store<u64>(COUNT, load<u64>(ENTRY_START));

@@ -184,10 +184,17 @@ export function commit(): void {
   count = 0;
 }
 
+export class Staged {
+  /** discard() that leaves StopBit.Commit. */
+  @inline static drop(): void {
+    store<u32>(APIC_WRITE, 0);
+    count = 0;
+    hooks = 0;
+  }
+}
+
 /** Drops the staged writes of an instruction that did not complete. */
 export function discard(): void {
   store<u32>(STOP, load<u32>(STOP) & ~StopBit.Commit);
-  store<u32>(APIC_WRITE, 0);
-  count = 0;
-  hooks = 0;
+  Staged.drop();
 }

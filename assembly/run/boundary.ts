@@ -60,7 +60,7 @@ import {
   codeWritesOverflow,
   codeWritesPending,
 } from "../memory/frames";
-import { commit, discard } from "../memory/staging";
+import { commit, discard, Staged } from "../memory/staging";
 import { WatchHits } from "../memory/traps";
 import { codeBreakpoints } from "../memory/watch";
 import { FLAG_IF, FLAG_RF } from "../state/flags";
@@ -219,13 +219,13 @@ function leaveGuest(): i32 {
       return GO_ON;
     }
   }
-  discard();
+  Staged.drop();
   forgetHits();
-  store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Event | StopBit.Leave | StopBit.Repeat));
+  store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Event | StopBit.Commit | StopBit.Leave | StopBit.Exit | StopBit.Repeat));
   takeExit();
   store<u32>(DELIVERING, 0);
   store<u32>(EV_INJECTED, 0);
-  drainCodeWrites();
+  if (codeWritesPending()) drainCodeWrites();
   store<u32>(EXTRA, 1);
   if (!(load<u32>(STOP) & StopBit.Host)) return GO_ON;
   disarmTrap();
@@ -297,23 +297,20 @@ export function hostDeadline(): i32 {
 
 /** Is there nothing at this boundary that could be delivered, exit or hold an event back? */
 export function nothingWaits(): bool {
-  return (
-    !(
-      load<u32>(EV_INJECTED) |
-      load<u32>(EV_DEFERRED) |
-      load<u32>(TRAP_EXIT) |
-      load<u32>(INTERRUPTIBILITY) |
-      load<u32>(ACTIVITY) |
-      load<u32>(PENDING_INTR) |
-      load<u32>(PENDING_NMI) |
-      load<u32>(DEBUG_WATCH) |
-      load<u32>(MTF) |
-      load<u32>(VIRTUAL_INTERRUPT)
-    ) &&
-    load<u64>(PENDING_DEBUG) == 0 &&
-    load<u64>(COUNT) < load<u64>(DEADLINE) &&
-    !boundaryControls()
-  );
+  const waits =
+    load<u32>(EV_INJECTED) |
+    load<u32>(EV_DEFERRED) |
+    load<u32>(TRAP_EXIT) |
+    load<u32>(INTERRUPTIBILITY) |
+    load<u32>(ACTIVITY) |
+    load<u32>(PENDING_INTR) |
+    load<u32>(PENDING_NMI) |
+    load<u32>(DEBUG_WATCH) |
+    load<u32>(MTF) |
+    load<u32>(VIRTUAL_INTERRUPT) |
+    u32(load<u64>(PENDING_DEBUG) != 0) |
+    u32(load<u64>(COUNT) >= load<u64>(DEADLINE));
+  return !waits && !boundaryControls();
 }
 
 /**

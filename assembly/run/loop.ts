@@ -218,8 +218,10 @@ export function run(maxInstructions: u64, work: u64): u32 {
   store<u32>(EXTRA, 1);
   WatchHits.clear();
   stretchLength = STRETCH_FIRST;
-  let code = turn();
-  while (code == GO_ON) code = turn();
+  let code: i32;
+  do {
+    code = turn();
+  } while (code == GO_ON);
   return code;
 }
 
@@ -235,20 +237,19 @@ function turn(): i32 {
   }
   if (load<u64>(WORK) >= load<u64>(WORK_LIMIT)) return RunCode.Slice;
   if (load<u32>(EXTRA)) {
-    if (nothingWaits()) {
-      store<u32>(EXTRA, 0);
-      boundCount();
-    } else {
+    let again = false;
+    if (nothingWaits()) store<u32>(EXTRA, 0);
+    else {
       const work = load<u64>(WORK);
       const code = boundary();
       if (code != GO_ON) return code;
-      boundCount();
       // there is a boundary before the first instruction of a handler too
-      if (load<u64>(WORK) != work || load<u32>(STOP)) return GO_ON;
+      again = load<u64>(WORK) != work || load<u32>(STOP) != 0;
     }
-    if (load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) return GO_ON;
+    boundCount();
+    if (again || load<u64>(COUNT) >= load<u64>(COUNT_LIMIT)) return GO_ON;
   }
-  if (takeAlone() || stepFlags() || load<u32>(EXTRA) & LOOK_AFTER_ONE) {
+  if (u32(takeAlone()) | stepFlags() | (load<u32>(EXTRA) & LOOK_AFTER_ONE)) {
     stepOne();
     return GO_ON;
   }
@@ -262,5 +263,5 @@ function turn(): i32 {
   grow();
   if (requests()) compileQueue();
   stretchLength = min<u64>(stretchLength * 2, STRETCH_MAX);
-  return GO_ON;
+  return load<u32>(STOP) ? settle() : GO_ON;
 }

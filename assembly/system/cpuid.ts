@@ -18,7 +18,7 @@ import {
 import { COMM_CPUID } from "../abi/run";
 import { CR4, MSR_APIC_BASE, MSR_MISC_ENABLE, MSR_XSS } from "../abi/state";
 import { APIC_BASE_ENABLE, CR4_OSXSAVE, MISC_ENABLE_LIMIT_CPUID, STATE_HDC } from "../abi/x86";
-import { forgetCpuidAnswers } from "./cpuidCache";
+import { CpuidAnswers } from "./cpuidCache";
 import { code64 } from "./mode";
 
 const EXTENDED: u32 = 0x80000000;
@@ -71,7 +71,7 @@ export let cpuidGeneration: u32 = 1;
 
 /** Must follow every change of the table. */
 export function cpuidChanged(): void {
-  forgetCpuidAnswers();
+  CpuidAnswers.forget();
   wordsValid = false;
   cpuidGeneration++;
 }

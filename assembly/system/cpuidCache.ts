@@ -6,9 +6,11 @@ import { COMM_CPUID } from "../abi/run";
 /** Is any answer kept? */
 let some: bool = true;
 
-/** Must follow every change of CR4, of an MSR, of the mode and of VMX operation, VM entry above all. */
-export function forgetCpuidAnswers(): void {
-  if (some) forget();
+export class CpuidAnswers {
+  /** Must follow every change of CR4, of an MSR, of the mode and of VMX operation, VM entry above all. */
+  @inline static forget(): void {
+    if (some) forget();
+  }
 }
 
 function forget(): void {

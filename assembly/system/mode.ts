@@ -56,7 +56,7 @@ import {
 } from "../abi/x86";
 import { checksAlignment, selectContext, tlbTable } from "../memory/context";
 import { Watch } from "../memory/watch";
-import { forgetCpuidAnswers } from "./cpuidCache";
+import { CpuidAnswers } from "./cpuidCache";
 
 /** TR_APIC_PAGE: no page. */
 export const NO_APIC_PAGE: u64 = 0xffffffffffffffff;
@@ -233,7 +233,7 @@ export function recomputeTransfer(): void {
 
 /** Must follow every change of CR0, CR4, EFER, CPL, CS, SS, RFLAGS.VM or RFLAGS.AC. */
 export function recomputeMode(): void {
-  forgetCpuidAnswers();
+  CpuidAnswers.forget();
   const mode = modeWord();
   leaveMode64(load<u32>(MODE), mode);
   store<u32>(MODE, mode);

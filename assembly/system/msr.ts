@@ -57,7 +57,7 @@ import {
 } from "../abi/x86";
 import { apicAttached, isApicMsr, noteApic, readApic, writeApic } from "../apic/local";
 import { writeEfer } from "./control";
-import { forgetCpuidAnswers } from "./cpuidCache";
+import { CpuidAnswers } from "./cpuidCache";
 import {
   hasApic,
   hasHdc,
@@ -226,7 +226,7 @@ export function writeMsr(index: u32, value: u64, ahead: u32): bool {
   const place = placeOfMsr(index);
   const plain = plainBitsOfMsr(index);
   if (place && plain && !(value & ~plain)) return put(place, value);
-  forgetCpuidAnswers();
+  CpuidAnswers.forget();
   if (index >= MSR_INDEX_EFER) return writeHighMsr(index, value);
   switch (index) {
     case Msr.Tsc:

@@ -120,15 +120,14 @@ export function dirtyGroups(): u32 {
 
 /** What the controls ask of an entry to the current VMCS, S_ENTRY, while nothing is dirty; else 0. */
 export function knownEntry(): u32 {
-  if (
-    load<u32>(slot) != load<u32>(VMCS_HOST) ||
-    load<u32>(slot, S_WRITES) != watchedWrites ||
-    load<u32>(slot, S_GENERATION) != cpuidGeneration ||
-    load<u32>(slot, S_DIRTY)
-  ) {
-    return 0;
-  }
-  return load<u32>(slot, S_ENTRY);
+  const s = slot;
+  // one branch for all
+  const other =
+    (load<u32>(s) ^ load<u32>(VMCS_HOST)) |
+    (load<u32>(s, S_WRITES) ^ watchedWrites) |
+    (load<u32>(s, S_GENERATION) ^ cpuidGeneration) |
+    load<u32>(s, S_DIRTY);
+  return other ? 0 : load<u32>(s, S_ENTRY);
 }
 
 function release(at: usize): void {
@@ -183,12 +182,12 @@ function keepContext(image: usize): void {
 }
 
 function restoreContext(image: usize): void {
-  if (
-    load<u64>(image, 80) == contextChanges &&
-    load<u64>(image, 64) == load<u64>(CR3) &&
-    load<u64>(image, 72) == load<u64>(TR_EPTP) &&
-    load<u32>(image, 112) == load<u32>(TR_VPID)
-  ) {
+  const other =
+    (load<u64>(image, 80) ^ contextChanges) |
+    (load<u64>(image, 64) ^ load<u64>(CR3)) |
+    (load<u64>(image, 72) ^ load<u64>(TR_EPTP)) |
+    <u64>(load<u32>(image, 112) ^ load<u32>(TR_VPID));
+  if (!other) {
     store<u32>(TR_TABLE, load<u32>(image, 60));
     store<u64>(TR_TAG, load<u64>(image, 88));
     store<u64>(TR_TAG_IMPLICIT, load<u64>(image, 96));
@@ -199,25 +198,34 @@ function restoreContext(image: usize): void {
   keepContext(image);
 }
 
-// SEGMENTS in 4 turns: a loop costs V8 a check of its stack each time round
-const TURN: u32 = 13 * 8;
-
+/** 416 bytes: memory.copy() is a call of the engine's, and a loop costs V8 a check of its stack each time round. */
 function copy(to: usize, from: usize): void {
-  for (const end: usize = from + 4 * TURN; from < end; from += TURN, to += TURN) {
-    store<u64>(to, load<u64>(from));
-    store<u64>(to, load<u64>(from, 8), 8);
-    store<u64>(to, load<u64>(from, 16), 16);
-    store<u64>(to, load<u64>(from, 24), 24);
-    store<u64>(to, load<u64>(from, 32), 32);
-    store<u64>(to, load<u64>(from, 40), 40);
-    store<u64>(to, load<u64>(from, 48), 48);
-    store<u64>(to, load<u64>(from, 56), 56);
-    store<u64>(to, load<u64>(from, 64), 64);
-    store<u64>(to, load<u64>(from, 72), 72);
-    store<u64>(to, load<u64>(from, 80), 80);
-    store<u64>(to, load<u64>(from, 88), 88);
-    store<u64>(to, load<u64>(from, 96), 96);
-  }
+  v128.store(to, v128.load(from));
+  v128.store(to, v128.load(from, 16), 16);
+  v128.store(to, v128.load(from, 32), 32);
+  v128.store(to, v128.load(from, 48), 48);
+  v128.store(to, v128.load(from, 64), 64);
+  v128.store(to, v128.load(from, 80), 80);
+  v128.store(to, v128.load(from, 96), 96);
+  v128.store(to, v128.load(from, 112), 112);
+  v128.store(to, v128.load(from, 128), 128);
+  v128.store(to, v128.load(from, 144), 144);
+  v128.store(to, v128.load(from, 160), 160);
+  v128.store(to, v128.load(from, 176), 176);
+  v128.store(to, v128.load(from, 192), 192);
+  v128.store(to, v128.load(from, 208), 208);
+  v128.store(to, v128.load(from, 224), 224);
+  v128.store(to, v128.load(from, 240), 240);
+  v128.store(to, v128.load(from, 256), 256);
+  v128.store(to, v128.load(from, 272), 272);
+  v128.store(to, v128.load(from, 288), 288);
+  v128.store(to, v128.load(from, 304), 304);
+  v128.store(to, v128.load(from, 320), 320);
+  v128.store(to, v128.load(from, 336), 336);
+  v128.store(to, v128.load(from, 352), 352);
+  v128.store(to, v128.load(from, 368), 368);
+  v128.store(to, v128.load(from, 384), 384);
+  v128.store(to, v128.load(from, 400), 400);
 }
 
 /**
@@ -226,7 +234,9 @@ function copy(to: usize, from: usize): void {
  */
 export function segmentsUnchanged(): bool {
   const image = slot + S_GUEST;
-  return load<u32>(image) == SAVED && load<u32>(image, 36) == load<u32>(CPL) && load<u32>(image, 116) == segmentChanges;
+  const other =
+    (load<u32>(image) ^ SAVED) | (load<u32>(image, 36) ^ load<u32>(CPL)) | (load<u32>(image, 116) ^ segmentChanges);
+  return other == 0;
 }
 
 export function segmentsSaved(): void {
@@ -236,16 +246,16 @@ export function segmentsSaved(): void {
 
 /** With CR0, CR4, EFER, RFLAGS, TR_EPTP and TR_APIC_PAGE loaded: puts the rest of the image in place. False: it does not fit. */
 export function restoreImage(image: usize): bool {
-  if (
-    !load<u32>(image) ||
-    load<u32>(image, 4) != (load<u32>(EFLAGS_REST) & MODE_FLAGS) ||
-    load<u64>(image, 8) != load<u64>(CR0) ||
-    load<u64>(image, 16) != load<u64>(CR4) ||
-    load<u64>(image, 24) != load<u64>(EFER) ||
-    (load<u32>(image, 56) & (TransBit.Ept | TransBit.Apic)) != UnderVmx.translation()
-  ) {
-    return false;
-  }
+  if (!load<u32>(image)) return false;
+  const words =
+    (load<u32>(image, 4) ^ (load<u32>(EFLAGS_REST) & MODE_FLAGS)) |
+    ((load<u32>(image, 56) ^ UnderVmx.translation()) & (TransBit.Ept | TransBit.Apic));
+  const other =
+    (load<u64>(image, 8) ^ load<u64>(CR0)) |
+    (load<u64>(image, 16) ^ load<u64>(CR4)) |
+    (load<u64>(image, 24) ^ load<u64>(EFER)) |
+    <u64>words;
+  if (other) return false;
   const mode = load<u32>(image, 32);
   if (load<u32>(MODE) != mode) leaveMode64(load<u32>(MODE), mode);
   store<u32>(MODE, mode);

@@ -38,6 +38,6 @@ export function unrestrictedGuest(): bool {
 }
 
 /** What besides the EPT pointer decides what its tables mean: bits of TR_EPTP. */
-export function eptFlags(): u64 {
-  return secondaryControl(SECONDARY_MODE_BASED_EXECUTE_CONTROL_FOR_EPT) ? EPT_SPLIT_EXECUTE : 0;
+export function eptFlags(secondary: u32): u64 {
+  return secondary & SECONDARY_MODE_BASED_EXECUTE_CONTROL_FOR_EPT ? EPT_SPLIT_EXECUTE : 0;
 }

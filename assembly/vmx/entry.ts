@@ -48,7 +48,7 @@ import {
 } from "../abi/vmcsLayout";
 import { Activity, BLOCK_MOV_SS, BLOCK_NMI, BLOCK_STI, VEC_PF } from "../abi/x86";
 import { stop } from "../state/stop";
-import { forgetCpuidAnswers } from "../system/cpuidCache";
+import { CpuidAnswers } from "../system/cpuidCache";
 import { interruptShadow } from "../system/shadow";
 import {
   CONTROLS_DIRTY,
@@ -158,7 +158,7 @@ export function enterGuest(launch: bool, completed: u32): u32 {
     return VmxResult.Succeed;
   }
   store<u32>(VMX_STATE, load<u32>(VMX_STATE) | VmxBit.NonRoot);
-  forgetCpuidAnswers();
+  CpuidAnswers.forget();
   loadGuestState();
   const bad = loadMsrList(vmcs64(V_ENTRY_MSR_LOAD_ADDRESS), vmcs32(V_ENTRY_MSR_LOAD_COUNT));
   if (bad) {

@@ -2,7 +2,6 @@
 // only the fields that every entry checks are looked at. What does not fit goes the long way (entry.ts).
 import {
   ENTRY_IA_32E_MODE_GUEST,
-  EXIT_HOST_ADDRESS_SPACE_SIZE,
   PIN_ACTIVATE_VMX_PREEMPTION_TIMER,
   PRIMARY_MONITOR_TRAP_FLAG,
   PRIMARY_USE_TPR_SHADOW,
@@ -42,7 +41,7 @@ import {
 import { LINEAR_WIDTH, PHYSICAL_WIDTH } from "../abi/width";
 import { Activity, BLOCK_MOV_SS, EFER_LMA, FLAG_FIXED, FLAG_VM, SA_L } from "../abi/x86";
 import { stop } from "../state/stop";
-import { forgetCpuidAnswers } from "../system/cpuidCache";
+import { CpuidAnswers } from "../system/cpuidCache";
 import { interruptShadow } from "../system/shadow";
 import { dirtyGroups, knownEntry, S_CHECKED_VM, S_ENTRY, slot } from "./cache";
 import { secondary } from "./controls";
@@ -84,28 +83,30 @@ function entryIsPlain(completed: u32): bool {
   // as in enterGuest()
   if (completed <= 1 && load<u32>(INTERRUPTIBILITY) && interruptShadow() & BLOCK_MOV_SS) return false;
   const v = load<u32>(VMCS_HOST);
-  if (
+  // one branch for all
+  const words =
     (load<u32>(v, V_ENTRY_INTERRUPTION_INFO) & INFO_VALID) |
     load<u32>(v, V_GUEST_ACTIVITY_STATE) |
-    load<u32>(v, V_GUEST_INTERRUPTIBILITY_STATE)
-  ) {
-    return false;
-  }
-  if ((load<u64>(v, V_GUEST_PENDING_DEBUG_EXCEPTIONS) | (load<u64>(v, V_GUEST_CR3) >> PHYSICAL_WIDTH)) != 0)
-    return false;
+    load<u32>(v, V_GUEST_INTERRUPTIBILITY_STATE) |
+    // "host address-space size" is the bit below that of EFER.LMA
+    (((load<u32>(v, V_PRIMARY_EXIT_CONTROLS) << 1) ^ load<u32>(EFER)) & EFER_LMA);
   const rip = load<u64>(v, V_GUEST_RIP);
-  if (kind == PLAIN ? rip >> 32 != 0 : <u64>((<i64>rip >> LINEAR_WIDTH) + 1) > 1) return false;
   const flags = load<u64>(v, V_GUEST_RFLAGS);
-  if (flags & (RFLAGS_RESERVED | FLAG_VM) || !(flags & FLAG_FIXED)) return false;
-  const wideHost = (load<u32>(v, V_PRIMARY_EXIT_CONTROLS) & EXIT_HOST_ADDRESS_SPACE_SIZE) != 0;
-  return wideHost == ((load<u64>(EFER) & EFER_LMA) != 0);
+  const other =
+    <u64>words |
+    load<u64>(v, V_GUEST_PENDING_DEBUG_EXCEPTIONS) |
+    (load<u64>(v, V_GUEST_CR3) >> PHYSICAL_WIDTH) |
+    // a canonical address has 0 or -1 above
+    (kind == PLAIN ? rip >> 32 : <u64>((<i64>rip >> LINEAR_WIDTH) + 1) >> 1) |
+    ((flags ^ FLAG_FIXED) & (RFLAGS_RESERVED | FLAG_VM | FLAG_FIXED));
+  return other == 0;
 }
 
 /** VMRESUME as enterGuest() would do it. False: nothing has been done, that must. */
 export function enterAgain(completed: u32): bool {
   if (!entryIsPlain(completed)) return false;
   store<u32>(VMX_STATE, VmxBit.On | VmxBit.NonRoot | (completed == 0 ? VmxBit.HostEntered : 0));
-  forgetCpuidAnswers();
+  CpuidAnswers.forget();
   loadGuestState();
   store<u32>(INTERRUPTIBILITY, 0);
   store<u32>(ACTIVITY, Activity.Active);

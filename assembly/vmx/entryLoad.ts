@@ -144,7 +144,7 @@ export function loadGuestState(): void {
   store<u64>(RSP, load<u64>(v, V_GUEST_RSP));
   setRflags(load<u64>(v, V_GUEST_RFLAGS));
   const controls = secondaryControls();
-  store<u64>(TR_EPTP, controls & SECONDARY_ENABLE_EPT ? load<u64>(v, V_EPT_POINTER) | eptFlags() : 0);
+  store<u64>(TR_EPTP, controls & SECONDARY_ENABLE_EPT ? load<u64>(v, V_EPT_POINTER) | eptFlags(controls) : 0);
   store<u32>(TR_VPID, controls & SECONDARY_ENABLE_VPID ? load<u16>(v, V_VPID) : 0);
   if (controls & SECONDARY_VIRTUALIZE_APIC_ACCESSES) setApicPage();
   if (!(load<u64>(EFER) & EFER_LMA) && guestUsesPdptes()) loadGuestPdptes();

@@ -1,10 +1,11 @@
 // VM exits. @sdm 3C "VM Exits"
 //
 // For run/boundary.ts:
-//   takeExit()   consumes the exit record XR_* (StopBit.Exit) and does the whole exit. RIP must be that of the
-//                instruction that exits, or of the next one for an exit at an instruction boundary. Afterwards the processor
+//   takeExit()   consumes the exit record XR_* and does the whole exit; StopBit.Exit is to be off already. RIP must be that of
+//                the instruction that exits, or of the next one for an exit at an instruction boundary. Afterwards the processor
 //                is in root operation: STOP holds Host with RunCode.VmExit when the host made the entry, with
-//                RunCode.VmxAbort after an abort, else Leave, and execution goes on at HOST_RIP.
+//                RunCode.VmxAbort after an abort, else Leave, and execution goes on at HOST_RIP; nothing is being delivered
+//                any more.
 import { EXIT_HOST_ADDRESS_SPACE_SIZE, PIN_VIRTUAL_NMIS } from "../abi/controls";
 import { REASON_EPT_VIOLATION, REASON_EXCEPTION_OR_NMI, REASON_PML_FULL } from "../abi/exits";
 import { RunCode } from "../abi/run";
@@ -20,7 +21,6 @@ import {
   EXTRA,
   INTERRUPTIBILITY,
   MTF,
-  STOP,
   StopBit,
   VMCS_HOST,
   VMX_ABORT,
@@ -86,9 +86,6 @@ function returnToHost(): void {
   store<u64>(DEADLINE, NO_DEADLINE);
   store<u32>(MTF, 0);
   stopVirtualApic();
-  store<u32>(DELIVERING, 0);
-  store<u32>(EV_INJECTED, 0);
-  store<u32>(EXTRA, 1);
   if (!loadHostState()) {
     abortVmx(ABORT_HOST_PDPTE);
     return;
@@ -107,22 +104,22 @@ function returnToHost(): void {
 /** Blocking by NMI after the exit. Virtual-NMI blocking is the guest's own. @sdm 3C "Updating Non-Register State" */
 function nmiBlocking(): u32 {
   const info = load<u32>(XR_INTR_INFO);
-  if (load<u32>(XR_REASON) == REASON_EXCEPTION_OR_NMI && info & INFO_VALID && infoType(info) == EventType.Nmi)
-    return BLOCK_NMI;
-  const blocking = load<u32>(INTERRUPTIBILITY) & BLOCK_NMI;
-  return blocking && pin(PIN_VIRTUAL_NMIS) ? 0 : blocking;
+  if (info & INFO_VALID) {
+    if (load<u32>(XR_REASON) == REASON_EXCEPTION_OR_NMI && infoType(info) == EventType.Nmi) return BLOCK_NMI;
+  }
+  if (!(load<u32>(INTERRUPTIBILITY) & BLOCK_NMI)) return 0;
+  return pin(PIN_VIRTUAL_NMIS) ? 0 : BLOCK_NMI;
 }
 
 export function takeExit(): void {
-  store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Exit | StopBit.Event));
   store<u64>(EXITS, load<u64>(EXITS) + 1);
   if (!hasVmcs()) {
     abortVmx(ABORT_VMCS);
     return;
   }
   const reason = load<u32>(XR_REASON);
-  if ((reason == REASON_EPT_VIOLATION || reason == REASON_PML_FULL) && unblockedByIret()) {
-    store<u64>(XR_QUALIFICATION, load<u64>(XR_QUALIFICATION) | QUALIFICATION_NMI_UNBLOCKED);
+  if (u32(reason == REASON_EPT_VIOLATION) | u32(reason == REASON_PML_FULL)) {
+    if (unblockedByIret()) store<u64>(XR_QUALIFICATION, load<u64>(XR_QUALIFICATION) | QUALIFICATION_NMI_UNBLOCKED);
   }
   recordInformation();
   saveGuestState();
@@ -142,5 +139,8 @@ export function failEntry(reason: u32, qualification: u32): void {
   setVmcs32(V_EXIT_REASON, reason | ENTRY_FAILURE);
   setVmcs64(V_EXIT_QUALIFICATION, qualification);
   store<u32>(INTERRUPTIBILITY, load<u32>(INTERRUPTIBILITY) & BLOCK_NMI);
+  store<u32>(DELIVERING, 0);
+  store<u32>(EV_INJECTED, 0);
+  store<u32>(EXTRA, 1);
   returnToHost();
 }

@@ -282,9 +282,10 @@ export function saveGuestState(): void {
     changed |= load<u64>(v, V_GUEST_IA32_EFER) ^ efer;
     store<u64>(v, efer, V_GUEST_IA32_EFER);
   }
-  const entry = load<u32>(v, V_ENTRY_CONTROLS) & ~ENTRY_IA_32E_MODE_GUEST;
-  const controls = efer & EFER_LMA ? entry | ENTRY_IA_32E_MODE_GUEST : entry;
-  if (controls != load<u32>(v, V_ENTRY_CONTROLS)) {
+  // "IA-32e mode guest" is the bit below that of EFER.LMA
+  const entry = load<u32>(v, V_ENTRY_CONTROLS);
+  const controls = (entry & ~ENTRY_IA_32E_MODE_GUEST) | ((u32(efer) & EFER_LMA) >> 1);
+  if (controls != entry) {
     store<u64>(v, controls, V_ENTRY_CONTROLS);
     markDirty(CONTROLS_DIRTY);
   }

@@ -34,11 +34,11 @@ function faults(): bool {
 class Quick {
   /** 64-bit root operation at CPL 0, as the host always has it: no VMX instruction but VMXON faults. */
   @inline static root(): bool {
-    return (
-      (load<u32>(VMX_STATE) & (VmxBit.On | VmxBit.NonRoot)) == VmxBit.On &&
-      (load<u32>(MODE) & ModeBit.Code64) != 0 &&
-      !load<u32>(CPL)
-    );
+    const other =
+      ((load<u32>(VMX_STATE) ^ VmxBit.On) & (VmxBit.On | VmxBit.NonRoot)) |
+      (~load<u32>(MODE) & ModeBit.Code64) |
+      load<u32>(CPL);
+    return other == 0;
   }
 }
 

@@ -40,6 +40,7 @@ import {
 import { CR4_VMXE, VEC_GP, VEC_UD } from "../abi/x86";
 import { flushTlb, selectContext } from "../memory/context";
 import { physRead32, physRead64, physToHost, physWrite32 } from "../memory/physical";
+import { secondaryControls } from "../state/vmcs";
 import { CR4_FIXED0, cr4Fixed1, MISC_VMWRITE_ANY, VMCS_REVISION_ID, VMCS_SHADOW, VMX_MISC } from "../system/vmxCaps";
 import { CR0_FIXED0, CR0_FIXED1 } from "../system/vmxMode";
 import { canonical } from "../system/width";
@@ -197,7 +198,7 @@ function switchEptp(entry: u32): bool {
   const eptp = physRead64(vmcs64(V_EPTP_LIST_ADDRESS) + 8 * <u64>entry);
   if (!eptpValid(eptp)) return false;
   setVmcs64(V_EPT_POINTER, eptp);
-  store<u64>(TR_EPTP, eptp | eptFlags());
+  store<u64>(TR_EPTP, eptp | eptFlags(secondaryControls()));
   selectContext();
   return true;
 }

@@ -472,20 +472,18 @@ export class Core implements CallbackOwner {
   }
 
   #check(code: RunCode): RunCode {
-    if (this.#callbackError !== undefined) {
-      const { error } = this.#callbackError;
-      this.#callbackError = undefined;
-      throw error;
-    }
-    if (code === RunCode.Internal) {
-      const number = this.read32(COMM_TEXT);
-      throw new InternalError(`the processor reached a state that must not exist (number ${number})`, {
-        code: number,
-        ...this.#where(),
-      });
-    }
-    if (code === RunCode.HostError) throw new InternalError("the processor stopped for a callback that did not fail");
+    if (this.#callbackError !== undefined || code === RunCode.Internal || code === RunCode.HostError) this.#fail(code);
     return code;
+  }
+
+  #fail(code: RunCode): never {
+    const failed = this.#callbackError;
+    this.#callbackError = undefined;
+    if (failed !== undefined) throw failed.error;
+    if (code !== RunCode.Internal) throw new InternalError("the processor stopped for a callback that did not fail");
+    const number = this.read32(COMM_TEXT);
+    const text = `the processor reached a state that must not exist (number ${number})`;
+    throw new InternalError(text, { code: number, ...this.#where() });
   }
 
   #where(): { rip: bigint; mode: CodeMode } {

@@ -127,7 +127,10 @@ export class Linker {
 
   /** Puts the modules that are ready into use. Call it only while the processor stands still. */
   settle(): void {
-    if (this.#arrived.length === 0) return;
+    if (this.#arrived.length !== 0) this.#linkArrived();
+  }
+
+  #linkArrived(): void {
     const arrived = this.#arrived;
     this.#arrived = [];
     for (const link of arrived) link();

@@ -32,14 +32,11 @@ export class VmcsAccess {
   }
 
   /**
-   * Index in u32 of a field of the current VMCS; 0: the processor has to be asked. The host is 64-bit code at CPL 0, so that
-   * nothing faults in root operation. Its RFLAGS, which an instruction would set, stay: no code of it looks at them.
+   * The current VMCS in memory; 0: the processor has to be asked. The host is 64-bit code at CPL 0, so that nothing faults in
+   * root operation. Its RFLAGS, which an instruction would set, stay: no code of it looks at them.
    */
-  #at(answer: number | undefined): number {
-    const { u32 } = this.#core;
-    if (!answer || (u32[VMX_STATE >> 2]! & (VmxBit.On | VmxBit.NonRoot)) !== VmxBit.On) return 0;
-    const region = u32[VMCS_HOST >> 2]!;
-    return region === 0 ? 0 : (region + (answer & OFFSET)) >>> 2;
+  #region(u32: Uint32Array): number {
+    return (u32[VMX_STATE >> 2]! & (VmxBit.On | VmxBit.NonRoot)) === VmxBit.On ? u32[VMCS_HOST >> 2]! : 0;
   }
 
   #learn(field: number): void {
@@ -58,21 +55,27 @@ export class VmcsAccess {
 
   /** VMREAD; undefined: it does not succeed, exports.vmread() says how. */
   read(field: number): bigint | undefined {
-    const at = field & WIDE ? this.#at(answers[field]) : 0;
-    if (at !== 0) return this.#core.u64[at >>> 1]!;
+    const { u32, u64 } = this.#core;
+    const answer = answers[field]!;
+    const region = this.#region(u32);
+    if (answer && region && field & WIDE) return u64[(region + (answer & OFFSET)) >>> 3];
     return this.#vmread(field) ? this.#core.u64[COMM_VALUE >> 3]! : undefined;
   }
 
   /** Bits 31:0 of what read() gives, without a bigint. */
   readLow(field: number): number | undefined {
-    const at = this.#at(answers[field]);
-    return at === 0 ? this.#half(field, 0) : this.#core.u32[at];
+    const { u32 } = this.#core;
+    const answer = answers[field]!;
+    const region = this.#region(u32);
+    return answer && region ? u32[(region + (answer & OFFSET)) >>> 2] : this.#half(field, 0);
   }
 
   /** Bits 63:32. */
   readHigh(field: number): number | undefined {
-    const at = field & WIDE ? this.#at(answers[field]) : 0;
-    return at === 0 ? this.#half(field, 1) : this.#core.u32[at + 1];
+    const { u32 } = this.#core;
+    const answer = answers[field]!;
+    const region = this.#region(u32);
+    return answer && region && field & WIDE ? u32[((region + (answer & OFFSET)) >>> 2) + 1] : this.#half(field, 1);
   }
 
   #half(field: number, half: number): number | undefined {
@@ -92,11 +95,13 @@ export class VmcsAccess {
 
   /** VMWRITE of a value in two halves. */
   write(field: number, low: number, high: number): VmxResult {
-    const answer = answers[field] ?? 0;
-    const at = answer & PLAIN ? this.#at(answer) : 0;
-    if (at === 0) return this.#vmwrite(field, low, high);
-    this.#core.u32[at] = low;
-    this.#core.u32[at + 1] = field & WIDE ? high : 0;
+    const { u32 } = this.#core;
+    const answer = answers[field]!;
+    const region = this.#region(u32);
+    if (!(answer & PLAIN && region)) return this.#vmwrite(field, low, high);
+    const at = (region + (answer & OFFSET)) >>> 2;
+    u32[at] = low;
+    u32[at + 1] = field & WIDE ? high : 0;
     return VmxResult.Succeed;
   }
 
