@@ -198,7 +198,7 @@ function restoreContext(image: usize): void {
   keepContext(image);
 }
 
-/** 416 bytes: memory.copy() is a call of the engine's, and a loop costs V8 a check of its stack each time round. */
+/** The 416 bytes of an image: memory.copy() is a call of the engine's, a loop costs V8 a check of its stack each time round. */
 function copy(to: usize, from: usize): void {
   v128.store(to, v128.load(from));
   v128.store(to, v128.load(from, 16), 16);

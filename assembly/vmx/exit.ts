@@ -4,8 +4,8 @@
 //   takeExit()   consumes the exit record XR_* and does the whole exit; StopBit.Exit is to be off already. RIP must be that of
 //                the instruction that exits, or of the next one for an exit at an instruction boundary. Afterwards the processor
 //                is in root operation: STOP holds Host with RunCode.VmExit when the host made the entry, with
-//                RunCode.VmxAbort after an abort, else Leave, and execution goes on at HOST_RIP; nothing is being delivered
-//                any more.
+//                RunCode.VmxAbort after an abort, else Leave, and execution goes on at HOST_RIP. DELIVERING and EV_INJECTED
+//                are for the caller to clear.
 import { EXIT_HOST_ADDRESS_SPACE_SIZE, PIN_VIRTUAL_NMIS } from "../abi/controls";
 import { REASON_EPT_VIOLATION, REASON_EXCEPTION_OR_NMI, REASON_PML_FULL } from "../abi/exits";
 import { RunCode } from "../abi/run";
