@@ -99,6 +99,7 @@ export const JIT_KINDS = [
   "popa<T>",
   "pushSeg",
   "movFromSeg",
+  "invlpg",
   "callFarPtr",
   "jmpFarPtr",
   // by their handlers; daa is the first

@@ -11,6 +11,11 @@ export const JIT_THRESHOLD = 0x23c1c; // u32 runs after which a block is hot
 export const JIT_TRANSLATED = 0x23c20; // u32 JR_TRANSLATED of what is made now
 export const JIT_TLB_MASK = 0x23c24; // u32 entries of a TLB table in use, less 1
 
+// how an access that misses the TLB goes on (jitFill)
+export const FILL_WRITE = 1; // it is a write
+export const FILL_STORE = 2; // the store follows at once
+export const FILL_CERTAIN = 4; // the access follows for certain
+
 // a request, in JIT_QUEUE
 export const RQ_RIP = 0; // u64
 export const RQ_BLOCK = 8; // u32

@@ -21,12 +21,12 @@ import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt,
 import { adcx, adox, bound, cmpxchg8b, crc32Eb, crc32Ev, movbeLoad, movbeStore, movnti } from "./extended";
 import { popf, pushf } from "./flagsStack";
 import { movFromSeg, movToSeg, popSeg, pushSeg } from "./segment";
+import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { callFarMem, callFarPtr, jmpFarMem, jmpFarPtr } from "./far";
 import { aaa, aad, aam, aas, daa, das, salc } from "./bcd";
 import { arpl, lar, lds, les, lfs, lgs, lsl, lss, verr, verw } from "./selectors";
 import { inDx, inImm, ins, outDx, outImm, outs } from "./io";
 import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdrand, rdseed, rdtscp, stac, wrfsbase, wrgsbase, x87 } from "./machine";
-import { invlpg, lgdt, lidt, lldt, ltr, sgdt, sidt, sldt, str } from "./tables";
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
 import { invept, invvpid, vmcall, vmclear, vmfunc, vmlaunch, vmptrld, vmptrst, vmread, vmresume, vmwrite, vmxoff, vmxon } from "./vmx";
 import { xgetbv, xrstor, xrstors, xsave, xsavec, xsaveopt, xsaves, xsetbv } from "./xsave";
@@ -235,118 +235,118 @@ export function execute(rec: usize): void {
       pushSeg(rec); return;
     case 97: // movFromSeg
       movFromSeg(rec); return;
-    case 98: // callFarPtr
-      callFarPtr(rec); return;
-    case 99: // jmpFarPtr
-      jmpFarPtr(rec); return;
-    case 100: // daa
-      daa(rec); return;
-    case 101: // das
-      das(rec); return;
-    case 102: // aaa
-      aaa(rec); return;
-    case 103: // aas
-      aas(rec); return;
-    case 104: // aam
-      aam(rec); return;
-    case 105: // aad
-      aad(rec); return;
-    case 106: // salc
-      salc(rec); return;
-    case 107: // pext
-      pext(rec); return;
-    case 108: // pdep
-      pdep(rec); return;
-    case 109: // crc32Eb
-      crc32Eb(rec); return;
-    case 110: // crc32Ev
-      crc32Ev(rec); return;
-    case 111: // (undefined)
-      raise(6); return;
-    case 112: // (over 15 bytes)
-      raiseError(13, 0); return;
-    case 113: // popSeg
-      popSeg(rec); return;
-    case 114: // bound
-      bound(rec); return;
-    case 115: // arpl
-      arpl(rec); return;
-    case 116: // ins
-      ins(rec); return;
-    case 117: // outs
-      outs(rec); return;
-    case 118: // movToSeg
-      movToSeg(rec); return;
-    case 119: // popE<T>
-      popE(rec); return;
-    case 120: // wait
-      wait(rec); return;
-    case 121: // les
-      les(rec); return;
-    case 122: // lds
-      lds(rec); return;
-    case 123: // enter<T>
-      enter(rec); return;
-    case 124: // retFarImm
-      retFarImm(rec); return;
-    case 125: // retFar
-      retFar(rec); return;
-    case 126: // int3
-      int3(rec); return;
-    case 127: // into
-      into(rec); return;
-    case 128: // x87
-      x87(rec); return;
-    case 129: // inImm
-      inImm(rec); return;
-    case 130: // outImm
-      outImm(rec); return;
-    case 131: // inDx
-      inDx(rec); return;
-    case 132: // outDx
-      outDx(rec); return;
-    case 133: // int1
-      int1(rec); return;
-    case 134: // hlt
-      hlt(rec); return;
-    case 135: // callFarMem
-      callFarMem(rec); return;
-    case 136: // jmpFarMem
-      jmpFarMem(rec); return;
-    case 137: // ud2
-      ud2(rec); return;
-    case 138: // lss
-      lss(rec); return;
-    case 139: // lfs
-      lfs(rec); return;
-    case 140: // lgs
-      lgs(rec); return;
-    case 141: // sldt
-      sldt(rec); return;
-    case 142: // str
-      str(rec); return;
-    case 143: // lldt
-      lldt(rec); return;
-    case 144: // ltr
-      ltr(rec); return;
-    case 145: // verr
-      verr(rec); return;
-    case 146: // verw
-      verw(rec); return;
-    case 147: // sgdt
-      sgdt(rec); return;
-    case 148: // sidt
-      sidt(rec); return;
-    case 149: // lgdt
-      lgdt(rec); return;
-    case 150: // lidt
-      lidt(rec); return;
-    case 151: // smsw
-      smsw(rec); return;
-    case 152: // lmsw
-      lmsw(rec); return;
-    case 153: // invlpg
+    case 98: // invlpg
       invlpg(rec); return;
+    case 99: // callFarPtr
+      callFarPtr(rec); return;
+    case 100: // jmpFarPtr
+      jmpFarPtr(rec); return;
+    case 101: // daa
+      daa(rec); return;
+    case 102: // das
+      das(rec); return;
+    case 103: // aaa
+      aaa(rec); return;
+    case 104: // aas
+      aas(rec); return;
+    case 105: // aam
+      aam(rec); return;
+    case 106: // aad
+      aad(rec); return;
+    case 107: // salc
+      salc(rec); return;
+    case 108: // pext
+      pext(rec); return;
+    case 109: // pdep
+      pdep(rec); return;
+    case 110: // crc32Eb
+      crc32Eb(rec); return;
+    case 111: // crc32Ev
+      crc32Ev(rec); return;
+    case 112: // (undefined)
+      raise(6); return;
+    case 113: // (over 15 bytes)
+      raiseError(13, 0); return;
+    case 114: // popSeg
+      popSeg(rec); return;
+    case 115: // bound
+      bound(rec); return;
+    case 116: // arpl
+      arpl(rec); return;
+    case 117: // ins
+      ins(rec); return;
+    case 118: // outs
+      outs(rec); return;
+    case 119: // movToSeg
+      movToSeg(rec); return;
+    case 120: // popE<T>
+      popE(rec); return;
+    case 121: // wait
+      wait(rec); return;
+    case 122: // les
+      les(rec); return;
+    case 123: // lds
+      lds(rec); return;
+    case 124: // enter<T>
+      enter(rec); return;
+    case 125: // retFarImm
+      retFarImm(rec); return;
+    case 126: // retFar
+      retFar(rec); return;
+    case 127: // int3
+      int3(rec); return;
+    case 128: // into
+      into(rec); return;
+    case 129: // x87
+      x87(rec); return;
+    case 130: // inImm
+      inImm(rec); return;
+    case 131: // outImm
+      outImm(rec); return;
+    case 132: // inDx
+      inDx(rec); return;
+    case 133: // outDx
+      outDx(rec); return;
+    case 134: // int1
+      int1(rec); return;
+    case 135: // hlt
+      hlt(rec); return;
+    case 136: // callFarMem
+      callFarMem(rec); return;
+    case 137: // jmpFarMem
+      jmpFarMem(rec); return;
+    case 138: // ud2
+      ud2(rec); return;
+    case 139: // lss
+      lss(rec); return;
+    case 140: // lfs
+      lfs(rec); return;
+    case 141: // lgs
+      lgs(rec); return;
+    case 142: // sldt
+      sldt(rec); return;
+    case 143: // str
+      str(rec); return;
+    case 144: // lldt
+      lldt(rec); return;
+    case 145: // ltr
+      ltr(rec); return;
+    case 146: // verr
+      verr(rec); return;
+    case 147: // verw
+      verw(rec); return;
+    case 148: // sgdt
+      sgdt(rec); return;
+    case 149: // sidt
+      sidt(rec); return;
+    case 150: // lgdt
+      lgdt(rec); return;
+    case 151: // lidt
+      lidt(rec); return;
+    case 152: // smsw
+      smsw(rec); return;
+    case 153: // lmsw
+      lmsw(rec); return;
     case 154: // vmcall
       vmcall(rec); return;
     case 155: // vmlaunch

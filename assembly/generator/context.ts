@@ -103,9 +103,12 @@ export function beginInstruction(record: usize): void {
 
 /** Accesses of the instruction at hand fill the TLB where they miss it. */
 export let fills: bool = false;
+/** FILL_STORE and FILL_CERTAIN of those that are in no group. */
+export let fillsHow: u32 = 0;
 
-export function setFills(on: bool): void {
+export function setFills(on: bool, how: u32): void {
   fills = on;
+  fillsHow = how;
 }
 
 export function setKnown(kind: u32, size: u32): void {

@@ -8,6 +8,7 @@ import {
   R_FLAGS,
   R_IDX,
   R_IMM,
+  R_OFF,
   R_SEG,
   R_SRC,
   RECORD_SIZE,
@@ -15,6 +16,7 @@ import {
 } from "../abi/record";
 import { SEG_FS } from "../abi/state";
 import { segmented, wide } from "./context";
+import { oftenStaged } from "./core";
 import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf } from "./kinds";
 import {
   FORM_MI,
@@ -175,8 +177,8 @@ function writes(rec: usize): bool {
   return kind == KIND_MOV || (kind == KIND_ALU && memberOf(rec) < 7); // CMP and TEST read
 }
 
-function explicit(rec: usize, i: u32): void {
-  if (!isMemory(rec) || !addressable(rec)) return;
+function explicit(rec: usize, i: u32, host: u32): void {
+  if (!isMemory(rec) || !addressable(rec) || oftenStaged(~(host + load<u16>(rec, R_OFF)))) return;
   const size = operandSize(rec);
   const base = u32(load<u8>(rec, R_BASE));
   if (!size || base >= NO_BASE || load<u8>(rec, R_IDX) != NO_BASE) return;
@@ -288,8 +290,8 @@ function follow(rec: usize, i: u32): void {
   }
 }
 
-/** Looks at the `records` records of a block. */
-export function findGroups(first: usize, records: u32): void {
+/** Looks at the `records` records of a block that begins at this address of linear memory. */
+export function findGroups(first: usize, records: u32, host: u32): void {
   count = 0;
   checked = 0;
   lastSymbol = 0;
@@ -298,7 +300,7 @@ export function findGroups(first: usize, records: u32): void {
   if (segmented) return; // a group has one check of the linear address, not of offsets
   for (let i: u32 = 0; i < records; i++) {
     const rec = first + i * RECORD_SIZE;
-    explicit(rec, i);
+    explicit(rec, i, host);
     follow(rec, i);
   }
   let used: u32 = 0;

@@ -1,6 +1,7 @@
 // A planned region as one Wasm function: structured loops from the dominator tree around the central node.
 
 import { BK_COUNT, BK_HOST } from "../abi/block";
+import { FILL_CERTAIN, FILL_STORE } from "../abi/generator";
 import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OFF, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { MODE, RIP } from "../abi/state";
@@ -88,12 +89,14 @@ import { kindOf, memberOf, sizeOf } from "./kinds";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
+  KIND_CMPS,
   KIND_END,
   KIND_JCC,
   KIND_JCXZ,
   KIND_JMP_REL,
   KIND_LOOP,
   KIND_LOOPE,
+  KIND_MOVS,
   KIND_NONE,
   KIND_RET,
   KIND_RET_IMM,
@@ -377,20 +380,24 @@ function body(n: u32): void {
   let rec = firstRecord(b);
   const records = recordsOf(rec);
   findDead(rec, records);
-  findGroups(rec, records);
+  findGroups(rec, records, load<u32>(b, BK_HOST));
   let index: u32 = 0;
   let pending: usize = 0; // first of the records that wait for a call
   for (;;) {
     const ends = (load<u8>(rec, R_FLAGS) & RecordFlag.Ends) != 0;
     const host = load<u32>(b, BK_HOST) + load<u16>(rec, R_OFF);
-    const staged = !ends && oftenStaged(host);
-    const generated = ends ? terminates(rec) : kindOf(rec) != KIND_NONE && (!staged || storesPlainly(rec));
+    const kind = kindOf(rec);
+    // accesses of string instructions come in an order of their own
+    const string = kind >= KIND_MOVS && kind <= KIND_CMPS;
+    const table = oftenStaged(~host);
+    const staged = !ends && (oftenStaged(host) || (table && string));
+    const generated = ends ? terminates(rec) : kind != KIND_NONE && (!staged || storesPlainly(rec));
     if (generated && pending) {
       callInterpreter(pending, rec - RECORD_SIZE);
       pending = 0;
     }
     beginInstruction(rec);
-    setFills(oftenMissed(host));
+    setFills(table || oftenMissed(host), ends || string ? 0 : table ? FILL_CERTAIN | FILL_STORE : FILL_CERTAIN);
     beginRecord(index);
     const seen = liveFlags(index++);
     setFlagsSeen(seen == FLAGS_DEAD, seen == FLAGS_CARRY);
@@ -398,7 +405,7 @@ function body(n: u32): void {
       if (generated) terminator(n, rec);
       else {
         const first = pending ? pending : rec;
-        if (first == rec && answer(rec, kindOf(rec))) follow(n, fallOf(n), ripNext());
+        if (first == rec && answer(rec, kind)) follow(n, fallOf(n), ripNext());
         else {
           callInterpreter(first, rec);
           afterCall(n);

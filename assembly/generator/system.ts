@@ -60,7 +60,7 @@ import {
   W_ELSE,
 } from "./emit";
 import { setImage } from "./flags";
-import { KIND_CLI, KIND_CPUID, KIND_POPF, KIND_RDMSR, KIND_STI, KIND_WRMSR } from "./kinds.generated";
+import { KIND_CLI, KIND_CPUID, KIND_INVLPG, KIND_POPF, KIND_RDMSR, KIND_STI, KIND_WRMSR } from "./kinds.generated";
 import { close, openIf } from "./labels";
 import { L_COUNT, L_HOST, L_T1 } from "./locals";
 import { moveStack, readStackTop } from "./stack";
@@ -252,12 +252,24 @@ function popFlags(rec: usize): bool {
   return true;
 }
 
+/** At CPL 0 in root operation it does nothing: cached translations never outlive the tables they came from. */
+function invlpg(rec: usize): void {
+  i32c(0);
+  mem(I32_LOAD, CPL);
+  pushBits(VMX_STATE, VmxBit.NonRoot);
+  op(I32_OR);
+  openIf();
+  callInterpreter(rec, rec);
+  close();
+}
+
 /** An instruction that ends its block and does not branch. False: nothing was emitted. */
 export function answer(rec: usize, kind: u32): bool {
   if (kind == KIND_CPUID) cpuid(rec);
   else if (kind == KIND_RDMSR) rdmsr(rec);
   else if (kind == KIND_WRMSR) wrmsr(rec);
   else if (kind == KIND_CLI || kind == KIND_STI) interruptFlag(rec, kind == KIND_STI);
+  else if (kind == KIND_INVLPG) invlpg(rec);
   else if (kind == KIND_POPF) return popFlags(rec);
   else return false;
   return true;

@@ -1,8 +1,8 @@
 // Linear addresses of a region through the TLB to places in linear memory.
 
-import { JIT_TLB_MASK } from "../abi/generator";
+import { FILL_STORE, FILL_WRITE, JIT_TLB_MASK } from "../abi/generator";
 import { TE_ADDEND, TE_WRITE } from "../abi/layout";
-import { addR, constR, fills, place, useTlb, wide } from "./context";
+import { addR, constR, fills, fillsHow, place, useTlb, wide } from "./context";
 import {
   get,
   I32_ADD,
@@ -39,7 +39,7 @@ function translate(size: u32, tag: u32): void {
     return;
   }
   openIf();
-  fill(size, tag);
+  fill(size, tag, fillsHow);
   op(I32_EQZ);
   branchExit();
   close();
@@ -74,11 +74,11 @@ function lookUp(size: u32, tag: u32): void {
 }
 
 /** Pushes whether the TLB has an entry for the bytes at L_EA now. */
-function fill(size: u32, tag: u32): void {
+function fill(size: u32, tag: u32, how: u32): void {
   get(L_EA);
   if (!wide) op(I64_EXTEND_U);
   i32c(size);
-  i32c(u32(tag == TE_WRITE));
+  i32c(tag == TE_WRITE ? how | FILL_WRITE : how & ~FILL_STORE);
   op(W_CALL);
   unsigned(CALL_FILL);
 }
@@ -112,7 +112,7 @@ export function checkGroup(group: u32, bytes: u32, tag: u32): void {
   set(L_APART);
   get(L_APART);
   openIf();
-  fill(bytes, tag);
+  fill(bytes, tag, 0);
   op(I32_EQZ);
   set(L_APART);
   close();

@@ -56,8 +56,9 @@ import {
 import { blockGeneration, findBlock } from "../blocks/cache";
 import { jitGenerate } from "../imports";
 import { fetchSettled, translateQuiet } from "../memory/access";
-import { flushCount, tlbMask } from "../memory/context";
+import { flushCount, noteCodePage, tlbMask } from "../memory/context";
 import { lineMask } from "../memory/frames";
+import { stagesTable } from "../memory/staging";
 import { codeTraps, dataTraps, unmarked } from "../memory/traps";
 import { EXECUTE } from "../memory/walk";
 import { follow, growing, grown, lastRegion, noteJump, regionsChanged } from "./chain";
@@ -140,6 +141,7 @@ function mapped(r: u32): bool {
     const p = r + JR_LIST + i * JR_PAGE;
     const linear = load<u64>(p) << 12;
     if (fetchSettled(linear) != load<u32>(p, 8)) return false;
+    noteCodePage(load<u64>(p));
     if (codeTraps && unmarked(linear, translateQuiet(linear, EXECUTE, load<u32>(CPL) == 3), load<u32>(p, 8))) {
       drop(r); // it was made without the traps
       return false;
@@ -234,5 +236,8 @@ export function dropWritten(host: u32, bytes: u32, rewritten: bool): void {
 
 /** The region left its last instruction, at this address, to the interpreter; staged: which had to stage a store. */
 export function leftAt(host: u32, staged: bool): void {
-  if (staged ? noteStaged(host) : translated() != 0 && noteMissed(host)) drop(lastRegion);
+  const learned = staged
+    ? noteStaged(translated() != 0 && stagesTable() ? ~host : host)
+    : translated() != 0 && noteMissed(host);
+  if (learned) drop(lastRegion);
 }

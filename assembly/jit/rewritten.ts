@@ -34,7 +34,8 @@ export function oftenRewritten(host: u32, bytes: u32): bool {
 }
 
 // Store instructions that met a frame with code or another flag again and again: generated code calls the interpreter
-// for them instead of leaving.
+// for them instead of leaving. Those that met page tables and nothing else stand at the complement of their address:
+// generated code asks fillSettled() and stores.
 const stores: usize = memory.data(8192, 2); // u16 a hashed address
 const STORE_LIMIT: u32 = 8;
 

@@ -2,6 +2,7 @@
 //
 // A read that faults returns 0, a write probe that faults returns 0; the stop word then holds the event or exit and
 // the caller tests aborted(). probe* return the address in linear memory to store to (or to read-modify-write at).
+import { FILL_CERTAIN, FILL_STORE, FILL_WRITE } from "../abi/generator";
 import {
   PAGE_NO_WRITE_ENTRY,
   PageFlag,
@@ -39,7 +40,7 @@ import { aborted, raiseError } from "../state/stop";
 import { apicFetch, apicModify, apicModifyExits, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
 import { tlbMask, tlbTable } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
-import { hitsCode, noteWriteEntry, pageFlags, pageTableCount } from "./frames";
+import { dropMapped, hitsCode, noteWriteEntry, pageFlags, pageTableCount } from "./frames";
 import { physToHost } from "./physical";
 import { deviceRead, stage, stageHooked, stageRead } from "./staging";
 import {
@@ -401,13 +402,17 @@ export function probeAs(linear: u64, size: u32, user: bool): u32 {
   return at;
 }
 
-/** Address of bytes to write to on a page whose frame holds code and has no other flag, 0: not cached or not that; changes nothing. */
-export function codePlace(seg: u32, ea: u64, bytes: u32): u32 {
-  if (ea + bytes > load<u64>(SEGS + seg + SG_WRITE_END)) return 0;
-  const linear = toLinear(seg, ea);
+/** Address of bytes to write to on a page whose frame has this flag and no other, 0: not cached or not that; changes nothing. */
+function flaggedPlace(linear: u64, bytes: u32, flag: u32): u32 {
   const at = plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), linear, bytes, u32(TE_READ));
   if (!at || !load<u32>(tlbEntry(load<u32>(TR_TABLE), linear), TE_WRITABLE)) return 0;
-  return (pageFlags(at) & PAGE_NO_WRITE_ENTRY) == PageFlag.Code ? at : 0;
+  return (pageFlags(at) & PAGE_NO_WRITE_ENTRY) == flag ? at : 0;
+}
+
+/** The same on a page whose frame holds code. */
+export function codePlace(seg: u32, ea: u64, bytes: u32): u32 {
+  if (ea + bytes > load<u64>(SEGS + seg + SG_WRITE_END)) return 0;
+  return flaggedPlace(toLinear(seg, ea), bytes, PageFlag.Code);
 }
 
 /** Address of plain writable bytes of one page for such a stack, 0: not cached or not plain; changes nothing. */
@@ -434,7 +439,7 @@ export function fetchSettled(linear: u64): u32 {
   const e = tlbEntry(load<u32>(TR_TABLE), linear);
   if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) return u32(linear) + load<u32>(e, TE_ADDEND);
   if (u64((i64(linear) << 16) >> 16) != linear) return 0;
-  if (!walkSettled(linear, EXECUTE, load<u32>(CPL) == 3)) return 0;
+  if (!walkSettled(linear, EXECUTE, load<u32>(CPL) == 3, false)) return 0;
   return physToHost(walkPhys | (linear & 0xfff));
 }
 
@@ -442,17 +447,23 @@ export function fetchSettled(linear: u64): u32 {
 let unsettled: u64 = ~(0 as u64);
 
 /**
- * Enters the page of an access that generated code misses in the TLB, when that changes nothing else. 0: it would, or the
- * page has no entry for this access, or `bytes` reach into the next page.
+ * Enters the page of an access that generated code misses in the TLB, when that changes nothing but accessed and dirty bits
+ * of one that follows for certain. 0: it would, or the page has no entry for this access, or `bytes` reach into the next
+ * page. A page table need have none for a store that follows at once.
  */
-export function fillSettled(linear: u64, bytes: u32, write: u32): u32 {
+export function fillSettled(linear: u64, bytes: u32, how: u32): u32 {
   if ((u32(linear) & 0xfff) + bytes > 4096 || u64((i64(linear) << 16) >> 16) != linear) return 0;
+  if (how & FILL_STORE) {
+    const at = flaggedPlace(linear, bytes, PageFlag.PageTable);
+    if (at) return u32(dropMapped(at, bytes, true));
+  }
   // one that faults or exits comes again: the interpreter, which has to walk anyway, enters the page when that changes
   const page = (linear >> 12) | load<u64>(TR_TAG);
   if (page == unsettled) return 0;
+  const write = how & FILL_WRITE;
   const access = write ? WRITE : READ;
   const tables = pageTableCount;
-  if (!walkSettled(linear, access, load<u32>(CPL) == 3) || apicPage(walkPhys)) {
+  if (!walkSettled(linear, access, load<u32>(CPL) == 3, (how & FILL_CERTAIN) != 0) || apicPage(walkPhys)) {
     unsettled = page;
     return 0;
   }

@@ -1,10 +1,12 @@
 // Address-space contexts of the TLB. A context number stands for everything a cached translation depends on besides
 // the tables themselves: CR3 (none when paging is off), the PDPTEs of PAE paging, the bits of TR_MODE, EPTP and VPID. Since a store to a frame
-// that served a walk flushes, an entry stays true for as long as its context number lives: MOV CR3 and VM entries
+// that served a walk drops what came from it, an entry stays true for as long as its context number lives: MOV CR3 and VM entries
 // only choose another number.
 import {
   CONTEXTS,
   TE_ADDEND,
+  TE_EXEC,
+  TE_READ,
   TE_WRITE,
   TLB,
   TLB_ENTRIES,
@@ -120,12 +122,15 @@ function clearTlb(): void {
   dropContexts();
 }
 
-/** Rises with every flush. */
+/** Rises with every flush, and when a page of noteCodePage() may have got another place. */
 export let flushCount: u32 = 0;
+const CODE_PAGES: u32 = 4096;
+const codePages: usize = memory.data(CODE_PAGES); // u8 a hashed page
 
 /** Drops every cached translation. */
 export function flushTlb(): void {
   flushCount++;
+  memory.fill(codePages, 0, CODE_PAGES);
   dropContexts();
   forgetPageTables();
   selectContext();
@@ -144,6 +149,40 @@ export function setTlbEntries(entries: u32): void {
 /** Does this TLB entry let a frame be written? */
 export function isWriteEntry(e: u32, frame: u32): bool {
   return (u32(load<u64>(e, TE_WRITE)) << 12) + load<u32>(e, TE_ADDEND) == frame;
+}
+
+function codePage(page: u64): usize {
+  return codePages + (u32(page) & (CODE_PAGES - 1));
+}
+
+/** May somebody rely on the place of this linear page? */
+export function isCodePage(page: u64): u32 {
+  return load<u8>(codePage(page));
+}
+
+/** Until flushCount changes, somebody relies on the place of this linear page. */
+export function noteCodePage(page: u64): void {
+  store<u8>(codePage(page), 1);
+}
+
+/** Drops a linear page in every context. */
+export function dropPage(page: u64): void {
+  flushCount += isCodePage(page);
+  const first = TLB + ((u32(page) & tlbMask) << 5);
+  for (let space: u32 = 0; space < <u32>TLB_SPACES; space++) {
+    if (!((spaces >> space) & 1)) continue;
+    const e = first + space * TLB_SPACE;
+    dropEntry(e, page);
+    dropEntry(e + TLB_TABLE, page);
+  }
+}
+
+function dropEntry(e: usize, page: u64): void {
+  // tags that are not 0 are alike
+  if (((load<u64>(e, TE_READ) | load<u64>(e, TE_EXEC)) ^ page) << 12) return;
+  store<u64>(e, 0, TE_READ);
+  store<u64>(e, 0, TE_WRITE);
+  store<u64>(e, 0, TE_EXEC);
 }
 
 /** Drops the write entries of one frame. */

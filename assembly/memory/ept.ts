@@ -10,7 +10,7 @@ import { V_PML_ADDRESS, V_PML_INDEX } from "../abi/vmcsLayout";
 import { PHYSICAL_WIDTH } from "../abi/width";
 import { recordExit } from "../state/exitRecord";
 import { secondaryControl } from "../state/vmcs";
-import { noteDirty, notePageTable } from "./frames";
+import { noteDirty, notePageTable, TABLE_EPT } from "./frames";
 import { physToHost, physWrite64 } from "./physical";
 
 // access
@@ -133,7 +133,7 @@ export function eptWalk(gpa: u64, access: u32, use: u32, linear: u64): u64 {
     const entry = page ? load<u64>(host) : ~(<u64>0);
     if (!(entry & present)) return fail(REASON_VIOLATION, gpa, why, use, linear);
     if (misconfigured(entry, level)) return fail(REASON_MISCONFIGURATION, gpa, 0, use, linear);
-    notePageTable(host);
+    notePageTable(host, TABLE_EPT | 8);
     store<u32>(entries + level * 4, host);
     rights &= entry;
     if (level == 0 || (entry & LEAF && level < 3)) {

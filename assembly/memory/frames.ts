@@ -3,7 +3,7 @@
 import { FLAGS_REACH, FRAME_META, PAGE, PageFlag, TE_WRITE } from "../abi/layout";
 import { StopBit } from "../abi/state";
 import { stop } from "../state/stop";
-import { dropWriteEntries, flushTlb, isWriteEntry } from "./context";
+import { dropPage, dropWriteEntries, flushTlb, isCodePage, isWriteEntry } from "./context";
 
 let frameLimit: u32 = 0; // frames that metadata was reserved for
 let frameCount: u32 = 0; // frames handed out
@@ -18,7 +18,18 @@ const CODE_WRITE_MAX: u32 = 64;
 const codeWrites: usize = memory.data(512); // CODE_WRITE_MAX x {u32 host, u32 bytes}
 let codeWriteCount: u32 = 0;
 const PT_MAX: u32 = 1024;
-const pageTables: usize = memory.data(4096); // frames that carry PageFlag.PageTable
+// frames that carry PageFlag.PageTable: {u64 kind, u32 frame, u32 stores since it last served a walk}
+const pageTables: usize = memory.data(16384, 8);
+const TABLE: u32 = 16;
+/** Kind of a page table: the bytes of an entry, 4 or 8, with these; 0: nothing is known. */
+export const TABLE_LEAF: u64 = 1; // its entries map the 4 KiB pages from the linear address in bits 63:12 on
+export const TABLE_EPT: u64 = 2;
+const KIND_ENTRY: u32 = 12;
+/** Bits of an entry that nothing comes from when they are 0. */
+const PRESENT: u32 = 1;
+const PRESENT_EPT: u32 = 0x407;
+/** So many stores without a walk in between: it seems to be a table no longer, or one that is built. */
+const STORES_MAX: u32 = 64;
 /** Frames that served a walk since the last flush. */
 export let pageTableCount: u32 = 0;
 
@@ -145,25 +156,75 @@ export function unwatchFrame(host: u32): void {
   clearPageFlag(host, PageFlag.Vmcs);
 }
 
-/** The frame served a page walk: a store to it drops what came from it. */
-export function notePageTable(host: u32): void {
-  if (pageFlags(host) & PageFlag.PageTable) return;
-  if (pageTableCount == PT_MAX) flushTlb();
-  store<u32>(pageTables + (pageTableCount << 2), host & ~0xfff);
-  pageTableCount++;
-  restrict(host, PageFlag.PageTable);
+/** A page table has no write entry: in its place stands where it is in pageTables. */
+function tableOf(host: u32): u32 {
+  return writersBase + (frameOf(host) << 2);
+}
+
+/** The frame served a page walk, as a table of this kind: a store to it drops what came from it. */
+export function notePageTable(host: u32, kind: u64): void {
+  let t: u32;
+  if (pageFlags(host) & PageFlag.PageTable) {
+    t = load<u32>(tableOf(host));
+    // of two roles what they share stays
+    const had = load<u64>(t);
+    if (had != kind) kind = (had ^ kind) & 14 ? 0 : kind & 14;
+  } else {
+    if (pageTableCount == PT_MAX) flushTlb();
+    restrict(host, PageFlag.PageTable);
+    t = u32(pageTables) + pageTableCount * TABLE;
+    store<u32>(tableOf(host), t);
+    store<u32>(t, host & ~0xfff, 8);
+    pageTableCount++;
+  }
+  store<u64>(t, kind);
+  store<u32>(t, 0, 12);
+}
+
+/**
+ * Must go before a store to a frame with PageFlag.PageTable: drops what came from the entries that it changes. An entry
+ * that is not present has nothing in the TLB. `quiet`: false is returned where more than a page of data would have to go.
+ * @sdm 3A "Caching Translation Information"
+ */
+export function dropMapped(host: u32, bytes: u32, quiet: bool): bool {
+  const t = load<u32>(tableOf(host));
+  const kind = load<u64>(t);
+  const size = u32(kind) & KIND_ENTRY;
+  const stores = load<u32>(t, 12) + 1;
+  store<u32>(t, stores, 12);
+  if (size && stores <= STORES_MAX) {
+    const present = kind & TABLE_EPT ? PRESENT_EPT : PRESENT;
+    let at = host & ~(size - 1);
+    while (!(load<u32>(at) & present) || kind & TABLE_LEAF) {
+      if (load<u32>(at) & present) {
+        const page = (kind >> 12) + u64((at & 0xfff) / size);
+        if (quiet && isCodePage(page)) return false;
+        dropPage(page);
+      }
+      at += size;
+      if (at >= host + bytes) return true;
+    }
+  }
+  if (!quiet) flushTlb();
+  return false;
 }
 
 /** Called by flushTlb: no translation is cached any more, so no frame is a table in use. */
 export function forgetPageTables(): void {
   for (let i: u32 = 0; i < pageTableCount; i++) {
-    clearPageFlag(load<u32>(pageTables + (i << 2)), PageFlag.PageTable);
+    clearPageFlag(load<u32>(pageTables + i * TABLE, 8), PageFlag.PageTable);
   }
   pageTableCount = 0;
 }
 
-/** Must follow every write to a frame that may carry flags; the range stays inside one page. */
+/** Must follow every write to a frame that may carry flags, unless dropMapped() went before; the range stays inside one page. */
 export function noteWrite(host: u32, bytes: u32): void {
+  if (pageFlags(host) & PageFlag.PageTable) flushTlb();
+  noteStored(host, bytes);
+}
+
+/** The rest of noteWrite(). */
+export function noteStored(host: u32, bytes: u32): void {
   const f = pageFlags(host);
   if (f & PageFlag.Code && hitsCode(host, bytes)) {
     if (codeWriteCount < CODE_WRITE_MAX) {
@@ -173,7 +234,6 @@ export function noteWrite(host: u32, bytes: u32): void {
     codeWriteCount++;
     stop(StopBit.Leave);
   }
-  if (f & PageFlag.PageTable) flushTlb();
   if (f & PageFlag.Vmcs) watchedWrites++;
   if (f & PageFlag.DirtyLog) clearPageFlag(host, PageFlag.DirtyLog);
 }

@@ -1,12 +1,12 @@
 // The write log: a store that is not plain memory (code, page tables, ROM, MMIO, two pages) goes to a staged copy,
 // and reaches memory in commit(), after everything of the instruction that can fault.
-import { PageFlag, STAGING, STAGING_SIZE, TrapKind } from "../abi/layout";
+import { PAGE_NO_WRITE_ENTRY, PageFlag, STAGING, STAGING_SIZE, TrapKind } from "../abi/layout";
 import { Callback, COMM_DATA, RunCode } from "../abi/run";
 import { APIC_WRITE, STOP, StopBit } from "../abi/state";
 import { callWide, mmioRead } from "../imports";
 import { aborted, stop, stopHost } from "../state/stop";
 import { deviceAddress, isEmulated, pieceBytes } from "./emulate";
-import { noteWrite, pageFlags } from "./frames";
+import { dropMapped, noteStored, pageFlags } from "./frames";
 import { isMmio } from "./physical";
 import { afterRead, beforeCommit, beforeModify } from "./traps";
 
@@ -144,12 +144,21 @@ function askDevice(to: u32, pa: u64, bytes: u32): void {
   }
 }
 
+/** Goes the first staged write to page tables and nothing else? */
+export function stagesTable(): bool {
+  return (pageFlags(load<u32>(STAGING, ST_HOST1)) & PAGE_NO_WRITE_ENTRY) == PageFlag.PageTable;
+}
+
 function put(host: u32, pa: u64, data: usize, bytes: u32): void {
-  if (!host) deviceWrite(pa, data, bytes);
-  else if (!(pageFlags(host) & PageFlag.ReadOnly)) {
-    copy(host, data, bytes);
-    noteWrite(host, bytes);
+  if (!host) {
+    deviceWrite(pa, data, bytes);
+    return;
   }
+  const flags = pageFlags(host);
+  if (flags & PageFlag.ReadOnly) return;
+  if (flags & PageFlag.PageTable) dropMapped(host, bytes, false);
+  copy(host, data, bytes);
+  noteStored(host, bytes);
 }
 
 /** The callbacks are asked about every write before the first one is done. */

@@ -5,7 +5,7 @@ import { PHYSICAL_WIDTH } from "../abi/width";
 import { raisePageFault } from "../state/stop";
 import { apicPage, apicTableAccess } from "./apicPage";
 import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, EPT_USER, eptTableAccess, eptWalk, keepsFlags } from "./ept";
-import { noteDirty, notePageTable } from "./frames";
+import { noteDirty, notePageTable, TABLE_LEAF } from "./frames";
 import { physRead32, physRead64, physToHost } from "./physical";
 
 export const READ: u32 = 1;
@@ -36,7 +36,7 @@ let e3: u64 = 0;
 let levels: u32 = 0;
 let ignoresAc: bool = false; // an implicit supervisor access: RFLAGS.AC does not lift SMAP
 let silent: bool = false; // no side effects: no A/D bits, no fault record
-let settled: bool = false; // silent, and fails where an access would set an A/D bit
+let settled: u32 = 0; // not 0: silent, but notes tables; fails where an access would set an A/D bit, 2: sets it
 
 function quietBit(): u32 {
   return silent ? EPT_QUIET : 0;
@@ -86,8 +86,8 @@ function setAccessed(wide: bool, dirty: bool, linear: u64): bool {
     const pa = structure(gpa, linear);
     const value = wide ? physRead64(pa) : u64(physRead32(pa));
     if ((value & bits) == bits) continue;
-    if (settled) return false;
-    if (load<u64>(TR_EPTP) != 0 && eptWalk(gpa, READ | WRITE, EPT_LINEAR, linear) == 0) return false;
+    if (settled == 1) return false;
+    if (load<u64>(TR_EPTP) != 0 && eptWalk(gpa, READ | WRITE, EPT_LINEAR | quietBit(), linear) == 0) return false;
     const host = physToHost(pa);
     if (!host) continue;
     // an accessed or dirty bit changes no cached translation
@@ -151,10 +151,10 @@ function translated(gpa: u64, access: u32, perm: u32, linear: u64, userPage: boo
   return true;
 }
 
-function mark(pa: u64): void {
+function mark(pa: u64, kind: u64): void {
   if (silent && !settled) return;
   const host = physToHost(pa);
-  if (host) notePageTable(host);
+  if (host) notePageTable(host, kind);
 }
 
 function walk32(linear: u64, access: u32, user: bool): bool {
@@ -163,7 +163,7 @@ function walk32(linear: u64, access: u32, user: bool): bool {
   const pdeGpa = (load<u64>(CR3) & 0xfffff000) | u64((va >>> 22) << 2);
   let pa = structure(pdeGpa, linear);
   if (pa == ~(0 as u64)) return false;
-  mark(pa);
+  mark(pa, 4);
   const pde = u64(physRead32(pa));
   if (!(pde & P)) return fault(linear, access, user, false, false);
   visit(pdeGpa);
@@ -176,7 +176,7 @@ function walk32(linear: u64, access: u32, user: bool): bool {
   const pteGpa = (pde & 0xfffff000) | u64(((va >>> 12) & 0x3ff) << 2);
   pa = structure(pteGpa, linear);
   if (pa == ~(0 as u64)) return false;
-  mark(pa);
+  mark(pa, u64(va & 0xffc00000) | TABLE_LEAF | 4);
   const pte = u64(physRead32(pa));
   if (!(pte & P)) return fault(linear, access, user, false, false);
   visit(pteGpa);
@@ -208,7 +208,7 @@ function walkWide(linear: u64, access: u32, user: bool): bool {
     const gpa = table | (((linear >> shift) & 0x1ff) << 3);
     const pa = structure(gpa, linear);
     if (pa == ~(0 as u64)) return false;
-    mark(pa);
+    mark(pa, level ? 8 : (linear & ~(0x1fffff as u64)) | TABLE_LEAF | 8);
     const e = physRead64(pa);
     if (!(e & P)) return fault(linear, access, user, false, false);
     if (e & reserved) return fault(linear, access, user, true, true);
@@ -243,11 +243,14 @@ export function walk(linear: u64, access: u32, user: bool, implicit: bool, quiet
   return mode & TransBit.Pae ? walkWide(linear, access, user) : walk32(linear, access, user);
 }
 
-/** A walk for an access that would neither fault nor set an accessed or dirty bit; it notes the tables it used. False: it would. */
-export function walkSettled(linear: u64, access: u32, user: bool): bool {
+/**
+ * A walk for an access that would not fault; it notes the tables it used. False: it would, or it would set an accessed or
+ * dirty bit and is not `marking`, that is, the access follows for certain.
+ */
+export function walkSettled(linear: u64, access: u32, user: bool, marking: bool): bool {
   if (load<u64>(TR_EPTP) && keepsFlags()) return false;
-  settled = true;
+  settled = 1 + u32(marking);
   const done = walk(linear, access, user, false, true);
-  settled = false;
+  settled = 0;
   return done;
 }

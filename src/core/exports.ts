@@ -85,7 +85,7 @@ export interface CoreExports extends GeneratorImports {
   jitStored(host: number, bytes: number): number;
   jitPlain(site: number): void;
   /** What generated code calls for an access that misses the TLB; 0: the interpreter must make it. */
-  jitFill(linear: bigint, bytes: number, write: number): number;
+  jitFill(linear: bigint, bytes: number, how: number): number;
   /** Code is generated for blocks that ran `threshold` times; 0: never. */
   setJit(threshold: number): void;
 
