@@ -1,7 +1,7 @@
 // What the generator knows of a record.
 
 import { OPERATIONS } from "../abi/layout";
-import { R_ADDR_SHIFT, R_FLAGS, R_OP, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { wide } from "./context";
 import { KIND_COUNT, KIND_NONE } from "./kinds.generated";
 
@@ -26,4 +26,14 @@ export function isMemory(rec: usize): bool {
 /** Can generated code address this operand? */
 export function addressable(rec: usize): bool {
   return !wide || load<u8>(rec, R_ADDR_SHIFT) != 48;
+}
+
+/** Records from this one to the end of its block. */
+export function recordsOf(rec: usize): u32 {
+  let n: u32 = 1;
+  while (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
+    rec += RECORD_SIZE;
+    n++;
+  }
+  return n;
 }

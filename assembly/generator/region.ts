@@ -85,7 +85,7 @@ import {
 } from "./graph";
 import { beginRecord, findGroups, forgetChecked } from "./groups";
 import { generate, storesPlainly } from "./instruction";
-import { kindOf, memberOf, sizeOf } from "./kinds";
+import { kindOf, memberOf, recordsOf, sizeOf } from "./kinds";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
@@ -347,16 +347,6 @@ function emitRecord(rec: usize): bool {
   forgetChecked();
   forgetKnown();
   return false;
-}
-
-/** Records from this one to the end of its block. */
-function recordsOf(rec: usize): u32 {
-  let n: u32 = 1;
-  while (!(load<u8>(rec, R_FLAGS) & RecordFlag.Ends)) {
-    rec += RECORD_SIZE;
-    n++;
-  }
-  return n;
 }
 
 function body(n: u32): void {
