@@ -29,7 +29,7 @@ import { offerFields, remapVmcs, resetVmx } from "./vmx/vmcs";
 
 // for the generator (assembly/generator/core.ts), beside some of the others
 export { findBlock } from "./blocks/cache";
-export { handlerHere } from "./execute/sameCode";
+export { handlerHere } from "./events/short";
 export { oftenMissed, oftenRewritten, oftenStaged } from "./jit/rewritten";
 export { seenTarget } from "./jit/seen";
 export { copySite } from "./jit/site";

@@ -16,7 +16,9 @@ const RULES = {
     flexible: 60,
     // they run once a block, once a region or more rarely
     stay: [
-      ...["decode/", "execute/bcd", "execute/callGate", "execute/follow/", "execute/patches", "execute/selectors"],
+      ...["decode/", "events/handlerCode", "events/long", "events/protected", "execute/bcd", "execute/callGate"],
+      ...["execute/farReturn/", "execute/farTarget", "system/frame", "system/innerStack"],
+      ...["execute/follow/", "execute/patches", "execute/selectors"],
       ...["execute/tables", "jit/rewritten", "jit/seen", "jit/site", "memory/traps", "run/singleStep", "run/traps"],
       ...["state/stop/raise", "state/stop/stopHost", "system/features", "system/reset", "system/task", "vmx/address"],
       ...[

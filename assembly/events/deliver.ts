@@ -1,11 +1,17 @@
 // Delivery of the event in EV_* through the IVT or IDT. Only run/boundary.ts calls it, after the event was not intercepted.
-import { ACTIVITY } from "../abi/state";
+import { ACTIVITY, CPL } from "../abi/state";
 import { longMode, protectionEnabled } from "../system/mode";
 import { clearShadow } from "../system/shadow";
-import { noteDelivered, takeEvent } from "./event";
+import { checksDpl, errorCode, flagsImage, hasError, noteDelivered, returnRip, takeEvent, vector } from "./event";
 import { deliverLong } from "./long";
 import { deliverProtected } from "./protected";
 import { deliverReal } from "./real";
+import { deliverShort } from "./short";
+
+function deliverAnyway(): bool {
+  if (!protectionEnabled()) return deliverReal();
+  return longMode() ? deliverLong() : deliverProtected();
+}
 
 /**
  * Delivers the event. RIP must be that of the instruction for faults and software events (INT n adds its EV_ILEN), of the
@@ -15,11 +21,14 @@ import { deliverReal } from "./real";
  */
 export function deliverEvent(): bool {
   takeEvent();
-  let done: bool;
-  if (!protectionEnabled()) done = deliverReal();
-  else if (longMode()) done = deliverLong();
-  else done = deliverProtected();
-  if (!done) return false;
+  if (
+    !(
+      deliverShort(vector, checksDpl ? load<u32>(CPL) : 0, returnRip, flagsImage, hasError, errorCode) ||
+      deliverAnyway()
+    )
+  ) {
+    return false;
+  }
   noteDelivered();
   clearShadow();
   store<u32>(ACTIVITY, 0);

@@ -30,7 +30,7 @@ import { mergeSp, sizeMask, stackMask } from "../system/width";
 import { throughCallGate } from "./callGate";
 import { chooseCode, fault, sameLevel } from "./farTarget";
 import { effectiveAddress, segmentOf } from "./operands";
-import { transferHere } from "./sameCode";
+import { transferShort } from "./shortTransfer";
 import { toTask } from "./task";
 
 export function jmpFarPtr(rec: usize): void {
@@ -68,7 +68,7 @@ function readSized(seg: u32, ea: u64, size: u32): u64 {
 
 function transfer(selector: u32, target: u64, size: u32, call: bool, rec: usize): void {
   const offset = target & sizeMask(size);
-  if (size == 4 && transferHere(selector, <u32>offset, call)) return;
+  if (transferShort(selector, offset, size, call)) return;
   if (!protectedMode()) {
     real(selector, offset, size, call);
     return;

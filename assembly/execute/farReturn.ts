@@ -48,7 +48,7 @@ import {
   fault,
   stackOperand,
 } from "./farTarget";
-import { farReturnHere, returnHere } from "./sameCode";
+import { returnShort } from "./shortTransfer";
 import { returnToTask } from "./task";
 
 const VM86_LIMIT: u64 = 0xffff;
@@ -64,7 +64,7 @@ export function retFarImm(rec: usize): void {
 }
 
 function far(size: u32, extra: u32): void {
-  if (size == 4 && farReturnHere(extra)) return;
+  if (returnShort(size, false, extra)) return;
   const rip = stackOperand(size, 0);
   if (aborted()) return;
   const selector = <u32>stackOperand(size, size) & 0xffff;
@@ -108,6 +108,7 @@ function realTarget(selector: u32, rip: u64): bool {
 
 /** IRET ends the blocking of NMIs even when it faults. @sdm 3A "Handling Multiple NMIs" */
 export function iret(rec: usize): void {
+  if (returnShort(load<u8>(rec, R_SIZE), true, 0)) return;
   const blocking = load<u32>(INTERRUPTIBILITY);
   const unblocks = (blocking & BLOCK_NMI) != 0 && iretUnblocksNmi();
   if (unblocks) store<u32>(INTERRUPTIBILITY, (blocking & ~BLOCK_NMI) | UNBLOCKED_BY_IRET);
@@ -176,7 +177,6 @@ function iretVirtual(): void {
 }
 
 function iretProtected(size: u32): void {
-  if (size == 4 && returnHere()) return;
   const from = cpl();
   const rip = stackOperand(size, 0);
   if (aborted()) return;

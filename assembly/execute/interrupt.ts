@@ -3,6 +3,7 @@
 import { R_IMM, R_LEN } from "../abi/record";
 import { CR4, EFLAGS_REST, EV_DELIVERED, EventType, RIP, RSP, SEG_CS } from "../abi/state";
 import { CR4_VME, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VIF, VEC_BP, VEC_DB, VEC_GP, VEC_OF, VEC_UD } from "../abi/x86";
+import { softInterrupt } from "../events/short";
 import { readSystem } from "../memory/access";
 import { getOF, getRflags } from "../state/flags";
 import { aborted, raise, raiseError, raiseSoft } from "../state/stop";
@@ -12,7 +13,6 @@ import { selectorOf, setRealSegment } from "../system/segments";
 import { iopl } from "../system/tss";
 import { redirected, virtualImage } from "../system/virtualInterrupt";
 import { mergeSp, stackMask } from "../system/width";
-import { interruptHere } from "./sameCode";
 
 /** In vm86 IOPL below 3 is #GP(0), but CR4.VME lets the redirection map of the TSS send it to the 8086 handler first. */
 export function intN(rec: usize): void {
@@ -31,8 +31,7 @@ export function intN(rec: usize): void {
       return;
     }
   }
-  if (interruptHere(vector)) return;
-  raiseSoft(EventType.SoftInt, vector, load<u8>(rec, R_LEN));
+  softInterrupt(EventType.SoftInt, vector, load<u8>(rec, R_LEN));
 }
 
 /** Through the interrupt table at linear address 0. @sdm 3B "Class 3-Software Interrupt Handling in Virtual-8086 Mode" */
@@ -60,7 +59,7 @@ function toVirtualHandler(vector: u32): void {
 
 /** INT3 is not IOPL-sensitive. */
 export function int3(rec: usize): void {
-  raiseSoft(EventType.SoftException, VEC_BP, load<u8>(rec, R_LEN));
+  softInterrupt(EventType.SoftException, VEC_BP, load<u8>(rec, R_LEN));
 }
 
 export function int1(rec: usize): void {
@@ -68,7 +67,7 @@ export function int1(rec: usize): void {
 }
 
 export function into(rec: usize): void {
-  if (getOF()) raiseSoft(EventType.SoftException, VEC_OF, load<u8>(rec, R_LEN));
+  if (getOF()) softInterrupt(EventType.SoftException, VEC_OF, load<u8>(rec, R_LEN));
 }
 
 export function ud2(_rec: usize): void {

@@ -252,7 +252,7 @@ function explore(n: u32): void {
       taken = reach(<u64>load<u32>(rec, R_FAR_OFFSET));
       if (taken != NONE) makeEntry(taken);
     }
-    if (kind == KIND_CALL_FAR_PTR) fall = reach(next);
+    if (kind == KIND_CALL_FAR_PTR || <u64>load<u32>(rec, R_FAR_OFFSET) == next) fall = reach(next);
     if (fall != NONE) makeEntry(fall);
   } else if (kind == KIND_IRET) fall = NONE;
   else if (!terminates(rec) || kind == KIND_END) fall = reach(next);

@@ -342,16 +342,22 @@ export function probeModify(seg: u32, ea: u64, size: u32): u32 {
   return at;
 }
 
+class Plain {
+  @inline static at(table: u32, tag: u64, linear: u64, bytes: u32, entry: u32): u32 {
+    const e = tlbEntry(table, linear);
+    const hit = load<u64>(e + entry) == ((linear >> 12) | tag) && (u32(linear) & 0xfff) + bytes <= 4096;
+    return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+  }
+}
+
 function plainAt(table: u32, tag: u64, linear: u64, bytes: u32, entry: u32): u32 {
-  const e = tlbEntry(table, linear);
-  const hit = load<u64>(e + entry) == ((linear >> 12) | tag) && (u32(linear) & 0xfff) + bytes <= 4096;
-  return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+  return Plain.at(table, tag, linear, bytes, entry);
 }
 
 /** Address of `bytes` plain readable bytes of one page, 0: not cached, not plain or not allowed; changes nothing. */
 export function plainRead(seg: u32, ea: u64, bytes: u32): u32 {
   if (ea + bytes > load<u64>(SEGS + seg + SG_READ_END)) return 0;
-  return plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), toLinear(seg, ea), bytes, u32(TE_READ));
+  return Plain.at(load<u32>(TR_TABLE), load<u64>(TR_TAG), toLinear(seg, ea), bytes, u32(TE_READ));
 }
 
 /** The same of bytes to write to. */
@@ -386,7 +392,7 @@ export function readSystem<T>(linear: u64): T {
 
 /** Address of plain bytes of a system structure, 0: not cached or not plain; changes nothing. */
 export function plainSystem(linear: u64, bytes: u32): u32 {
-  return plainAt(tlbTable(false), load<u64>(TR_TAG_IMPLICIT), linear, bytes, u32(TE_READ));
+  return Plain.at(tlbTable(false), load<u64>(TR_TAG_IMPLICIT), linear, bytes, u32(TE_READ));
 }
 
 export function probeSystem(linear: u64, size: u32): u32 {

@@ -176,8 +176,8 @@ function translationMode(): u32 {
 /** Do all segments that 32-bit code uses by default cover the whole address space? */
 function flat(mode: u32): bool {
   if ((mode & (ModeBit.Code32 | ModeBit.Stack32)) != (ModeBit.Code32 | ModeBit.Stack32)) return false;
-  if (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) || load<u32>(SEGS + SEG_CS + SG_LIMIT) != 0xffffffff) return false;
-  return flatSegment(SEG_ES) && flatSegment(SEG_SS) && flatSegment(SEG_DS);
+  const code = load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) | (<u64>load<u32>(SEGS + SEG_CS + SG_LIMIT) ^ 0xffffffff);
+  return (code | bounds(SEG_ES) | bounds(SEG_SS) | bounds(SEG_DS)) == 0;
 }
 
 /** Must follow a change of ES, DS, FS or GS alone. */
@@ -186,12 +186,12 @@ export function deriveData(seg: u32): void {
   if (seg > <u32>SEG_DS) return;
   const mode = load<u32>(MODE) & ~ModeBit.Flat;
   const others = (load<u32>(MODE) & ModeBit.Flat) != 0;
-  store<u32>(MODE, (others ? flatSegment(seg) : flat(mode)) ? mode | ModeBit.Flat : mode);
+  store<u32>(MODE, (others ? bounds(seg) == 0 : flat(mode)) ? mode | ModeBit.Flat : mode);
 }
 
-/** Does a data segment cover the whole address space? */
-function flatSegment(seg: u32): bool {
-  return load<u64>(SEGS + seg + SG_EFFECTIVE) == 0 && load<u64>(SEGS + seg + SG_WRITE_END) == 0x100000000;
+/** 0 when a data segment covers the whole address space. */
+function bounds(seg: u32): u64 {
+  return load<u64>(SEGS + seg + SG_EFFECTIVE) | (load<u64>(SEGS + seg + SG_WRITE_END) ^ 0x100000000);
 }
 
 /** 63:32 are undefined after 64-bit mode is left; here they are 0. @sdm 1 "General-Purpose Registers in 64-Bit Mode" */
