@@ -80,20 +80,47 @@ export function hookBits(handlers: CoreHandlers): number {
  * `callbackThrew` and an arbitrary value goes back, which the abandoned instruction does not use.
  */
 export function wrapCallbacks(seat: Seat): CoreImports {
-  const guarded = <T>(body: () => T, none: T): T => {
-    const owner = seat.owner!;
-    try {
-      return owner.interpose ? owner.interpose(body) : body();
-    } catch (error) {
-      owner.callbackThrew(error);
-      return none;
-    }
-  };
+  // arguments that a function in here captured would cost an allocation a call
   return {
-    call: (callback, a, b, c) => guarded(() => call(seat, callback, a, b, c), 0),
-    callWide: (callback, a, b, c) => guarded(() => callWide(seat, callback, a, u64(b), u64(c)), 0),
-    mmioRead: (address, size) => guarded(() => seat.handlers.mmioRead?.(u64(address), size) ?? -1n, 0n),
+    call(callback, a, b, c) {
+      const owner = seat.owner!;
+      try {
+        if (owner.interpose) return interposed(owner, call, seat, callback, a, b, c);
+        return call(seat, callback, a, b, c);
+      } catch (error) {
+        owner.callbackThrew(error);
+        return 0;
+      }
+    },
+    callWide(callback, a, b, c) {
+      const owner = seat.owner!;
+      try {
+        if (owner.interpose) return interposed(owner, callWide, seat, callback, a, u64(b), u64(c));
+        return callWide(seat, callback, a, u64(b), u64(c));
+      } catch (error) {
+        owner.callbackThrew(error);
+        return 0;
+      }
+    },
+    mmioRead(address, size) {
+      const owner = seat.owner!;
+      try {
+        if (owner.interpose) return interposed(owner, mmioRead, seat, address, size);
+        return mmioRead(seat, address, size);
+      } catch (error) {
+        owner.callbackThrew(error);
+        return 0n;
+      }
+    },
   };
+}
+
+function interposed<A extends unknown[], R>(owner: CallbackOwner, body: (...args: A) => R, ...args: A): R {
+  return owner.interpose!(() => body(...args));
+}
+
+function mmioRead({ handlers }: Seat, address: bigint, size: number): bigint {
+  return handlers.mmioRead?.(u64(address), size) ?? -1n;
 }
 
 /** 1: the value is in COMM_VALUE. */
