@@ -75,7 +75,7 @@ function buildModule({ name, config, entry }, log) {
   return true;
 }
 
-export function buildCore(log = console.error) {
+export function buildModules(log = console.error) {
   return MODULES.map((module) => buildModule(module, log)).includes(true);
 }
 
@@ -266,14 +266,14 @@ export function buildHost(log = console.error) {
 }
 
 export function build(log) {
-  const core = buildCore(log);
+  const core = buildModules(log);
   const host = buildHost(log);
   return core || host;
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   try {
-    if (process.argv.includes("--core")) buildCore();
+    if (process.argv.includes("--core")) buildModules();
     else build();
   } catch (error) {
     console.error(`wasm-vmx: ${error.message}`);

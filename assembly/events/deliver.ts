@@ -21,14 +21,9 @@ function deliverAnyway(): bool {
  */
 export function deliverEvent(): bool {
   takeEvent();
-  if (
-    !(
-      deliverShort(vector, checksDpl ? load<u32>(CPL) : 0, returnRip, flagsImage, hasError, errorCode) ||
-      deliverAnyway()
-    )
-  ) {
-    return false;
-  }
+  const level = checksDpl ? load<u32>(CPL) : 0;
+  const done = deliverShort(vector, level, returnRip, flagsImage, hasError, errorCode) || deliverAnyway();
+  if (!done) return false;
   noteDelivered();
   clearShadow();
   store<u32>(ACTIVITY, 0);

@@ -66,6 +66,13 @@ function elementAt(place: u32, size: u32, shift: u32): void {
   loadAt(size, false);
 }
 
+/** Pushes L_T1 moved over 8 bytes. */
+function pushNext(shift: u32): void {
+  get(L_T1);
+  i32c(8 >> shift);
+  op(I32_ADD);
+}
+
 /** Moves L_T1 over elements, 8 bytes at a time, none of which ends the repetition; one at least is left. */
 function skipElements(two: bool, size: u32, shift: u32, whileEqual: bool): void {
   const all = ~(0 as u64);
@@ -78,9 +85,7 @@ function skipElements(two: bool, size: u32, shift: u32, whileEqual: bool): void 
     set(L_A64);
   }
   openLoop(LABEL_ELEMENTS);
-  get(L_T1);
-  i32c(8 >> shift);
-  op(I32_ADD);
+  pushNext(shift);
   get(L_T0);
   op(I32_LT_U);
   openIf();
@@ -103,14 +108,20 @@ function skipElements(two: bool, size: u32, shift: u32, whileEqual: bool): void 
     op(I64_EQZ);
   }
   openIf();
-  get(L_T1);
-  i32c(8 >> shift);
-  op(I32_ADD);
+  pushNext(shift);
   set(L_T1);
   branch(LABEL_ELEMENTS);
   close();
   close();
   close();
+}
+
+/** Pushes whether elements that compare like these do not end the repetition. */
+function pushGoesOn(a: u32, b: u32, size: u32, whileEqual: bool): void {
+  get(a);
+  get(b);
+  equalTo(size);
+  if (!whileEqual) op(I32_EQZ);
 }
 
 /** SCAS and CMPS with REPE or REPNE. */
@@ -173,10 +184,7 @@ export function repeatCompare(rec: usize, two: bool, size: u32): void {
   tee(L_T1);
   get(L_T0);
   op(I32_LT_U);
-  get(a);
-  get(b);
-  equalTo(size);
-  if (!whileEqual) op(I32_EQZ);
+  pushGoesOn(a, b, size, whileEqual);
   op(I32_AND);
   branchIf(LABEL_ELEMENTS);
   close();
@@ -192,10 +200,7 @@ export function repeatCompare(rec: usize, two: bool, size: u32): void {
   op(wide ? I64_SUB : I32_SUB);
   setR(RCX);
   // not found at the end of the page: the interpreter goes on
-  get(a);
-  get(b);
-  equalTo(size);
-  if (!whileEqual) op(I32_EQZ);
+  pushGoesOn(a, b, size, whileEqual);
   getR(RCX);
   constR(0);
   op(wide ? I64_NE : I32_GT_U);

@@ -25,6 +25,7 @@ const TABLE: u32 = 16;
 export const TABLE_LEAF: u64 = 1; // its entries map the 4 KiB pages from the linear address in bits 63:12 on
 export const TABLE_EPT: u64 = 2;
 const KIND_ENTRY: u32 = 12;
+const KIND_SHARED: u64 = TABLE_EPT | KIND_ENTRY;
 /** Bits of an entry that nothing comes from when they are 0. */
 const PRESENT: u32 = 1;
 const PRESENT_EPT: u32 = 0x407;
@@ -115,12 +116,17 @@ export function hitsCode(host: u32, bytes: u32): bool {
   return (load<u64>(codeLines(host)) & lineMask(host, bytes)) != 0;
 }
 
+/** Where the address of the frame's write TLB entry stands; a page table, which has none, has its place in pageTables there. */
+function writerPlace(host: u32): u32 {
+  return writersBase + (frameOf(host) << 2);
+}
+
 function restrict(host: u32, flag: u32): void {
   const f = pageFlags(host);
   if (f & flag) return;
   orPageFlag(host, flag);
   if (f & PageFlag.WriteCached) {
-    const only = load<u32>(writersBase + (frameOf(host) << 2));
+    const only = load<u32>(writerPlace(host));
     if (only == MANY) dropWriteEntries(host & ~0xfff);
     else if (isWriteEntry(only, host & ~0xfff)) store<u64>(only, 0, TE_WRITE);
     clearPageFlag(host, PageFlag.WriteCached);
@@ -129,7 +135,7 @@ function restrict(host: u32, flag: u32): void {
 
 /** The frame has this write TLB entry from now on. */
 export function noteWriteEntry(host: u32, entry: u32): void {
-  const place = writersBase + (frameOf(host) << 2);
+  const place = writerPlace(host);
   const other = load<u32>(place);
   if (!(pageFlags(host) & PageFlag.WriteCached)) orPageFlag(host, PageFlag.WriteCached);
   else if (other == entry) return;
@@ -156,24 +162,19 @@ export function unwatchFrame(host: u32): void {
   clearPageFlag(host, PageFlag.Vmcs);
 }
 
-/** A page table has no write entry: in its place stands where it is in pageTables. */
-function tableOf(host: u32): u32 {
-  return writersBase + (frameOf(host) << 2);
-}
-
 /** The frame served a page walk, as a table of this kind: a store to it drops what came from it. */
 export function notePageTable(host: u32, kind: u64): void {
   let t: u32;
   if (pageFlags(host) & PageFlag.PageTable) {
-    t = load<u32>(tableOf(host));
+    t = load<u32>(writerPlace(host));
     // of two roles what they share stays
     const had = load<u64>(t);
-    if (had != kind) kind = (had ^ kind) & 14 ? 0 : kind & 14;
+    if (had != kind) kind = (had ^ kind) & KIND_SHARED ? 0 : kind & KIND_SHARED;
   } else {
     if (pageTableCount == PT_MAX) flushTlb();
     restrict(host, PageFlag.PageTable);
     t = u32(pageTables) + pageTableCount * TABLE;
-    store<u32>(tableOf(host), t);
+    store<u32>(writerPlace(host), t);
     store<u32>(t, host & ~0xfff, 8);
     pageTableCount++;
   }
@@ -187,7 +188,7 @@ export function notePageTable(host: u32, kind: u64): void {
  * @sdm 3A "Caching Translation Information"
  */
 export function dropMapped(host: u32, bytes: u32, quiet: bool): bool {
-  const t = load<u32>(tableOf(host));
+  const t = load<u32>(writerPlace(host));
   const kind = load<u64>(t);
   const size = u32(kind) & KIND_ENTRY;
   const stores = load<u32>(t, 12) + 1;

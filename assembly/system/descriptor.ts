@@ -36,16 +36,27 @@ export function isNull(selector: u32): bool {
   return (selector & SEL_ERROR) == 0;
 }
 
+/** What descriptorLimit() and locateDescriptor() do, for the short ways, where a call would tell. */
+export class Descriptor {
+  @inline static limit(d: u64): u32 {
+    const raw = (<u32>d & 0xffff) | (<u32>(d >> 32) & 0xf0000);
+    return <u32>(d >> 40) & SA_G ? (raw << 12) | 0xfff : raw;
+  }
+
+  @inline static inGdt(selector: u32, bytes: u32): u64 {
+    if ((selector & SEL_INDEX) + bytes - 1 > load<u32>(GDTR_LIMIT)) return 0xffffffffffffffff;
+    return tableAddress(load<u64>(GDTR_BASE) + <u64>(selector & SEL_INDEX));
+  }
+}
+
 /** Linear address of the descriptor, all ones when it lies outside its table. `bytes` is 8, or 16 for system descriptors in IA-32e mode. */
 export function locateDescriptor(selector: u32, bytes: u32): u64 {
-  const last = (selector & SEL_INDEX) + bytes - 1;
   if (selector & SEL_TI) {
     if (load<u32>(SEGS + SEG_LDTR + SG_ATTR) & SA_UNUSABLE) return 0xffffffffffffffff;
-    if (last > load<u32>(SEGS + SEG_LDTR + SG_LIMIT)) return 0xffffffffffffffff;
+    if ((selector & SEL_INDEX) + bytes - 1 > load<u32>(SEGS + SEG_LDTR + SG_LIMIT)) return 0xffffffffffffffff;
     return tableAddress(load<u64>(SEGS + SEG_LDTR + SG_BASE) + <u64>(selector & SEL_INDEX));
   }
-  if (last > load<u32>(GDTR_LIMIT)) return 0xffffffffffffffff;
-  return tableAddress(load<u64>(GDTR_BASE) + <u64>(selector & SEL_INDEX));
+  return Descriptor.inGdt(selector, bytes);
 }
 
 /** Reads the descriptor of a selector that is not null. Outside its table: `vector` with the selector | `ext`. Test aborted() after it. */
@@ -69,8 +80,7 @@ export function descriptorBase(d: u64): u64 {
 
 /** Byte-granular limit. */
 export function descriptorLimit(d: u64): u32 {
-  const raw = (<u32>d & 0xffff) | (<u32>(d >> 32) & 0xf0000);
-  return descriptorAttr(d) & SA_G ? (raw << 12) | 0xfff : raw;
+  return Descriptor.limit(d);
 }
 
 export function attrDpl(attr: u32): u32 {

@@ -5,8 +5,6 @@ import {
   DEBUG_WATCH,
   DELIVERING,
   EXTRA,
-  GDTR_BASE,
-  GDTR_LIMIT,
   INTERRUPTIBILITY,
   MODE,
   ModeBit,
@@ -31,12 +29,11 @@ import {
   SA_P,
   SA_S,
   SA_WRITE,
-  SEL_INDEX,
   SEL_RPL,
   SEL_TI,
 } from "../abi/x86";
 import { plainSystem } from "../memory/access";
-import { attrDpl, descriptorAttr, descriptorBase, locateDescriptor } from "./descriptor";
+import { attrDpl, Descriptor, descriptorAttr, descriptorBase, isNull, locateDescriptor } from "./descriptor";
 import { recomputeTransfer } from "./mode";
 import { setSegment } from "./segments";
 import { canonical } from "./width";
@@ -59,21 +56,13 @@ export class Usual {
       load<u32>(DELIVERING)
     );
   }
-
-  @inline static limit(d: u64): u32 {
-    const raw = (<u32>d & 0xffff) | (<u32>(d >> 32) & 0xf0000);
-    return <u32>(d >> 32) & 0x800000 ? (raw << 12) | 0xfff : raw;
-  }
 }
 
 /** The descriptor of a selector, 0: it is null, outside of its table or not cached. */
 function usualDescriptor(selector: u32): u64 {
-  let at = load<u64>(GDTR_BASE) + <u64>(selector & SEL_INDEX);
-  if (selector & SEL_TI) {
-    at = locateDescriptor(selector, 8);
-    if (at == 0xffffffffffffffff) return 0;
-  } else if (selector <= <u32>SEL_RPL || (selector | 7) > load<u32>(GDTR_LIMIT)) return 0;
-  const place = plainSystem(at, 8);
+  if (isNull(selector)) return 0;
+  const at = selector & SEL_TI ? locateDescriptor(selector, 8) : Descriptor.inGdt(selector, 8);
+  const place = at == 0xffffffffffffffff ? 0 : plainSystem(at, 8);
   return place ? load<u64>(place) : 0;
 }
 
@@ -82,7 +71,7 @@ export function usualCode(selector: u32, offset: u64): u64 {
   const d = usualDescriptor(selector);
   const have = descriptorAttr(d) & (SA_P | SA_S | SA_CODE | SA_CONFORMING | SA_ACCESSED | SA_L | SA_DB);
   const want = (load<u32>(CS, SG_ATTR) & (SA_L | SA_DB)) | SA_P | SA_S | SA_CODE | SA_ACCESSED;
-  const inside = load<u32>(MODE) & ModeBit.Code64 ? canonical(offset) : offset <= <u64>Usual.limit(d);
+  const inside = load<u32>(MODE) & ModeBit.Code64 ? canonical(offset) : offset <= <u64>Descriptor.limit(d);
   return have == want && inside ? d : 0;
 }
 
@@ -98,7 +87,7 @@ export function usualStack(selector: u32, level: u32): u64 {
 export function enterCode(selector: u32, d: u64, changed: bool): void {
   const attr = descriptorAttr(d);
   const base = descriptorBase(d);
-  const limit = Usual.limit(d);
+  const limit = Descriptor.limit(d);
   const level = attrDpl(attr);
   const loaded = (selector & ~SEL_RPL) | level;
   if (

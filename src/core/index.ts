@@ -8,4 +8,4 @@ export { forgetWarning, type JitOptions, type JitStatistics } from "./jit.ts";
 export { readLinear, writeLinear } from "./linear.ts";
 export { GPR_NAMES, type GprName } from "./registerNames.ts";
 export type * from "./types.ts";
-export { compileCore, loadCore, type Processor, tableBytes } from "./wasm.ts";
+export { compileCore, linearBytes, loadCore, type Processor } from "./wasm.ts";

@@ -103,16 +103,16 @@ export class Linker {
   #arrived: (() => void)[] = [];
   #statistics = { modules: 0, functions: 0, bytes: 0, milliseconds: 0 };
 
+  constructor(module: GeneratorModule) {
+    this.#module = module;
+  }
+
   get statistics(): JitStatistics {
     return { ...this.#statistics };
   }
 
   forgetStatistics(): void {
     this.#statistics = { modules: 0, functions: 0, bytes: 0, milliseconds: 0 };
-  }
-
-  constructor(module: GeneratorModule) {
-    this.#module = module;
   }
 
   attach(core: CoreExports): void {

@@ -53,10 +53,10 @@ export async function compileCore(): Promise<void> {
   compiled ??= await WebAssembly.compile(decodeBase64(coreBase64));
 }
 
-/** Bytes of linear memory beside the frames: tables and the metadata of so many frames. */
-export function tableBytes(frames: number): number {
-  // frames start at a page
-  return FRAME_META + Math.max(frames * FRAME_META_BYTES + PAGE, frames + FLAGS_REACH);
+/** Bytes of linear memory that so many frames take, with the tables and the metadata of `most` frames. */
+export function linearBytes(frames: number, most: number): number {
+  // frames start at a page, and may lie where generated code reads flags of addresses that are none
+  return FRAME_META + most * FRAME_META_BYTES + Math.max(PAGE + frames * PAGE, FLAGS_REACH);
 }
 
 /**
@@ -64,9 +64,7 @@ export function tableBytes(frames: number): number {
  * reserve more than that for all memories alike.
  */
 function newMemory(frames: number, maxFrames: number): WebAssembly.Memory {
-  // frames may lie where generated code reads flags of addresses that are none
-  const bytes = (held: number) => maxFrames * FRAME_META_BYTES + Math.max(PAGE + held * PAGE, FLAGS_REACH);
-  const pages = (held: number) => Math.min(Math.ceil((FRAME_META + bytes(held)) / WASM_PAGE), WASM_PAGES_MAX);
+  const pages = (held: number) => Math.min(Math.ceil(linearBytes(held, maxFrames) / WASM_PAGE), WASM_PAGES_MAX);
   const initial = Math.max(pages(frames), MEMORY_MIN);
   const maximum = Math.max(pages(maxFrames), initial);
   try {

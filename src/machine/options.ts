@@ -1,6 +1,6 @@
 // What machines are made with and run with.
 import { PAGE } from "../../assembly/abi/layout.ts";
-import { checkInteger, checkU64, type JitOptions, MemoryMapError, tableBytes } from "../core/index.ts";
+import { checkInteger, checkU64, type JitOptions, linearBytes, MemoryMapError } from "../core/index.ts";
 import type { Devices } from "./board.ts";
 import type { CpuModel } from "./models.ts";
 
@@ -33,7 +33,7 @@ export function checkMemory(options: MachineOptions): { readonly memory: number;
     checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
     if (value % PAGE !== 0) throw new RangeError(`${name} must be a multiple of ${PAGE} bytes, not ${value}`);
   }
-  const overhead = tableBytes((memory + extra) / PAGE);
+  const overhead = linearBytes(memory / PAGE, (memory + extra) / PAGE) - memory;
   if (memory + overhead > WASM_LIMIT) {
     throw new MemoryMapError(
       `${memory} bytes of RAM and ${overhead} bytes of tables exceed the ${WASM_LIMIT} bytes of a WebAssembly memory`,
