@@ -15,6 +15,7 @@ export const JIT_TLB_MASK = 0x23c24; // u32 entries of a TLB table in use, less 
 export const FILL_WRITE = 1; // it is a write
 export const FILL_STORE = 2; // the store follows at once
 export const FILL_CERTAIN = 4; // the access follows for certain
+export const FILL_BESIDE = 8; // the write may go to a frame with code, for which there is no write entry
 
 // a request, in JIT_QUEUE
 export const RQ_RIP = 0; // u64

@@ -149,7 +149,8 @@ export const PATCH_ALL: u32 = 2;
 
 /** Rises when a block is made or dropped. */
 let changes: u32 = 1;
-// immediates that were patched: {u32 host, u32 changes, u32 bytes of the list, u32 the records that have it}
+// stores that patched a whole immediate, or met no instruction: {u32 host, u32 changes, u16 bytes of the list, u16 bytes
+// stored, u32 the records that have the immediate}
 const memos: usize = memory.data(512, 8);
 const MEMO_LIST: u32 = 12;
 const MEMO_BYTES: u32 = 32;
@@ -161,14 +162,14 @@ function memoOf(host: u32): usize {
 const fresh: usize = memory.data(32);
 const SOFT: u32 = RecordFlag.SoftImm | RecordFlag.SoftDisp;
 
-/** These bytes are a whole immediate, and setImmediate() does what its records need; 0: patch() must look. */
+/** setImmediate() does what a store of these bytes needs, which are a whole immediate or of no instruction; 0: patch() must look. */
 export function patchedBefore(host: u32, bytes: u32): usize {
   const memo = memoOf(host);
-  return load<u32>(memo) == host && bytes == 4 && load<u32>(memo, 4) == changes ? memo : 0;
+  return load<u32>(memo) == host && load<u32>(memo, 4) == changes && u32(load<u16>(memo, 10)) == bytes ? memo : 0;
 }
 
 export function setImmediate(memo: usize, value: i32): void {
-  const end = memo + load<u32>(memo, 8);
+  const end = memo + load<u16>(memo, 8);
   for (let at = memo; at < end; at += 4) store<i64>(load<u32>(at, MEMO_LIST), <i64>value, R_IMM);
 }
 
@@ -204,10 +205,11 @@ export function patch(host: u32, bytes: u32): u32 {
       whole += 4;
     }
   }
-  if (whole && found == whole && whole <= MEMO_BYTES - MEMO_LIST) {
+  if (found == whole && whole <= MEMO_BYTES - MEMO_LIST) {
     store<u32>(memo, host);
     store<u32>(memo, changes, 4);
-    store<u32>(memo, whole, 8);
+    store<u16>(memo, whole, 8);
+    store<u16>(memo, bytes, 10);
   }
   return result;
 }

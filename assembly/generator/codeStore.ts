@@ -1,91 +1,107 @@
-// A store that keeps hitting frames with code, without paging: data beside code is stored at once, bytes of code are
-// reported to the core (run/step.ts, jitStored).
-import { PAGE_NO_WRITE_ENTRY, PageFlag } from "../abi/layout";
-import { R_FLAGS, R_INDEX, RecordFlag } from "../abi/record";
-import { beginInstruction, blockCount, constR, direct, lowRamHost, ripNext } from "./context";
+// A store beside code: the bytes are stored at once, and the core is told when they are on a 64-byte line of decoded code
+// (run/step.ts, jitStored). Where more than code stands against it, the interpreter is called.
+import { R_INDEX } from "../abi/record";
+import { callInterpreter } from "./calls";
+import { besideBytes, blockCount, constR, direct, lowRamHost, ripNext } from "./context";
 import { codeLines } from "./core";
 import {
   get,
   I32_ADD,
+  I32_AND,
   I32_SHL,
   I32_SHR_U,
-  I64_AND,
+  I32_WRAP,
   I64_EXTEND_U,
   I64_LOAD,
-  I64_NE,
   I64_OR,
   I64_SHR_U,
   i32c,
-  i64c,
   mem,
   op,
   set,
-  tee,
   unsigned,
   W_CALL,
 } from "./emit";
 import { forgetChecked } from "./groups";
-import { pushStored, storesPlainly } from "./instruction";
-import { branch, close, LABEL_EXIT, openIf } from "./labels";
-import { L_ADJUST, L_EA, L_HOST, L_PC, L_WHY } from "./locals";
-import { address, checkRam, storeAt } from "./operand";
+import { generate } from "./instruction";
+import { branch, close, LABEL_ALONE, LABEL_DONE, LABEL_EXIT, openBlock, openIf, setSideExit } from "./labels";
+import { L_ADJUST, L_BESIDE, L_PC, L_WHY } from "./locals";
 
-/** Pushes, as i64, the bit of the 64-byte line of L_EA + offset, alone: non-zero when decoded code covers it. */
-function lineBit(offset: u32): void {
-  get(L_EA);
+/** Function 1 of a generated module: jitStored. */
+const CALL_STORED: u32 = 1;
+
+/** Pushes the place of the store, moved by an offset. */
+function storedAt(offset: u32): void {
+  get(L_BESIDE);
+  if (!offset) return;
   i32c(offset);
   op(I32_ADD);
+}
+
+/** Pushes, as bit 0 of an i64, whether decoded code covers a byte of the 64-byte line there. */
+function lineBit(offset: u32): void {
+  storedAt(offset);
   i32c(12);
   op(I32_SHR_U);
   i32c(3);
   op(I32_SHL);
-  mem(I64_LOAD, codeLines(lowRamHost));
-  get(L_EA);
-  i32c(offset);
+  // frames and their lines go up together
+  i32c(i32(codeLines(lowRamHost) - (direct ? 0 : (lowRamHost >> 12) << 3)));
   op(I32_ADD);
+  mem(I64_LOAD, 0);
+  storedAt(offset);
   i32c(6);
   op(I32_SHR_U);
   op(I64_EXTEND_U);
   op(I64_SHR_U);
 }
 
-/** Emits the store of a MOV of `size` bytes. False: it is none, or the region uses the TLB. */
-export function codeStore(rec: usize, size: u32): bool {
-  if (!direct || !storesPlainly(rec)) return false;
-  if (load<u8>(rec, R_FLAGS) & (RecordFlag.SoftDisp | RecordFlag.SoftImm)) return false;
-  beginInstruction(rec);
-  address(rec, size, true);
-  checkRam(size, PAGE_NO_WRITE_ENTRY & ~PageFlag.Code);
-  get(L_EA);
-  i32c(i32(lowRamHost));
-  op(I32_ADD);
-  tee(L_HOST);
-  pushStored(rec, size);
-  storeAt(size);
+/** Opens what runs when the region may be left because of the store that was emitted last. */
+export function openStored(): void {
   lineBit(0);
-  if (size > 1) {
-    lineBit(size - 1);
+  if (besideBytes > 1) {
+    lineBit(besideBytes - 1);
     op(I64_OR);
   }
-  i64c(1);
-  op(I64_AND);
-  i64c(0);
-  op(I64_NE);
+  op(I32_WRAP);
+  i32c(1);
+  op(I32_AND);
   forgetChecked();
   openIf();
-  get(L_HOST);
-  i32c(size);
+  storedAt(direct ? lowRamHost : 0);
+  i32c(besideBytes);
   op(W_CALL);
-  unsigned(1);
+  unsigned(CALL_STORED);
   openIf();
-  constR(ripNext());
-  set(L_PC);
-  i32c(blockCount - load<u8>(rec, R_INDEX) - 1);
-  set(L_ADJUST);
-  i32c(0);
-  set(L_WHY);
-  branch(LABEL_EXIT);
+}
+
+export function closeStored(): void {
   close();
+  close();
+}
+
+/** Emits a record that stores beside code. False: it has no generated form. */
+export function storeBeside(rec: usize): bool {
+  openBlock(LABEL_DONE);
+  openBlock(LABEL_ALONE);
+  setSideExit(LABEL_ALONE);
+  const generated = generate(rec);
+  setSideExit(LABEL_EXIT);
+  if (!generated) return false;
+  if (besideBytes) {
+    openStored();
+    constR(ripNext());
+    set(L_PC);
+    i32c(blockCount - load<u8>(rec, R_INDEX) - 1);
+    set(L_ADJUST);
+    i32c(0);
+    set(L_WHY);
+    branch(LABEL_EXIT);
+    closeStored();
+  }
+  branch(LABEL_DONE);
+  close();
+  callInterpreter(rec, rec);
   close();
   return true;
 }

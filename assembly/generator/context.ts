@@ -99,6 +99,21 @@ export function beginInstruction(record: usize): void {
   rec = record;
   placed = false;
   fills = false;
+  beside = false;
+  besideBytes = 0;
+}
+
+/** The store of the instruction at hand may go to a frame with code (codeStore.ts). */
+export let beside: bool = false;
+/** Bytes of it, from L_BESIDE on as an address of checkTop(); 0: none was emitted yet. */
+export let besideBytes: u32 = 0;
+
+export function setBeside(): void {
+  beside = true;
+}
+
+export function noteBeside(bytes: u32): void {
+  besideBytes = bytes;
 }
 
 /** Accesses of the instruction at hand fill the TLB where they miss it. */

@@ -15,9 +15,10 @@ import {
   RecordFlag,
 } from "../abi/record";
 import { SEG_FS } from "../abi/state";
+import { besideCode } from "./besideCode";
 import { segmented, wide } from "./context";
 import { oftenStaged } from "./core";
-import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf } from "./kinds";
+import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf, writes } from "./kinds";
 import {
   FORM_MI,
   FORM_MR,
@@ -169,16 +170,8 @@ function operandSize(rec: usize): u32 {
   }
 }
 
-function writes(rec: usize): bool {
-  const kind = kindOf(rec);
-  if (kind == KIND_UNARY || kind == KIND_SHIFT || kind == KIND_SET) return true;
-  const form = formOf(rec);
-  if (form != FORM_MR && form != FORM_MI) return false;
-  return kind == KIND_MOV || (kind == KIND_ALU && memberOf(rec) < 7); // CMP and TEST read
-}
-
 function explicit(rec: usize, i: u32, host: u32): void {
-  if (!isMemory(rec) || !addressable(rec) || oftenStaged(~(host + load<u16>(rec, R_OFF)))) return;
+  if (!isMemory(rec) || !addressable(rec) || oftenStaged(~host) || (writes(rec) && besideCode(rec, host))) return;
   const size = operandSize(rec);
   const base = u32(load<u8>(rec, R_BASE));
   if (!size || base >= NO_BASE || load<u8>(rec, R_IDX) != NO_BASE) return;
@@ -188,8 +181,8 @@ function explicit(rec: usize, i: u32, host: u32): void {
   enter(i << 1, symbolOf(r), distanceOf(r) + i32(load<i64>(rec, R_DISP)), size, writes(rec));
 }
 
-function push(i: u32, size: i32): void {
-  enter((i << 1) | 1, symbolOf(RSP), distanceOf(RSP) - size, size, true);
+function push(i: u32, size: i32, beside: bool): void {
+  if (!beside) enter((i << 1) | 1, symbolOf(RSP), distanceOf(RSP) - size, size, true);
   hold(RSP, symbolOf(RSP), distanceOf(RSP) - size);
 }
 
@@ -205,7 +198,7 @@ function move(rec: usize, by: i64): void {
 }
 
 /** Follows what a record does to the registers, after its operands were looked at. */
-function follow(rec: usize, i: u32): void {
+function follow(rec: usize, i: u32, host: u32): void {
   const size = sizeOf(rec);
   const k = memberOf(rec);
   const form = formOf(rec);
@@ -270,11 +263,11 @@ function follow(rec: usize, i: u32): void {
     case KIND_PUSH_REG:
     case KIND_PUSH_IMM:
     case KIND_PUSH_E:
-      push(i, size);
+      push(i, size, besideCode(rec, host));
       break;
     case KIND_CALL_REL:
     case KIND_CALL_E:
-      push(i, native());
+      push(i, native(), besideCode(rec, host));
       break;
     case KIND_POP_REG:
       enter((i << 1) | 1, symbolOf(RSP), distanceOf(RSP), size, false);
@@ -300,8 +293,9 @@ export function findGroups(first: usize, records: u32, host: u32): void {
   if (segmented) return; // a group has one check of the linear address, not of offsets
   for (let i: u32 = 0; i < records; i++) {
     const rec = first + i * RECORD_SIZE;
-    explicit(rec, i, host);
-    follow(rec, i);
+    const at = host + load<u16>(rec, R_OFF);
+    explicit(rec, i, at);
+    follow(rec, i, at);
   }
   let used: u32 = 0;
   for (let g: u32 = 0; g < count && used < GROUPS; g++) {

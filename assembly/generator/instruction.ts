@@ -163,18 +163,6 @@ function mov(rec: usize, size: u32, form: u32): void {
   }
 }
 
-/** Is it a MOV to memory of 1, 2 or 4 bytes that generated code can address? */
-export function storesPlainly(rec: usize): bool {
-  const form = formOf(rec);
-  return kindOf(rec) == KIND_MOV && (form == FORM_MR || form == FORM_MI) && sizeOf(rec) <= 4 && addressable(rec);
-}
-
-/** Pushes what such a MOV stores. */
-export function pushStored(rec: usize, size: u32): void {
-  if (formOf(rec) == FORM_MR) getSrc(rec, size);
-  else immediate(rec, size);
-}
-
 /** An i32 on the stack becomes a destination of `size` bytes; `sign` matters for 8. */
 function extendTo(rec: usize, size: u32, sign: bool): void {
   if (size == 8) op(sign ? I64_EXTEND_S : I64_EXTEND_U);

@@ -3,7 +3,17 @@
 import { OPERATIONS } from "../abi/layout";
 import { R_ADDR_SHIFT, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { wide } from "./context";
-import { KIND_COUNT, KIND_NONE } from "./kinds.generated";
+import {
+  FORM_MI,
+  FORM_MR,
+  KIND_ALU,
+  KIND_COUNT,
+  KIND_MOV,
+  KIND_NONE,
+  KIND_SET,
+  KIND_SHIFT,
+  KIND_UNARY,
+} from "./kinds.generated";
 
 export function kindOf(rec: usize): u32 {
   const kind: u32 = load<u8>(OPERATIONS + (u32(load<u16>(rec, R_OP)) << 2));
@@ -26,6 +36,15 @@ export function isMemory(rec: usize): bool {
 /** Can generated code address this operand? */
 export function addressable(rec: usize): bool {
   return !wide || load<u8>(rec, R_ADDR_SHIFT) != 48;
+}
+
+/** Of the instructions with an operand of one size: is it stored to? */
+export function writes(rec: usize): bool {
+  const kind = kindOf(rec);
+  if (kind == KIND_UNARY || kind == KIND_SHIFT || kind == KIND_SET) return true;
+  const form = formOf(rec);
+  if (form != FORM_MR && form != FORM_MI) return false;
+  return kind == KIND_MOV || (kind == KIND_ALU && memberOf(rec) < 7); // CMP and TEST read
 }
 
 /** Records from this one to the end of its block. */

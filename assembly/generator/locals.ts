@@ -23,25 +23,26 @@ export const L_T2: u32 = 33;
 export const L_GROUP: u32 = 34; // GROUPS: place of the first byte of a group
 export const L_TABLE: u32 = 42; // TR_TABLE
 export const L_APART: u32 = 43; // where it would be for an access by itself
-export const L_TAG: u32 = 44; // i64 from here on: TR_TAG
-export const L_A64: u32 = 45;
-export const L_B64: u32 = 46;
-export const L_U0: u32 = 47;
-export const L_U1: u32 = 48;
-export const L_U2: u32 = 49;
+export const L_BESIDE: u32 = 44; // place of a store beside code
+export const L_TAG: u32 = 45; // i64 from here on: TR_TAG
+export const L_A64: u32 = 46;
+export const L_B64: u32 = 47;
+export const L_U0: u32 = 48;
+export const L_U1: u32 = 49;
+export const L_U2: u32 = 50;
 
 // one a segment, ES CS SS DS FS GS, where the region accesses memory through segments
-export const L_SEG_BASE: u32 = 50; // i32: SG_EFFECTIVE
-export const L_SEG_READ: u32 = 56; // i64: SG_READ_END
-export const L_SEG_WRITE: u32 = 62; // i64: SG_WRITE_END
+export const L_SEG_BASE: u32 = 51; // i32: SG_EFFECTIVE
+export const L_SEG_READ: u32 = 57; // i64: SG_READ_END
+export const L_SEG_WRITE: u32 = 63; // i64: SG_WRITE_END
 
 /**
  * R: not 0 after INC or DEC whose OF and AF nobody has asked for: the result that overflows. L_CARRIES then has CF, and
  * nothing else of it holds.
  */
-export const L_ONE: u32 = 68;
+export const L_ONE: u32 = 69;
 
-const LOCALS: u32 = 69;
+const LOCALS: u32 = 70;
 const PARAMETERS: u32 = 2;
 
 // A function has only the locals that are named in it, numbered as they come: the baseline compiler clears each at entry.

@@ -1,11 +1,12 @@
 // Operands of a record as Wasm: sub-registers, addresses, translated memory. An access that misses the TLB leaves the
 // region before the instruction has changed anything.
 
-import { PAGE_NO_WRITE_ENTRY, TE_READ, TE_WRITE } from "../abi/layout";
+import { PAGE_NO_WRITE_ENTRY, PageFlag, TE_READ, TE_WRITE } from "../abi/layout";
 import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IDX, R_SEG, R_SRC, RecordFlag } from "../abi/record";
 import { SEG_FS, SEG_SIZE, SEGS, SG_EFFECTIVE } from "../abi/state";
 import {
   addR,
+  beside,
   blockRip,
   constR,
   direct,
@@ -14,6 +15,7 @@ import {
   getR,
   lowRamBytes,
   lowRamHost,
+  noteBeside,
   place,
   set32,
   setR,
@@ -63,7 +65,7 @@ import {
 import { groupBytes, groupOf, intoGroup, isChecked, mayPart, NO_GROUP, setChecked } from "./groups";
 import { isMemory } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
-import { L_ACCESS, L_APART, L_EA, L_GROUP, L_HOST, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE } from "./locals";
+import { L_ACCESS, L_APART, L_BESIDE, L_EA, L_GROUP, L_HOST, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE } from "./locals";
 import { APART, checkGroup, translateTop } from "./translate";
 
 const ZERO: u32 = 128;
@@ -278,10 +280,14 @@ function placeOffset(): u32 {
 
 /** Pops an address (R), pushes what is placeOffset() below its place in linear memory. */
 function checkTop(size: u32, write: bool): void {
+  const look = write && beside;
   if (direct) {
-    checkRam(size, write ? PAGE_NO_WRITE_ENTRY : 0);
+    checkRam(size, !write ? 0 : look ? PAGE_NO_WRITE_ENTRY & ~PageFlag.Code : PAGE_NO_WRITE_ENTRY);
     get(L_EA);
   } else translateTop(size, write ? TE_WRITE : TE_READ);
+  if (!look) return;
+  tee(L_BESIDE);
+  noteBeside(size);
 }
 
 function placeTop(size: u32, write: bool): void {

@@ -1,21 +1,23 @@
 // A planned region as one Wasm function: structured loops from the dominator tree around the central node.
 
 import { BK_COUNT, BK_HOST } from "../abi/block";
-import { FILL_CERTAIN, FILL_STORE } from "../abi/generator";
+import { FILL_BESIDE, FILL_CERTAIN, FILL_STORE } from "../abi/generator";
 import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OFF, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { MODE, RIP } from "../abi/state";
+import { besideCode, findBeside } from "./besideCode";
 import { callInterpreter } from "./calls";
-import { codeStore } from "./codeStore";
+import { closeStored, openStored, storeBeside } from "./codeStore";
 import {
   beginBlock,
   beginInstruction,
   beginRegion,
-  codeEnd,
+  besideBytes,
   constR,
   forgetKnown,
   place,
   ripNext,
+  setBeside,
   setFills,
   setFlagsSeen,
   used,
@@ -32,21 +34,11 @@ import {
   I32_ADD,
   I32_AND,
   I32_EQZ,
-  I32_GE_U,
   I32_LOAD,
-  I32_LOAD16_U,
-  I32_LT_S,
-  I32_LT_U,
-  I32_NE,
-  I32_SHL,
   I32_SUB,
-  I32_WRAP,
-  I64_ADD,
   I64_EQZ,
   I64_LOAD,
-  I64_LT_U,
   I64_NE,
-  I64_SHR_U,
   I64_SUB,
   i32c,
   i64c,
@@ -58,12 +50,12 @@ import {
   set,
   TYPE_I32,
   TYPE_I64,
-  tee,
   unsigned,
   W_BR_TABLE,
   W_END,
   W_UNREACHABLE,
 } from "./emit";
+import { budgetLeft, central, checkTarget, exitTo, followIndirect, leave, pushReturn, setTargets } from "./exits";
 import { pushCondition } from "./flags";
 import {
   blockOf,
@@ -84,8 +76,9 @@ import {
   takenOf,
 } from "./graph";
 import { beginRecord, findGroups, forgetChecked } from "./groups";
-import { generate, storesPlainly } from "./instruction";
-import { kindOf, memberOf, recordsOf, sizeOf } from "./kinds";
+import { generate } from "./instruction";
+
+import { kindOf, memberOf, recordsOf } from "./kinds";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
@@ -103,7 +96,6 @@ import {
 } from "./kinds.generated";
 import {
   branch,
-  branchExit,
   branchIf,
   clearLabels,
   close,
@@ -118,65 +110,16 @@ import {
   openLoop,
 } from "./labels";
 import { FLAGS_CARRY, FLAGS_DEAD, findDead, liveFlags } from "./liveness";
-import {
-  clearLocals,
-  isLong,
-  isR,
-  L_ADJUST,
-  L_COUNT,
-  L_EA,
-  L_HOST,
-  L_LIMIT,
-  L_PC,
-  L_STATE,
-  L_V,
-  L_WHY,
-  localCount,
-} from "./locals";
-import { getSlot, readRm, setSlot, storeHost } from "./operand";
-import {
-  branchAt,
-  countsDown,
-  firstRecord,
-  firstRip,
-  reachable,
-  returns,
-  span,
-  targetOf,
-  terminates,
-  unknown,
-} from "./plan";
+import { clearLocals, isLong, isR, L_ADJUST, L_COUNT, L_PC, L_STATE, L_V, localCount } from "./locals";
+import { getSlot, readRm, setSlot } from "./operand";
+import { branchAt, countsDown, firstRecord, reachable, returns, targetOf, terminates, unknown } from "./plan";
 import { beginSites, sitesBytes } from "./site";
 import { loadState, storeState } from "./spill";
-import { moveStack, probePush, readStackTop } from "./stack";
+import { moveStack, readStackTop } from "./stack";
 import { answer } from "./system";
 
 /** Label of the loop that starts at a node. */
 const LOOP_LABEL: u32 = 0x4000;
-let targets: u32 = 0;
-
-function exitTo(rip: u64, why: u32): void {
-  constR(rip);
-  set(L_PC);
-  leave(why);
-}
-
-/** L_PC holds the RIP; everything begun has completed. */
-function leave(why: u32): void {
-  i32c(0);
-  set(L_ADJUST);
-  i32c(why);
-  set(L_WHY);
-  branch(LABEL_EXIT);
-}
-
-/** Pushes 1 while another pass fits the budget. */
-function budgetLeft(): void {
-  get(L_COUNT);
-  get(L_LIMIT);
-  op(I32_LT_S);
-}
-
 /** Goes to a node, or leaves when it is not part of the region. */
 function follow(from: u32, to: u32, rip: u64): void {
   if (to == NONE) {
@@ -198,70 +141,6 @@ function follow(from: u32, to: u32, rip: u64): void {
   else tree(to);
 }
 
-/** With one entry nothing leads to the central node: where a branch goes back to it the region is left. */
-function central(): bool {
-  return entryCount > 1;
-}
-
-/** The target is in L_V: to the central node when it is an entry, else out; inside: it may be one. */
-function followIndirect(inside: bool, why: u32): void {
-  if (inside && central()) findTarget();
-  get(L_V);
-  set(L_PC);
-  leave(why);
-}
-
-function findTarget(): void {
-  get(L_V);
-  constR(firstRip);
-  op(wide ? I64_SUB : I32_SUB);
-  tee(L_EA);
-  constR(u64(span) + 1);
-  op(wide ? I64_LT_U : I32_LT_U);
-  openIf();
-  get(L_EA);
-  if (wide) op(I32_WRAP);
-  i32c(1);
-  op(I32_SHL);
-  mem(I32_LOAD16_U, targets);
-  tee(L_STATE);
-  i32c(0);
-  op(I32_NE);
-  budgetLeft();
-  op(I32_AND);
-  branchIf(LABEL_CENTRE);
-  close();
-}
-
-/** A branch to a non-canonical address, or past the end of CS, faults on the branch itself: the interpreter does it. */
-function checkTarget(size: u32): void {
-  if (!wide) {
-    if (codeEnd >= (1 as u64) << (size << 3)) return;
-    place();
-    get(L_V);
-    i32c(i32(codeEnd));
-    op(I32_GE_U);
-    branchExit();
-    return;
-  }
-  get(L_V);
-  i64c(0x800000000000);
-  op(I64_ADD);
-  i64c(48);
-  op(I64_SHR_U);
-  op(I64_EQZ);
-  op(I32_EQZ);
-  branchExit();
-}
-
-function pushReturn(rip: u64, size: u32): void {
-  probePush(size, size);
-  get(L_HOST);
-  constR(rip);
-  storeHost(size);
-  moveStack(-i32(size));
-}
-
 function terminator(n: u32, rec: usize): void {
   const kind = kindOf(rec);
   const rip = ripOf(n);
@@ -275,7 +154,14 @@ function terminator(n: u32, rec: usize): void {
       branch(LABEL_EXIT);
       return;
     }
-    if (kind == KIND_CALL_REL) pushReturn(next, size);
+    if (kind == KIND_CALL_REL) {
+      pushReturn(next, size);
+      if (besideBytes) {
+        openStored();
+        exitTo(target, 0);
+        closeStored();
+      }
+    }
     follow(n, takenOf(n), target);
   } else if (kind == KIND_JCC || countsDown(kind)) {
     const target = targetOf(rec, rip);
@@ -316,7 +202,16 @@ function terminator(n: u32, rec: usize): void {
     readRm(rec, size);
     set(L_V);
     checkTarget(size);
-    if (kind == KIND_CALL_E) pushReturn(next, size);
+    if (kind == KIND_CALL_E) {
+      pushReturn(next, size);
+      if (besideBytes) {
+        openStored();
+        get(L_V);
+        set(L_PC);
+        leave(0);
+        closeStored();
+      }
+    }
     followIndirect(true, branchAt(rip));
   }
 }
@@ -338,10 +233,10 @@ function afterCall(n: u32): void {
 }
 
 /** Emits a record that has a generated form. False: nothing was emitted. */
-function emitRecord(rec: usize): bool {
+function emitRecord(rec: usize, staged: bool): bool {
   const mark = emitted();
   const labels = labelsOpen();
-  if (generate(rec)) return true;
+  if (staged ? storeBeside(rec) : generate(rec)) return true;
   backUp(mark);
   closeTo(labels);
   forgetChecked();
@@ -380,17 +275,21 @@ function body(n: u32): void {
     // accesses of string instructions come in an order of their own
     const string = kind >= KIND_MOVS && kind <= KIND_CMPS;
     const table = oftenStaged(~host);
-    const staged = !ends && (oftenStaged(host) || (table && string));
-    const generated = ends ? terminates(rec) : kind != KIND_NONE && (!staged || storesPlainly(rec));
+    const staged = besideCode(rec, host);
+    const repeats = string && load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne);
+    const generated = ends ? terminates(rec) : kind != KIND_NONE && !(string && (table || (staged && repeats)));
     if (generated && pending) {
       callInterpreter(pending, rec - RECORD_SIZE);
       pending = 0;
     }
     beginInstruction(rec);
-    setFills(table || oftenMissed(host), ends || string ? 0 : table ? FILL_CERTAIN | FILL_STORE : FILL_CERTAIN);
+    const certain = ends || string ? 0 : table ? FILL_CERTAIN | FILL_STORE : FILL_CERTAIN;
+    setFills(staged || table || oftenMissed(host), staged ? certain | FILL_BESIDE : certain);
+    if (staged) setBeside();
     beginRecord(index);
     const seen = liveFlags(index++);
-    setFlagsSeen(seen == FLAGS_DEAD, seen == FLAGS_CARRY);
+    // the region may be left after a store beside code
+    setFlagsSeen(!staged && seen == FLAGS_DEAD, !staged && seen == FLAGS_CARRY);
     if (ends) {
       if (generated) terminator(n, rec);
       else {
@@ -403,7 +302,7 @@ function body(n: u32): void {
       }
       return;
     }
-    if ((!generated || !(staged ? codeStore(rec, sizeOf(rec)) : emitRecord(rec))) && !pending) pending = rec;
+    if ((!generated || !emitRecord(rec, staged)) && !pending) pending = rec;
     rec += RECORD_SIZE;
   }
 }
@@ -469,8 +368,9 @@ function emitBody(sites: u32): void {
 
 /** Emits the body of the planned region, and learns its registers and the bytes of its sites. False: it is too large. */
 export function measureRegion(targetTable: u32): bool {
-  targets = targetTable;
+  setTargets(targetTable);
   beginRegion(load<u32>(MODE));
+  findBeside();
   emitBody(0);
   return !overflow && !deep();
 }

@@ -1,6 +1,6 @@
 // Linear addresses of a region through the TLB to places in linear memory.
 
-import { FILL_STORE, FILL_WRITE, JIT_TLB_MASK } from "../abi/generator";
+import { FILL_BESIDE, FILL_STORE, FILL_WRITE, JIT_TLB_MASK } from "../abi/generator";
 import { TE_ADDEND, TE_WRITE } from "../abi/layout";
 import { addR, constR, fills, fillsHow, place, useTlb, wide } from "./context";
 import {
@@ -78,7 +78,7 @@ function fill(size: u32, tag: u32, how: u32): void {
   get(L_EA);
   if (!wide) op(I64_EXTEND_U);
   i32c(size);
-  i32c(tag == TE_WRITE ? how | FILL_WRITE : how & ~FILL_STORE);
+  i32c(tag == TE_WRITE ? how | FILL_WRITE : how & ~(FILL_STORE | FILL_BESIDE));
   op(W_CALL);
   unsigned(CALL_FILL);
 }

@@ -2,7 +2,7 @@
 //
 // A read that faults returns 0, a write probe that faults returns 0; the stop word then holds the event or exit and
 // the caller tests aborted(). probe* return the address in linear memory to store to (or to read-modify-write at).
-import { FILL_CERTAIN, FILL_STORE, FILL_WRITE } from "../abi/generator";
+import { FILL_BESIDE, FILL_CERTAIN, FILL_STORE, FILL_WRITE } from "../abi/generator";
 import {
   PAGE_NO_WRITE_ENTRY,
   PageFlag,
@@ -455,7 +455,7 @@ let unsettled: u64 = ~(0 as u64);
 /**
  * Enters the page of an access that generated code misses in the TLB, when that changes nothing but accessed and dirty bits
  * of one that follows for certain. 0: it would, or the page has no entry for this access, or `bytes` reach into the next
- * page. A page table need have none for a store that follows at once.
+ * page. A page table need have none for a store that follows at once, nor a frame with code where that is looked at.
  */
 export function fillSettled(linear: u64, bytes: u32, how: u32): u32 {
   if ((u32(linear) & 0xfff) + bytes > 4096 || u64((i64(linear) << 16) >> 16) != linear) return 0;
@@ -463,6 +463,7 @@ export function fillSettled(linear: u64, bytes: u32, how: u32): u32 {
     const at = flaggedPlace(linear, bytes, PageFlag.PageTable);
     if (at) return u32(dropMapped(at, bytes, true));
   }
+  if (how & FILL_BESIDE && flaggedPlace(linear, bytes, PageFlag.Code)) return 1;
   // one that faults or exits comes again: the interpreter, which has to walk anyway, enters the page when that changes
   const page = (linear >> 12) | load<u64>(TR_TAG);
   if (page == unsettled) return 0;
@@ -478,5 +479,6 @@ export function fillSettled(linear: u64, bytes: u32, how: u32): u32 {
   fill(load<u32>(TR_TABLE), load<u64>(TAG_REAL), linear, host);
   // the frame of a table that was not one before may be written through an address that was translated already
   if (pageTableCount != tables) return 0;
+  if (how & FILL_BESIDE && flaggedPlace(linear, bytes, PageFlag.Code)) return 1;
   return u32(plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), linear, bytes, write ? u32(TE_WRITE) : u32(TE_READ)) != 0);
 }

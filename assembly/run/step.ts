@@ -2,11 +2,12 @@
 // on when nothing happened that it does not know of.
 import { OP_END, R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { BLOCK_RIP, COUNT, EFLAGS_REST, EXTRA, STOP, StopBit } from "../abi/state";
+import { patchedBefore, setImmediate } from "../blocks/cache";
 import { dispatch } from "../execute/dispatch";
 import { execute } from "../execute/execute.generated";
 import { executed } from "../imports";
 import { leaveEarly, otherPlace, regionChanges, startOf, takeWork } from "../jit/chain";
-import { noteWrite } from "../memory/frames";
+import { noteWrites } from "../memory/frames";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { account } from "./account";
 import { drainCodeWrites, GO_ON, settle } from "./boundary";
@@ -72,8 +73,13 @@ export function jitStep(site: u32, rip: u64, begun: u32): u32 {
  * was made from may have changed.
  */
 export function jitStored(host: u32, bytes: u32): u32 {
+  const memo = patchedBefore(host, bytes);
+  if (memo) {
+    setImmediate(memo, load<i32>(host));
+    return 0;
+  }
   const changes = regionChanges;
-  noteWrite(host, bytes);
+  noteWrites(host, bytes);
   drainCodeWrites();
   store<u32>(STOP, load<u32>(STOP) & ~StopBit.Leave);
   return u32(load<u32>(STOP) != 0 || regionChanges != changes);
