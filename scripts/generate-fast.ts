@@ -185,6 +185,8 @@ list.push({
 });
 mark("CALL");
 list.push({ name: "callRel<T> A", body: "value = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM); does = CALL; break;" });
+mark("STRING");
+list.push({ name: "(string)", body: "return rec | WHOLE;" });
 mark("NARROW_SHIFT");
 list.push(...fallible);
 mark("READ");
@@ -225,6 +227,7 @@ const ALIASES: Record<string, string> = {
 export function fastOf(comment: string, byImmediate: boolean): number {
   const [handler = "", shape = ""] = comment.split(" ");
   if (comment === "(end of block)") return first.END!;
+  if (/^(?:movs|cmps|stos|lods|scas)<T>$/.test(handler)) return first.STRING!;
   // a condition that ends no block is that of a SETcc or CMOVcc
   const condition = /^(?:set|cmov<T>):(\d+)$/.exec(handler)?.[1];
   if (condition) return shape === "mem8" ? 0 : first.JCC! + Number(condition);

@@ -1,5 +1,5 @@
 // Which short form a record has, and what that form wants in the record.
-import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_SEG, R_SIZE, RecordFlag } from "../abi/record";
+import { R_ADDR_SHIFT, R_BASE, R_DISP, R_DST, R_FLAGS, R_IMM, R_SEG, R_SIZE, RecordFlag } from "../abi/record";
 import { GPR, ModeBit, RBP, RSP, SEG_SS } from "../abi/state";
 import {
   FAST_CALL,
@@ -11,6 +11,7 @@ import {
   FAST_PUSH,
   FAST_READ,
   FAST_READ_OPERAND,
+  FAST_STRING,
 } from "./fast.generated";
 
 /** What such a form takes from the stack or puts there is its memory operand. */
@@ -32,6 +33,7 @@ export function shortForm(rec: usize, op: u32, opcode: u32, mode: u32): u32 {
   }
   const push = fast - FAST_PUSH < 2;
   if (push || fast - FAST_READ < FAST_READ_OPERAND - FAST_READ) stackOperand(rec, push, opcode == 0xc9, mode);
+  if (fast == FAST_STRING) store<u8>(rec, (opcode >> 1) & 7, R_IMM);
   // where the target of a relative branch is truncated
   const narrow = load<u8>(rec, R_SIZE) == 2 && mode & ModeBit.Code32 && flags & RecordFlag.Ends;
   return narrow && fast <= FAST_CALL ? 0 : fast;

@@ -2,12 +2,13 @@
 import { BK_HOST, BK_RECORDS } from "../abi/block";
 import { R_FAST, R_FLAGS, R_INDEX, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, STOP, WORK } from "../abi/state";
-import { FAST_END, FAST_MODIFY, FAST_WRITE } from "../decode/fast.generated";
+import { FAST_END, FAST_MODIFY, FAST_STRING, FAST_WRITE } from "../decode/fast.generated";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";
 import { codeEnd, countEnd, enter, Follow, follow, link } from "./follow";
 import { patches } from "./patches";
 import { NO_LINK, SIDE, short, WHOLE } from "./short.generated";
+import { few } from "./strings";
 
 /** While one of these is set, instructions run one at a time. */
 export const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
@@ -34,7 +35,8 @@ export function dispatch(rec: usize, limit: u64, hot: u32): usize {
     }
     let next: u32;
     if (r & WHOLE) {
-      if (u32(load<u8>(rec, R_FAST)) - FAST_WRITE < FAST_MODIFY - FAST_WRITE && limit && patches(rec)) {
+      const f = u32(load<u8>(rec, R_FAST));
+      if (f == FAST_STRING ? few(rec) : f - FAST_WRITE < FAST_MODIFY - FAST_WRITE && limit && patches(rec)) {
         rec += RECORD_SIZE;
         continue;
       }

@@ -339,6 +339,8 @@ export function short(before: usize, limit: u64, end: u64, hot: u32): usize {
         if (!Follow.stays(rec, false, end) || !Fast.cpuid()) return rec | WHOLE; taken = false; break;
       case 149: // callRel<T> A
         value = load<u64>(BLOCK_RIP) + load<u64>(rec, R_IMM); does = CALL; break;
+      case 150: // (string)
+        return rec | WHOLE;
       default: {
         if (f < FAST_READ) {
           if (!Fast.narrowShift(rec, f - FAST_NARROW_SHIFT)) return rec | WHOLE;
@@ -355,177 +357,177 @@ export function short(before: usize, limit: u64, end: u64, hot: u32): usize {
         if (Fast.differs(load<u64>(entry + way, TE_READ), linear, size)) return rec | WHOLE;
         const at: usize = u32(linear) + load<u32>(entry, TE_ADDEND);
         switch (load<u8>(rec, R_FAST)) {
-      case 155: // popReg<T> A
+      case 156: // popReg<T> A
         Fast.pop(rec, ea, at); rec += RECORD_SIZE; continue;
-      case 156: // ret<T> A
+      case 157: // ret<T> A
         value = Fast.any(rec, at); if (!Fast.reachable(value, end)) return rec | WHOLE; Fast.popped(rec, ea + load<u16>(rec, R_IMM)); does = RETURN; break;
-      case 157: // mov rm8
+      case 158: // mov rm8
         Fast.movRm<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 158: // mov rm16
+      case 159: // mov rm16
         Fast.movRm<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 159: // mov rm32
+      case 160: // mov rm32
         Fast.movRm<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 160: // mov rm64
+      case 161: // mov rm64
         Fast.movRm<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 161: // alu:add rm32
+      case 162: // alu:add rm32
         Fast.rm<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 162: // alu:or rm32
+      case 163: // alu:or rm32
         Fast.rm<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 163: // alu:adc rm32
+      case 164: // alu:adc rm32
         Fast.rm<u32>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 164: // alu:sbb rm32
+      case 165: // alu:sbb rm32
         Fast.rm<u32>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 165: // alu:and rm32
+      case 166: // alu:and rm32
         Fast.rm<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 166: // alu:sub rm32
+      case 167: // alu:sub rm32
         Fast.rm<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 167: // alu:xor rm32
+      case 168: // alu:xor rm32
         Fast.rm<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 168: // alu:cmp rm32
+      case 169: // alu:cmp rm32
         Fast.rm<u32>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 169: // alu:cmp mr32
+      case 170: // alu:cmp mr32
         Fast.mr<u32>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 170: // alu:test mr32
+      case 171: // alu:test mr32
         Fast.mr<u32>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 171: // alu:cmp mi32
+      case 172: // alu:cmp mi32
         Fast.mi<u32>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 172: // alu:test mi32
+      case 173: // alu:test mi32
         Fast.mi<u32>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 173: // alu:add rm64
+      case 174: // alu:add rm64
         Fast.rm<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 174: // alu:or rm64
+      case 175: // alu:or rm64
         Fast.rm<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 175: // alu:adc rm64
+      case 176: // alu:adc rm64
         Fast.rm<u64>(rec, AluOp.adc, at); rec += RECORD_SIZE; continue;
-      case 176: // alu:sbb rm64
+      case 177: // alu:sbb rm64
         Fast.rm<u64>(rec, AluOp.sbb, at); rec += RECORD_SIZE; continue;
-      case 177: // alu:and rm64
+      case 178: // alu:and rm64
         Fast.rm<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 178: // alu:sub rm64
+      case 179: // alu:sub rm64
         Fast.rm<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 179: // alu:xor rm64
+      case 180: // alu:xor rm64
         Fast.rm<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 180: // alu:cmp rm64
+      case 181: // alu:cmp rm64
         Fast.rm<u64>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 181: // alu:cmp mr64
+      case 182: // alu:cmp mr64
         Fast.mr<u64>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 182: // alu:test mr64
+      case 183: // alu:test mr64
         Fast.mr<u64>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 183: // alu:cmp mi64
+      case 184: // alu:cmp mi64
         Fast.mi<u64>(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 184: // alu:test mi64
+      case 185: // alu:test mi64
         Fast.mi<u64>(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 185: // alu:add rmN
+      case 186: // alu:add rmN
         Fast.narrowRm(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 186: // alu:or rmN
+      case 187: // alu:or rmN
         Fast.narrowRm(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 187: // alu:and rmN
+      case 188: // alu:and rmN
         Fast.narrowRm(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 188: // alu:sub rmN
+      case 189: // alu:sub rmN
         Fast.narrowRm(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 189: // alu:xor rmN
+      case 190: // alu:xor rmN
         Fast.narrowRm(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 190: // alu:cmp rmN
+      case 191: // alu:cmp rmN
         Fast.narrowRm(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 191: // alu:cmp mrN
+      case 192: // alu:cmp mrN
         Fast.anyMr(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 192: // alu:test mrN
+      case 193: // alu:test mrN
         Fast.anyMr(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 193: // alu:cmp miN
+      case 194: // alu:cmp miN
         Fast.anyMi(rec, AluOp.cmp, at); rec += RECORD_SIZE; continue;
-      case 194: // alu:test miN
+      case 195: // alu:test miN
         Fast.anyMi(rec, AluOp.test, at); rec += RECORD_SIZE; continue;
-      case 195: // movzx8<T> 32 memory
+      case 196: // movzx8<T> 32 memory
         Fast.extendMem<u32, u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 196: // movzx16<T> 32 memory
+      case 197: // movzx16<T> 32 memory
         Fast.extendMem<u32, u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 197: // movsx8<T> 32 memory
+      case 198: // movsx8<T> 32 memory
         Fast.extendMem<u32, i8>(rec, at); rec += RECORD_SIZE; continue;
-      case 198: // movsx16<T> 32 memory
+      case 199: // movsx16<T> 32 memory
         Fast.extendMem<u32, i16>(rec, at); rec += RECORD_SIZE; continue;
-      case 199: // movsx8<T> 64 memory
+      case 200: // movsx8<T> 64 memory
         Fast.extendMem<u64, i8>(rec, at); rec += RECORD_SIZE; continue;
-      case 200: // movsx16<T> 64 memory
+      case 201: // movsx16<T> 64 memory
         Fast.extendMem<u64, i16>(rec, at); rec += RECORD_SIZE; continue;
-      case 201: // movsxd<T> 64 memory
+      case 202: // movsxd<T> 64 memory
         Fast.extendMem<u64, i32>(rec, at); rec += RECORD_SIZE; continue;
-      case 202: // imulGE<T> 32 memory
+      case 203: // imulGE<T> 32 memory
         Fast.imul(rec, load<i32>(at)); rec += RECORD_SIZE; continue;
-      case 203: // imulImm<T> 32 memory
+      case 204: // imulImm<T> 32 memory
         Fast.imulBy(rec, load<i32>(at)); rec += RECORD_SIZE; continue;
-      case 204: // jmpE<T> A memory
+      case 205: // jmpE<T> A memory
         value = Fast.any(rec, at); does = JUMP; break;
-      case 205: // callE<T> A memory
+      case 206: // callE<T> A memory
         value = Fast.any(rec, at); does = CALL; break;
-      case 206: // pushE<T> A memory
+      case 207: // pushE<T> A memory
         value = Fast.any(rec, at); does = PUSH; break;
-      case 207: // mov mr8
+      case 208: // mov mr8
         Fast.movMr<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 208: // mov mi8
+      case 209: // mov mi8
         Fast.movMi<u8>(rec, at); rec += RECORD_SIZE; continue;
-      case 209: // mov mr16
+      case 210: // mov mr16
         Fast.movMr<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 210: // mov mi16
+      case 211: // mov mi16
         Fast.movMi<u16>(rec, at); rec += RECORD_SIZE; continue;
-      case 211: // mov mr32
+      case 212: // mov mr32
         Fast.movMr<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 212: // mov mi32
+      case 213: // mov mi32
         Fast.movMi<u32>(rec, at); rec += RECORD_SIZE; continue;
-      case 213: // mov mr64
+      case 214: // mov mr64
         Fast.movMr<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 214: // mov mi64
+      case 215: // mov mi64
         Fast.movMi<u64>(rec, at); rec += RECORD_SIZE; continue;
-      case 215: // alu:add mr32
+      case 216: // alu:add mr32
         Fast.mr<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 216: // alu:or mr32
+      case 217: // alu:or mr32
         Fast.mr<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 217: // alu:and mr32
+      case 218: // alu:and mr32
         Fast.mr<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 218: // alu:sub mr32
+      case 219: // alu:sub mr32
         Fast.mr<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 219: // alu:xor mr32
+      case 220: // alu:xor mr32
         Fast.mr<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 220: // alu:add mi32
+      case 221: // alu:add mi32
         Fast.mi<u32>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 221: // alu:or mi32
+      case 222: // alu:or mi32
         Fast.mi<u32>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 222: // alu:and mi32
+      case 223: // alu:and mi32
         Fast.mi<u32>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 223: // alu:sub mi32
+      case 224: // alu:sub mi32
         Fast.mi<u32>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 224: // alu:xor mi32
+      case 225: // alu:xor mi32
         Fast.mi<u32>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 225: // unary:inc mem32
+      case 226: // unary:inc mem32
         Fast.unaryMem<u32>(UnaryOp.inc, at); rec += RECORD_SIZE; continue;
-      case 226: // unary:dec mem32
+      case 227: // unary:dec mem32
         Fast.unaryMem<u32>(UnaryOp.dec, at); rec += RECORD_SIZE; continue;
-      case 227: // alu:add mr64
+      case 228: // alu:add mr64
         Fast.mr<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 228: // alu:or mr64
+      case 229: // alu:or mr64
         Fast.mr<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 229: // alu:and mr64
+      case 230: // alu:and mr64
         Fast.mr<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 230: // alu:sub mr64
+      case 231: // alu:sub mr64
         Fast.mr<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 231: // alu:xor mr64
+      case 232: // alu:xor mr64
         Fast.mr<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 232: // alu:add mi64
+      case 233: // alu:add mi64
         Fast.mi<u64>(rec, AluOp.add, at); rec += RECORD_SIZE; continue;
-      case 233: // alu:or mi64
+      case 234: // alu:or mi64
         Fast.mi<u64>(rec, AluOp.or, at); rec += RECORD_SIZE; continue;
-      case 234: // alu:and mi64
+      case 235: // alu:and mi64
         Fast.mi<u64>(rec, AluOp.and, at); rec += RECORD_SIZE; continue;
-      case 235: // alu:sub mi64
+      case 236: // alu:sub mi64
         Fast.mi<u64>(rec, AluOp.sub, at); rec += RECORD_SIZE; continue;
-      case 236: // alu:xor mi64
+      case 237: // alu:xor mi64
         Fast.mi<u64>(rec, AluOp.xor, at); rec += RECORD_SIZE; continue;
-      case 237: // unary:inc mem64
+      case 238: // unary:inc mem64
         Fast.unaryMem<u64>(UnaryOp.inc, at); rec += RECORD_SIZE; continue;
-      case 238: // unary:dec mem64
+      case 239: // unary:dec mem64
         Fast.unaryMem<u64>(UnaryOp.dec, at); rec += RECORD_SIZE; continue;
-      case 239: // pushReg<T> A
+      case 240: // pushReg<T> A
         Fast.push(rec, Fast.dst<u64>(rec), ea, at); rec += RECORD_SIZE; continue;
-      case 240: // pushImm<T> A
+      case 241: // pushImm<T> A
         Fast.push(rec, load<u64>(rec, R_IMM), ea, at); rec += RECORD_SIZE; continue;
           default:
             Fast.modify(rec, u32(load<u8>(rec, R_FAST)) - FAST_MODIFY_ANY, at);
