@@ -1,5 +1,10 @@
 // What the core and the code generator (assembly/generator, a module of its own over the same memory) tell each other.
 
+// why a region was left (JIT_WHY): 0, for no reason that is told
+export const LEFT_INSTRUCTION = 1; // the instruction at RIP must run in the interpreter
+export const LEFT_BY_BRANCH = 2; // bit: the branch branchAt() of generator/plan.ts names; not set in other values: the site of the
+// last instruction of the block at RIP, whose instructions are not counted yet
+
 // words at JIT_SHARED (layout.ts)
 export const ENTRY_START = 0x23c00; // u64 COUNT when the running region was entered
 export const JIT_QUEUED = 0x23c08; // u32 requests in JIT_QUEUE

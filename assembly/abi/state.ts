@@ -156,7 +156,7 @@ export const EMULATE = 0x1504; // u32 1: accesses that EPT does not allow go to 
 
 // --- what rarely used instructions keep ---
 export const RANDOM = 0x1508; // u64 state of the generator behind RDRAND and RDSEED
-export const JIT_WHY = 0x1510; // u32 why a region was left: 1 = the instruction at RIP must run in the interpreter, above: branchAt()
+export const JIT_WHY = 0x1510; // u32 why a region was left (abi/generator.ts)
 export const MONITOR_ARMED = 0x1514; // u32 1 after MONITOR, 0 after MWAIT
 
 // --- debug ---

@@ -16,6 +16,7 @@ import { clc, cld, cmc, lahf, sahf, stc, std, wait } from "./flagOps";
 import { cli, cpuid, hlt, invd, rdmsr, rdpmc, rdtsc, sti, wbinvd, wrmsr } from "./system";
 import { int1, int3, intN, into, ud2 } from "./interrupt";
 import { iret, retFar, retFarImm } from "./farReturn";
+import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
 import { cmps, lods, movs, scas, stos } from "./strings";
 import { andn, bextr, blsi, blsmsk, blsr, bzhi, lzcnt, mulx, pdep, pext, popcnt, rorx, sarx, shlx, shrx, tzcnt } from "./bmi";
 import { adcx, adox, bound, cmpxchg8b, crc32Eb, crc32Ev, movbeLoad, movbeStore, movnti } from "./extended";
@@ -30,7 +31,6 @@ import { clac, clflush, invpcid, monitor, mwait, rdfsbase, rdgsbase, rdpid, rdra
 import { clts, lmsw, movFromCr, movFromDr, movToCr, movToDr, smsw } from "./controlRegisters";
 import { invept, invvpid, vmcall, vmclear, vmfunc, vmlaunch, vmptrld, vmptrst, vmread, vmresume, vmwrite, vmxoff, vmxon } from "./vmx";
 import { xgetbv, xrstor, xrstors, xsave, xsavec, xsaveopt, xsaves, xsetbv } from "./xsave";
-import { swapgs, syscall, sysenter, sysexit, sysret } from "./fastCall";
 
 /** Carries out one record by its whole handler. RIP is exact after it only when the record ends its block. */
 export function execute(rec: usize): void {
@@ -147,262 +147,262 @@ export function execute(rec: usize): void {
       intN(rec); return;
     case 53: // iret
       iret(rec); return;
-    case 54: // movs<T>
-      movs(rec); return;
-    case 55: // stos<T>
-      stos(rec); return;
-    case 56: // lods<T>
-      lods(rec); return;
-    case 57: // scas<T>
-      scas(rec); return;
-    case 58: // cmps<T>
-      cmps(rec); return;
-    case 59: // bsf<T>
-      bsf(rec); return;
-    case 60: // bsr<T>
-      bsr(rec); return;
-    case 61: // popcnt
-      popcnt(rec); return;
-    case 62: // tzcnt
-      tzcnt(rec); return;
-    case 63: // lzcnt
-      lzcnt(rec); return;
-    case 64: // cmpxchg<T>
-      cmpxchg(rec); return;
-    case 65: // xadd<T>
-      xadd(rec); return;
-    case 66: // movbeLoad
-      movbeLoad(rec); return;
-    case 67: // movbeStore
-      movbeStore(rec); return;
-    case 68: // movnti
-      movnti(rec); return;
-    case 69: // andn
-      andn(rec); return;
-    case 70: // blsr
-      blsr(rec); return;
-    case 71: // blsmsk
-      blsmsk(rec); return;
-    case 72: // blsi
-      blsi(rec); return;
-    case 73: // bextr
-      bextr(rec); return;
-    case 74: // bzhi
-      bzhi(rec); return;
-    case 75: // mulx
-      mulx(rec); return;
-    case 76: // shlx
-      shlx(rec); return;
-    case 77: // shrx
-      shrx(rec); return;
-    case 78: // sarx
-      sarx(rec); return;
-    case 79: // rorx
-      rorx(rec); return;
-    case 80: // adcx
-      adcx(rec); return;
-    case 81: // adox
-      adox(rec); return;
-    case 82: // cld
-      cld(rec); return;
-    case 83: // std
-      std(rec); return;
-    case 84: // xlat
-      xlat(rec); return;
-    case 85: // loope
-      loope(rec); return;
-    case 86: // loopne
-      loopne(rec); return;
-    case 87: // fence
-      fence(rec); return;
-    case 88: // cli
-      cli(rec); return;
-    case 89: // sti
-      sti(rec); return;
-    case 90: // pushf
-      pushf(rec); return;
-    case 91: // popf
-      popf(rec); return;
-    case 92: // lahf
-      lahf(rec); return;
-    case 93: // sahf
-      sahf(rec); return;
-    case 94: // pusha<T>
-      pusha(rec); return;
-    case 95: // popa<T>
-      popa(rec); return;
-    case 96: // pushSeg
-      pushSeg(rec); return;
-    case 97: // movFromSeg
-      movFromSeg(rec); return;
-    case 98: // invlpg
-      invlpg(rec); return;
-    case 99: // callFarPtr
-      callFarPtr(rec); return;
-    case 100: // jmpFarPtr
-      jmpFarPtr(rec); return;
-    case 101: // daa
-      daa(rec); return;
-    case 102: // das
-      das(rec); return;
-    case 103: // aaa
-      aaa(rec); return;
-    case 104: // aas
-      aas(rec); return;
-    case 105: // aam
-      aam(rec); return;
-    case 106: // aad
-      aad(rec); return;
-    case 107: // salc
-      salc(rec); return;
-    case 108: // pext
-      pext(rec); return;
-    case 109: // pdep
-      pdep(rec); return;
-    case 110: // crc32Eb
-      crc32Eb(rec); return;
-    case 111: // crc32Ev
-      crc32Ev(rec); return;
-    case 112: // (undefined)
-      raise(6); return;
-    case 113: // (over 15 bytes)
-      raiseError(13, 0); return;
-    case 114: // popSeg
-      popSeg(rec); return;
-    case 115: // bound
-      bound(rec); return;
-    case 116: // arpl
-      arpl(rec); return;
-    case 117: // ins
-      ins(rec); return;
-    case 118: // outs
-      outs(rec); return;
-    case 119: // movToSeg
-      movToSeg(rec); return;
-    case 120: // popE<T>
-      popE(rec); return;
-    case 121: // wait
-      wait(rec); return;
-    case 122: // les
-      les(rec); return;
-    case 123: // lds
-      lds(rec); return;
-    case 124: // enter<T>
-      enter(rec); return;
-    case 125: // retFarImm
-      retFarImm(rec); return;
-    case 126: // retFar
-      retFar(rec); return;
-    case 127: // int3
-      int3(rec); return;
-    case 128: // into
-      into(rec); return;
-    case 129: // x87
-      x87(rec); return;
-    case 130: // inImm
-      inImm(rec); return;
-    case 131: // outImm
-      outImm(rec); return;
-    case 132: // inDx
-      inDx(rec); return;
-    case 133: // outDx
-      outDx(rec); return;
-    case 134: // int1
-      int1(rec); return;
-    case 135: // hlt
-      hlt(rec); return;
-    case 136: // callFarMem
-      callFarMem(rec); return;
-    case 137: // jmpFarMem
-      jmpFarMem(rec); return;
-    case 138: // ud2
-      ud2(rec); return;
-    case 139: // lss
-      lss(rec); return;
-    case 140: // lfs
-      lfs(rec); return;
-    case 141: // lgs
-      lgs(rec); return;
-    case 142: // sldt
-      sldt(rec); return;
-    case 143: // str
-      str(rec); return;
-    case 144: // lldt
-      lldt(rec); return;
-    case 145: // ltr
-      ltr(rec); return;
-    case 146: // verr
-      verr(rec); return;
-    case 147: // verw
-      verw(rec); return;
-    case 148: // sgdt
-      sgdt(rec); return;
-    case 149: // sidt
-      sidt(rec); return;
-    case 150: // lgdt
-      lgdt(rec); return;
-    case 151: // lidt
-      lidt(rec); return;
-    case 152: // smsw
-      smsw(rec); return;
-    case 153: // lmsw
-      lmsw(rec); return;
-    case 154: // vmcall
-      vmcall(rec); return;
-    case 155: // vmlaunch
-      vmlaunch(rec); return;
-    case 156: // vmresume
-      vmresume(rec); return;
-    case 157: // vmxoff
-      vmxoff(rec); return;
-    case 158: // monitor
-      monitor(rec); return;
-    case 159: // mwait
-      mwait(rec); return;
-    case 160: // clac
-      clac(rec); return;
-    case 161: // stac
-      stac(rec); return;
-    case 162: // xgetbv
-      xgetbv(rec); return;
-    case 163: // xsetbv
-      xsetbv(rec); return;
-    case 164: // vmfunc
-      vmfunc(rec); return;
-    case 165: // swapgs
-      swapgs(rec); return;
-    case 166: // rdtscp
-      rdtscp(rec); return;
-    case 167: // lar
-      lar(rec); return;
-    case 168: // lsl
-      lsl(rec); return;
-    case 169: // syscall
+    case 54: // syscall
       syscall(rec); return;
-    case 170: // clts
-      clts(rec); return;
-    case 171: // sysret
+    case 55: // sysret
       sysret(rec); return;
-    case 172: // invd
-      invd(rec); return;
-    case 173: // wbinvd
-      wbinvd(rec); return;
-    case 174: // movFromCr
-      movFromCr(rec); return;
-    case 175: // movToCr
-      movToCr(rec); return;
-    case 176: // movFromDr
-      movFromDr(rec); return;
-    case 177: // movToDr
-      movToDr(rec); return;
-    case 178: // rdtsc
-      rdtsc(rec); return;
-    case 179: // rdpmc
-      rdpmc(rec); return;
-    case 180: // sysenter
+    case 56: // sysenter
       sysenter(rec); return;
-    case 181: // sysexit
+    case 57: // sysexit
       sysexit(rec); return;
+    case 58: // movs<T>
+      movs(rec); return;
+    case 59: // stos<T>
+      stos(rec); return;
+    case 60: // lods<T>
+      lods(rec); return;
+    case 61: // scas<T>
+      scas(rec); return;
+    case 62: // cmps<T>
+      cmps(rec); return;
+    case 63: // bsf<T>
+      bsf(rec); return;
+    case 64: // bsr<T>
+      bsr(rec); return;
+    case 65: // popcnt
+      popcnt(rec); return;
+    case 66: // tzcnt
+      tzcnt(rec); return;
+    case 67: // lzcnt
+      lzcnt(rec); return;
+    case 68: // cmpxchg<T>
+      cmpxchg(rec); return;
+    case 69: // xadd<T>
+      xadd(rec); return;
+    case 70: // movbeLoad
+      movbeLoad(rec); return;
+    case 71: // movbeStore
+      movbeStore(rec); return;
+    case 72: // movnti
+      movnti(rec); return;
+    case 73: // andn
+      andn(rec); return;
+    case 74: // blsr
+      blsr(rec); return;
+    case 75: // blsmsk
+      blsmsk(rec); return;
+    case 76: // blsi
+      blsi(rec); return;
+    case 77: // bextr
+      bextr(rec); return;
+    case 78: // bzhi
+      bzhi(rec); return;
+    case 79: // mulx
+      mulx(rec); return;
+    case 80: // shlx
+      shlx(rec); return;
+    case 81: // shrx
+      shrx(rec); return;
+    case 82: // sarx
+      sarx(rec); return;
+    case 83: // rorx
+      rorx(rec); return;
+    case 84: // adcx
+      adcx(rec); return;
+    case 85: // adox
+      adox(rec); return;
+    case 86: // cld
+      cld(rec); return;
+    case 87: // std
+      std(rec); return;
+    case 88: // xlat
+      xlat(rec); return;
+    case 89: // loope
+      loope(rec); return;
+    case 90: // loopne
+      loopne(rec); return;
+    case 91: // fence
+      fence(rec); return;
+    case 92: // cli
+      cli(rec); return;
+    case 93: // sti
+      sti(rec); return;
+    case 94: // pushf
+      pushf(rec); return;
+    case 95: // popf
+      popf(rec); return;
+    case 96: // lahf
+      lahf(rec); return;
+    case 97: // sahf
+      sahf(rec); return;
+    case 98: // pusha<T>
+      pusha(rec); return;
+    case 99: // popa<T>
+      popa(rec); return;
+    case 100: // pushSeg
+      pushSeg(rec); return;
+    case 101: // movFromSeg
+      movFromSeg(rec); return;
+    case 102: // invlpg
+      invlpg(rec); return;
+    case 103: // callFarPtr
+      callFarPtr(rec); return;
+    case 104: // jmpFarPtr
+      jmpFarPtr(rec); return;
+    case 105: // daa
+      daa(rec); return;
+    case 106: // das
+      das(rec); return;
+    case 107: // aaa
+      aaa(rec); return;
+    case 108: // aas
+      aas(rec); return;
+    case 109: // aam
+      aam(rec); return;
+    case 110: // aad
+      aad(rec); return;
+    case 111: // salc
+      salc(rec); return;
+    case 112: // pext
+      pext(rec); return;
+    case 113: // pdep
+      pdep(rec); return;
+    case 114: // crc32Eb
+      crc32Eb(rec); return;
+    case 115: // crc32Ev
+      crc32Ev(rec); return;
+    case 116: // (undefined)
+      raise(6); return;
+    case 117: // (over 15 bytes)
+      raiseError(13, 0); return;
+    case 118: // popSeg
+      popSeg(rec); return;
+    case 119: // bound
+      bound(rec); return;
+    case 120: // arpl
+      arpl(rec); return;
+    case 121: // ins
+      ins(rec); return;
+    case 122: // outs
+      outs(rec); return;
+    case 123: // movToSeg
+      movToSeg(rec); return;
+    case 124: // popE<T>
+      popE(rec); return;
+    case 125: // wait
+      wait(rec); return;
+    case 126: // les
+      les(rec); return;
+    case 127: // lds
+      lds(rec); return;
+    case 128: // enter<T>
+      enter(rec); return;
+    case 129: // retFarImm
+      retFarImm(rec); return;
+    case 130: // retFar
+      retFar(rec); return;
+    case 131: // int3
+      int3(rec); return;
+    case 132: // into
+      into(rec); return;
+    case 133: // x87
+      x87(rec); return;
+    case 134: // inImm
+      inImm(rec); return;
+    case 135: // outImm
+      outImm(rec); return;
+    case 136: // inDx
+      inDx(rec); return;
+    case 137: // outDx
+      outDx(rec); return;
+    case 138: // int1
+      int1(rec); return;
+    case 139: // hlt
+      hlt(rec); return;
+    case 140: // callFarMem
+      callFarMem(rec); return;
+    case 141: // jmpFarMem
+      jmpFarMem(rec); return;
+    case 142: // ud2
+      ud2(rec); return;
+    case 143: // lss
+      lss(rec); return;
+    case 144: // lfs
+      lfs(rec); return;
+    case 145: // lgs
+      lgs(rec); return;
+    case 146: // sldt
+      sldt(rec); return;
+    case 147: // str
+      str(rec); return;
+    case 148: // lldt
+      lldt(rec); return;
+    case 149: // ltr
+      ltr(rec); return;
+    case 150: // verr
+      verr(rec); return;
+    case 151: // verw
+      verw(rec); return;
+    case 152: // sgdt
+      sgdt(rec); return;
+    case 153: // sidt
+      sidt(rec); return;
+    case 154: // lgdt
+      lgdt(rec); return;
+    case 155: // lidt
+      lidt(rec); return;
+    case 156: // smsw
+      smsw(rec); return;
+    case 157: // lmsw
+      lmsw(rec); return;
+    case 158: // vmcall
+      vmcall(rec); return;
+    case 159: // vmlaunch
+      vmlaunch(rec); return;
+    case 160: // vmresume
+      vmresume(rec); return;
+    case 161: // vmxoff
+      vmxoff(rec); return;
+    case 162: // monitor
+      monitor(rec); return;
+    case 163: // mwait
+      mwait(rec); return;
+    case 164: // clac
+      clac(rec); return;
+    case 165: // stac
+      stac(rec); return;
+    case 166: // xgetbv
+      xgetbv(rec); return;
+    case 167: // xsetbv
+      xsetbv(rec); return;
+    case 168: // vmfunc
+      vmfunc(rec); return;
+    case 169: // swapgs
+      swapgs(rec); return;
+    case 170: // rdtscp
+      rdtscp(rec); return;
+    case 171: // lar
+      lar(rec); return;
+    case 172: // lsl
+      lsl(rec); return;
+    case 173: // clts
+      clts(rec); return;
+    case 174: // invd
+      invd(rec); return;
+    case 175: // wbinvd
+      wbinvd(rec); return;
+    case 176: // movFromCr
+      movFromCr(rec); return;
+    case 177: // movToCr
+      movToCr(rec); return;
+    case 178: // movFromDr
+      movFromDr(rec); return;
+    case 179: // movToDr
+      movToDr(rec); return;
+    case 180: // rdtsc
+      rdtsc(rec); return;
+    case 181: // rdpmc
+      rdpmc(rec); return;
     case 182: // vmread
       vmread(rec); return;
     case 183: // vmwrite

@@ -1,10 +1,10 @@
 // What a region calls the interpreter for.
 import { R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { beginInstruction, blockCount, blockRip, KNOWN_NONE, place, setKnown, used, written } from "./context";
-import { get, I32_SUB, i32c, i64c, op, unsigned, W_CALL, W_RETURN } from "./emit";
+import { beginInstruction, blockCount, blockRip, constR, KNOWN_NONE, place, setKnown, used, written } from "./context";
+import { get, I32_SUB, i32c, i64c, op, set, unsigned, W_CALL, W_RETURN } from "./emit";
 import { forgetChecked } from "./groups";
 import { branch, close, LABEL_EXIT, openIf } from "./labels";
-import { L_COUNT } from "./locals";
+import { L_ADJUST, L_COUNT, L_PC, L_WHY } from "./locals";
 import { makeSite } from "./site";
 import { loadRegisters, storeRegisters } from "./spill";
 
@@ -53,4 +53,15 @@ export function callHandler(rec: usize): void {
   unsigned(CALL_PLAIN);
   loadRegisters(used);
   setKnown(KNOWN_NONE, 0);
+}
+
+/** Leaves the region for good, with the last instruction of its block to be carried out at once (jit/chain.ts). */
+export function leaveAt(rec: usize): void {
+  constR(blockRip);
+  set(L_PC);
+  i32c(blockCount);
+  set(L_ADJUST);
+  i32c(makeSite(rec, rec));
+  set(L_WHY);
+  branch(LABEL_EXIT);
 }

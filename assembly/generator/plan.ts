@@ -1,7 +1,7 @@
 // The plan of a region: blocks reached from a hot one by direct branches, in up to PAGES pages, and their graph.
 
 import { BK_BYTES, BK_COUNT, BK_RECORDS } from "../abi/block";
-import { JR_PAGE, JR_PAGES_MAX } from "../abi/generator";
+import { JR_PAGE, JR_PAGES_MAX, LEFT_BY_BRANCH } from "../abi/generator";
 import {
   OP_TOO_LONG,
   R_ADDR_SHIFT,
@@ -74,6 +74,10 @@ import {
   KIND_LOOPNE,
   KIND_RET,
   KIND_RET_IMM,
+  KIND_SYSCALL,
+  KIND_SYSENTER,
+  KIND_SYSEXIT,
+  KIND_SYSRET,
 } from "./kinds.generated";
 
 const INSTRUCTIONS_MAX: u32 = 1200;
@@ -207,7 +211,7 @@ function reachCases(rec: usize): void {
 
 /** JIT_WHY of a leave by the branch at the end of this block: none of the other reasons. */
 export function branchAt(rip: u64): u32 {
-  return u32(rip) | 2;
+  return u32(rip) | LEFT_BY_BRANCH;
 }
 
 /** The branch of the block at rip leads where it was seen to go. */
@@ -254,7 +258,11 @@ function explore(n: u32): void {
     }
     if (kind == KIND_CALL_FAR_PTR || <u64>load<u32>(rec, R_FAR_OFFSET) == next) fall = reach(next);
     if (fall != NONE) makeEntry(fall);
-  } else if (kind == KIND_IRET) fall = NONE;
+  } else if (kind == KIND_SYSCALL || kind == KIND_SYSENTER) {
+    // what the system call comes back to is entered from outside
+    const back = reach(next);
+    if (back != NONE) makeEntry(back);
+  } else if (kind == KIND_IRET || kind == KIND_SYSRET || kind == KIND_SYSEXIT) fall = NONE;
   else if (!terminates(rec) || kind == KIND_END) fall = reach(next);
   else if (kind == KIND_JCC || countsDown(kind)) {
     taken = reach(targetOf(rec, rip));

@@ -4,9 +4,9 @@ import { BK_COUNT, BK_HOST } from "../abi/block";
 import { FILL_BESIDE, FILL_CERTAIN, FILL_STORE } from "../abi/generator";
 import { JIT_BODY, JIT_BODY_END, JIT_CODE_END } from "../abi/layout";
 import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OFF, R_SIZE, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { MODE, RIP } from "../abi/state";
+import { MODE, ModeBit, RIP } from "../abi/state";
 import { besideCode, findBeside } from "./besideCode";
-import { callInterpreter } from "./calls";
+import { callInterpreter, leaveAt } from "./calls";
 import { closeStored, openStored, storeBeside } from "./codeStore";
 import {
   beginBlock,
@@ -84,6 +84,7 @@ import {
   KIND_CALL_REL,
   KIND_CMPS,
   KIND_END,
+  KIND_INT_N,
   KIND_JCC,
   KIND_JCXZ,
   KIND_JMP_REL,
@@ -93,6 +94,10 @@ import {
   KIND_NONE,
   KIND_RET,
   KIND_RET_IMM,
+  KIND_SYSCALL,
+  KIND_SYSENTER,
+  KIND_SYSEXIT,
+  KIND_SYSRET,
 } from "./kinds.generated";
 import {
   branch,
@@ -216,6 +221,12 @@ function terminator(n: u32, rec: usize): void {
   }
 }
 
+/** Instructions that all but always lead to code of another level. */
+function crossesRings(kind: u32): bool {
+  if (kind == KIND_INT_N) return (load<u32>(MODE) & ModeBit.User) != 0;
+  return kind == KIND_SYSCALL || kind == KIND_SYSRET || kind == KIND_SYSENTER || kind == KIND_SYSEXIT;
+}
+
 /** After the interpreter ran the last instruction of a block: to the next one, or wherever it branched. */
 function afterCall(n: u32): void {
   const next = ripNext();
@@ -277,7 +288,10 @@ function body(n: u32): void {
     const table = oftenStaged(~host);
     const staged = besideCode(rec, host);
     const repeats = string && load<u8>(rec, R_FLAGS) & (RecordFlag.Rep | RecordFlag.Repne);
-    const generated = ends ? terminates(rec) : kind != KIND_NONE && !(string && (table || (staged && repeats)));
+    const crosses = ends && crossesRings(kind);
+    const generated = ends
+      ? crosses || terminates(rec)
+      : kind != KIND_NONE && !(string && (table || (staged && repeats)));
     if (generated && pending) {
       callInterpreter(pending, rec - RECORD_SIZE);
       pending = 0;
@@ -291,7 +305,8 @@ function body(n: u32): void {
     // the region may be left after a store beside code
     setFlagsSeen(!staged && seen == FLAGS_DEAD, !staged && seen == FLAGS_CARRY);
     if (ends) {
-      if (generated) terminator(n, rec);
+      if (crosses) leaveAt(rec);
+      else if (generated) terminator(n, rec);
       else {
         const first = pending ? pending : rec;
         if (first == rec && answer(rec, kind)) follow(n, fallOf(n), ripNext());

@@ -1,11 +1,13 @@
 // From region to region: a cache of entries by RIP, and the loop that goes from one to the next while nothing needs the run
 // loop between them.
-import { ENTRY_START } from "../abi/generator";
+import { ENTRY_START, LEFT_BY_BRANCH } from "../abi/generator";
 import { JIT_JUMPS, JIT_JUMPS_END } from "../abi/layout";
 import {
+  BLOCK_RIP,
   CODE_END,
   COUNT,
   COUNT_LIMIT,
+  EFLAGS_REST,
   EXTRA,
   JIT_WHY,
   MODE,
@@ -17,6 +19,10 @@ import {
   TR_TAG,
   WORK,
 } from "../abi/state";
+import { FLAG_RF, FLAG_TF } from "../abi/x86";
+import { account } from "../execute/account";
+import { execute } from "../execute/execute.generated";
+import { executed } from "../imports";
 import { flushCount } from "../memory/context";
 import { noteLeave } from "./seen";
 
@@ -120,10 +126,28 @@ export function leaveEarly(): void {
   left = true;
 }
 
+/** Runs the last instruction, at this site, of the block at RIP, whose instructions are not counted yet. */
+function carryOut(site: u32): void {
+  store<u64>(COUNT, load<u64>(ENTRY_START));
+  store<u64>(WORK, entryWork);
+  store<u64>(BLOCK_RIP, load<u64>(RIP));
+  if (COVERAGE) executed(site);
+  execute(site);
+  account(site);
+  left = true;
+}
+
+/** After leaveEarly(): may a region be entered at once? */
+function goesOn(): bool {
+  const words = load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF));
+  return (<u64>words | (load<u64>(COUNT_LIMIT) ^ entryCountLimit)) == 0;
+}
+
 /** Runs the regions last entered at this RIP and where they lead, at most `allowed` instructions. False: none was entered. */
 export function follow(rip: u64, allowed: u64): bool {
+  const end = load<u64>(COUNT) + allowed;
   let room = u32(min<u64>(allowed, 0x40000000));
-  const here = place();
+  let here = place();
   let ran = false;
   for (;;) {
     const j = jumpOf(rip);
@@ -143,12 +167,28 @@ export function follow(rip: u64, allowed: u64): bool {
     }
     lastRegion = load<u32>(j, JM_REGION);
     const completed = call_indirect<u32>(load<u32>(j, JM_SLOT), room - longest, load<u16>(j, JM_ENTRY));
-    if (left) return true;
-    store<u64>(ENTRY_START, load<u64>(ENTRY_START) + completed);
-    entryWork += completed;
-    const why = load<u32>(JIT_WHY);
-    stepNext = why == 1;
-    if (why > 1 && noteLeave(why, load<u64>(RIP))) growing = lastRegion;
+    if (!left) {
+      store<u64>(ENTRY_START, load<u64>(ENTRY_START) + completed);
+      entryWork += completed;
+      const why = load<u32>(JIT_WHY);
+      stepNext = why == 1;
+      if (why > 1) {
+        if (why & LEFT_BY_BRANCH) {
+          if (noteLeave(why, load<u64>(RIP))) growing = lastRegion;
+        } else carryOut(why);
+      }
+    }
+    if (left) {
+      if (!goesOn() || load<u64>(COUNT) >= end) return true;
+      left = false;
+      here = place();
+      entryPlace = here;
+      store<u64>(ENTRY_START, load<u64>(COUNT));
+      entryWork = load<u64>(WORK);
+      room = u32(min<u64>(end - load<u64>(COUNT), 0x40000000));
+      rip = load<u64>(RIP);
+      continue;
+    }
     if (stepNext || load<u32>(STOP) | load<u32>(EXTRA)) break;
     room -= completed;
     rip = load<u64>(RIP);

@@ -31,6 +31,7 @@ import {
 } from "../abi/state";
 import { buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
+import { account } from "../execute/account";
 import { dispatch, STEP_FLAGS } from "../execute/dispatch";
 import { stepNext } from "../jit/chain";
 import { compileQueue, enter, grow, hotThreshold, jump, leftAt, request, requests } from "../jit/manage";
@@ -41,7 +42,6 @@ import { codeTraps, WatchHits } from "../memory/traps";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { beginStep } from "../system/debug";
-import { account } from "./account";
 import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, nothingWaits, settle, takeAlone } from "./boundary";
 import { departures, stepTraps } from "./singleStep";
 import { takeHeld } from "./step";

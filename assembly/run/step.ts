@@ -3,13 +3,13 @@
 import { OP_END, R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { BLOCK_RIP, COUNT, EFLAGS_REST, EXTRA, STOP, StopBit } from "../abi/state";
 import { patchedBefore, setImmediate } from "../blocks/cache";
+import { account } from "../execute/account";
 import { dispatch } from "../execute/dispatch";
 import { execute } from "../execute/execute.generated";
 import { executed } from "../imports";
 import { leaveEarly, otherPlace, regionChanges, startOf, takeWork } from "../jit/chain";
 import { noteWrites } from "../memory/frames";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
-import { account } from "./account";
 import { drainCodeWrites, GO_ON, settle } from "./boundary";
 
 /** Nothing that a region depends on has changed since it was entered, and nothing waits. */

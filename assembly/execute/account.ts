@@ -1,7 +1,7 @@
 // What completed when the interpreter comes back from records it ran.
 import { OP_END, R_FLAGS, R_INDEX, R_OP, RecordFlag } from "../abi/record";
 import { COUNT, RIP, STOP, StopBit, WORK } from "../abi/state";
-import { insnRip, nextRip } from "../execute/operands";
+import { insnRip, nextRip } from "./operands";
 
 /** After dispatch(): counts what completed and makes RIP exact. */
 export function account(rec: usize): void {
