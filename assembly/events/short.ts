@@ -23,7 +23,7 @@ import {
   SG_WRITE_END,
 } from "../abi/state";
 import { FLAG_RF, SA_P, SA_S, SEL_ERROR, TYPE_INT32, TYPE_TSS32_BUSY } from "../abi/x86";
-import { plainPlace, plainSystem } from "../memory/access";
+import { Plain, plainPlace } from "../memory/access";
 import { getRflags } from "../state/flags";
 import { raiseSoft } from "../state/stop";
 import {
@@ -53,7 +53,7 @@ function findHandler(vector: u32, level: u32): bool {
   const bytes: u32 = load<u32>(MODE) & ModeBit.LongMode ? 16 : 8;
   const at = vector * bytes;
   if (at + bytes - 1 > load<u32>(IDTR_LIMIT)) return false;
-  const place = plainSystem(tableAddress(load<u64>(IDTR_BASE) + <u64>at), bytes);
+  const place = Plain.system(tableAddress(load<u64>(IDTR_BASE) + <u64>at), bytes);
   if (!place) return false;
   gate = load<u64>(place);
   const attr = descriptorAttr(gate);
@@ -88,7 +88,7 @@ export function deliverShort(vector: u32, level: u32, rip: u64, flags: u64, hasE
   if (inner || ist) {
     const at = ist ? ist * 8 + 28 : to * 8 + 4;
     if (at + 7 > load<u32>(SEGS + SEG_TR + SG_LIMIT)) return false;
-    const place = plainSystem(tableAddress(load<u64>(SEGS + SEG_TR + SG_BASE) + <u64>at), 8);
+    const place = Plain.system(tableAddress(load<u64>(SEGS + SEG_TR + SG_BASE) + <u64>at), 8);
     if (!place) return false;
     sp = load<u64>(place);
     if (!long) {

@@ -1,11 +1,11 @@
 // Runs decoded records: short forms in one loop (short.generated.ts), everything else by its whole handler.
-import { BK_HOST, BK_RECORDS } from "../abi/block";
+import { BK_RECORDS } from "../abi/block";
 import { R_FAST, R_FLAGS, R_INDEX, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, STOP, WORK } from "../abi/state";
 import { FAST_END, FAST_MODIFY, FAST_STRING, FAST_WRITE } from "../decode/fast.generated";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";
-import { codeEnd, countEnd, enter, Follow, follow, link } from "./follow";
+import { codeEnd, countEnd, enter, follow, link } from "./follow";
 import { patches } from "./patches";
 import { NO_LINK, SIDE, short, WHOLE } from "./short.generated";
 import { few } from "./strings";
@@ -17,10 +17,9 @@ export const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
  * Runs decoded records from `rec` on, until the stop word is set or a block ends and the next one cannot follow: COUNT has
  * come to `limit`, something waits, it is not decoded, or `hot` is set and it has a region or has run that often. Returns
  * the last record; account() counts what it and those before it in its block completed. RIP is exact only when that
- * record ends its block. With a limit of 0 no block follows, and `rec` need not be in one.
+ * record ends its block. With a limit of 0 no block follows, and `rec` need not be in one; else Follow.begin() goes before.
  */
 export function dispatch(rec: usize, limit: u64, hot: u32): usize {
-  Follow.begin(load<u32>(rec - BK_RECORDS, BK_HOST));
   let end = codeEnd();
   let bounded = load<u64>(COUNT_LIMIT);
   let last = limit ? countEnd(limit) : 0;

@@ -62,22 +62,28 @@ function findCode(base: u32, last: u32): void {
   store<u32>(code, numbers, 8);
 }
 
-/** Context number, code number, mode and flushCount: where a region that was entered may be entered again. */
-function place(): u64 {
-  const base = load<u32>(SEGS + SEG_CS + SG_EFFECTIVE);
-  const last = u32(load<u64>(CODE_END) - 1);
-  if ((load<u32>(code) ^ base) | (load<u32>(code, 4) ^ last)) findCode(base, last);
-  return load<u64>(TR_TAG) | (u64((load<u32>(code, 8) << 8) | load<u32>(MODE)) << 32) | flushCount;
+class Here {
+  /** Context number, code number, mode and flushCount: where a region that was entered may be entered again. */
+  @inline static place(): u64 {
+    const base = load<u32>(SEGS + SEG_CS + SG_EFFECTIVE);
+    const last = u32(load<u64>(CODE_END) - 1);
+    if ((load<u32>(code) ^ base) | (load<u32>(code, 4) ^ last)) findCode(base, last);
+    return load<u64>(TR_TAG) | (u64((load<u32>(code, 8) << 8) | load<u32>(MODE)) << 32) | flushCount;
+  }
+
+  @inline static jump(rip: u64): u32 {
+    const context = u32(load<u64>(TR_TAG) >> 52) * 0x9d;
+    return JIT_JUMPS + ((u32(rip) ^ (u32(rip) >>> 13) ^ context) & ((JIT_JUMPS_END - JIT_JUMPS) / JUMP - 1)) * JUMP;
+  }
 }
 
-function jumpOf(rip: u64): u32 {
-  const context = u32(load<u64>(TR_TAG) >> 52) * 0x9d;
-  return JIT_JUMPS + ((u32(rip) ^ (u32(rip) >>> 13) ^ context) & ((JIT_JUMPS_END - JIT_JUMPS) / JUMP - 1)) * JUMP;
+function place(): u64 {
+  return Here.place();
 }
 
 /** The region may be entered here, as long as the processor's state stays of this kind. */
 export function noteJump(rip: u64, region: u32, slot: u32, entry: u32, longest: u32): void {
-  const j = jumpOf(rip);
+  const j = Here.jump(rip);
   store<u64>(j, rip);
   store<u64>(j, place(), JM_PLACE);
   store<u32>(j, region, JM_REGION);
@@ -147,10 +153,10 @@ function goesOn(): bool {
 export function follow(rip: u64, allowed: u64): bool {
   const end = load<u64>(COUNT) + allowed;
   let room = u32(min<u64>(allowed, 0x40000000));
-  let here = place();
+  let here = Here.place();
   let ran = false;
   for (;;) {
-    const j = jumpOf(rip);
+    const j = Here.jump(rip);
     const other =
       (load<u64>(j) ^ rip) | (load<u64>(j, JM_PLACE) ^ here) | <u64>(load<u32>(j, JM_CHANGES) ^ regionChanges);
     if (other) break;

@@ -36,12 +36,13 @@ import {
   TR_TAG_IMPLICIT,
   WatchBit,
 } from "../abi/state";
-import { aborted, raiseError } from "../state/stop";
+import { aborted, raiseError, raisePageFault } from "../state/stop";
 import { apicFetch, apicModify, apicModifyExits, apicPage, apicRead, apicWrite, virtualApicAddress } from "./apicPage";
 import { tlbMask, tlbTable } from "./context";
 import { emulatedAddress, pieceBytes } from "./emulate";
 import { dropMapped, hitsCode, noteWriteEntry, pageFlags, pageTableCount } from "./frames";
 import { physToHost } from "./physical";
+import { noteRefused, refused, refusedError, refusedPage } from "./refused";
 import { deviceRead, stage, stageHooked, stageRead } from "./staging";
 import {
   afterRead,
@@ -54,7 +55,7 @@ import {
   unmarked,
   worksOnCopy,
 } from "./traps";
-import { EXECUTE, READ, WRITE, walk, walkPerm, walkPhys, walkSettled } from "./walk";
+import { EXECUTE, NO_FAULT, READ, WRITE, walk, walkPerm, walkPhys, walkSettled } from "./walk";
 import { noteAccess, pageWatched } from "./watch";
 
 /** Place of a translated byte that is not plain RAM: lastPhys holds its physical address. */
@@ -113,6 +114,10 @@ function translateAt(linear: u64, access: u32, table: u32, tag: u64): u32 {
         : (0 as u64);
   // traps want the physical address
   if (have == ((linear >> 12) | tag) && !(dataTraps | codeTraps)) return u32(linear) + load<u32>(e, TE_ADDEND);
+  if (((linear >> 12) | tag) == refusedPage && refusedError != NO_FAULT && refused(table, access)) {
+    raisePageFault(linear, refusedError);
+    return 0;
+  }
   if (!walk(linear, access, (table & TLB_TABLE) != 0, tag != load<u64>(TAG_REAL), false)) {
     const emulated = access == EXECUTE ? 0 : emulatedAddress();
     if (!emulated) return 0;
@@ -171,8 +176,20 @@ function toLinear(seg: u32, ea: u64): u64 {
   return (ea + load<u64>(SEGS + seg, SG_EFFECTIVE)) & load<u64>(LINEAR_MASK);
 }
 
+class Checks {
+  /** Can segmentOk() be anything but true? */
+  @inline static segment(ea: u64, size: u32, end: u64): bool {
+    return (load<u32>(MODE) & ModeBit.Code64) != 0 || ea + size > end;
+  }
+
+  /** Must the access be aligned? */
+  @inline static alignment(): bool {
+    return load<u64>(TR_TAG) == ~(0 as u64);
+  }
+}
+
 function aligned(linear: u64, size: u32): bool {
-  if (load<u64>(TR_TAG) != ~(0 as u64) || !(u32(linear) & (size - 1)) || size > 8) return true;
+  if (!(u32(linear) & (size - 1)) || size > 8) return true;
   raiseError(17, 0);
   return false;
 }
@@ -301,9 +318,9 @@ export function readMem<T>(seg: u32, ea: u64): T {
 }
 
 function readSlow(seg: u32, ea: u64, size: u32): u32 {
-  if (!segmentOk(seg, ea, size, false)) return 0;
+  if (Checks.segment(ea, size, load<u64>(SEGS + seg, SG_READ_END)) && !segmentOk(seg, ea, size, false)) return 0;
   const linear = toLinear(seg, ea);
-  if (!aligned(linear, size)) return 0;
+  if (Checks.alignment() && !aligned(linear, size)) return 0;
   const at = gather(linear, size, READ, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
   if (at && load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, false);
   return at;
@@ -322,9 +339,9 @@ export function probeWrite(seg: u32, ea: u64, size: u32): u32 {
 }
 
 function probeSlow(seg: u32, ea: u64, size: u32): u32 {
-  if (!segmentOk(seg, ea, size, true)) return 0;
+  if (Checks.segment(ea, size, load<u64>(SEGS + seg, SG_WRITE_END)) && !segmentOk(seg, ea, size, true)) return 0;
   const linear = toLinear(seg, ea);
-  if (!aligned(linear, size)) return 0;
+  if (Checks.alignment() && !aligned(linear, size)) return 0;
   const at = probeAt(linear, size, load<u32>(TR_TABLE), load<u64>(TAG_REAL));
   if (at && load<u32>(DEBUG_WATCH) & WatchBit.Data) noteAccess(linear, size, true);
   return at;
@@ -342,11 +359,16 @@ export function probeModify(seg: u32, ea: u64, size: u32): u32 {
   return at;
 }
 
-class Plain {
+export class Plain {
   @inline static at(table: u32, tag: u64, linear: u64, bytes: u32, entry: u32): u32 {
     const e = tlbEntry(table, linear);
     const hit = load<u64>(e + entry) == ((linear >> 12) | tag) && (u32(linear) & 0xfff) + bytes <= 4096;
     return hit ? u32(linear) + load<u32>(e, TE_ADDEND) : 0;
+  }
+
+  /** Address of plain bytes of a system structure, 0: not cached or not plain; changes nothing. */
+  @inline static system(linear: u64, bytes: u32): u32 {
+    return Plain.at(tlbTable(false), load<u64>(TR_TAG_IMPLICIT), linear, bytes, u32(TE_READ));
   }
 }
 
@@ -388,11 +410,6 @@ export function readSystem<T>(linear: u64): T {
   }
   const at = gather(linear, sizeof<T>(), READ, tlbTable(false), load<u64>(TR_TAG_IMPLICIT));
   return at ? load<T>(at) : (0 as T);
-}
-
-/** Address of plain bytes of a system structure, 0: not cached or not plain; changes nothing. */
-export function plainSystem(linear: u64, bytes: u32): u32 {
-  return Plain.at(tlbTable(false), load<u64>(TR_TAG_IMPLICIT), linear, bytes, u32(TE_READ));
 }
 
 export function probeSystem(linear: u64, size: u32): u32 {
@@ -449,9 +466,6 @@ export function fetchSettled(linear: u64): u32 {
   return physToHost(walkPhys | (linear & 0xfff));
 }
 
-/** Page and context of the last access that fillSettled() could not enter. */
-let unsettled: u64 = ~(0 as u64);
-
 /**
  * Enters the page of an access that generated code misses in the TLB, when that changes nothing but accessed and dirty bits
  * of one that follows for certain. 0: it would, or the page has no entry for this access, or `bytes` reach into the next
@@ -464,21 +478,22 @@ export function fillSettled(linear: u64, bytes: u32, how: u32): u32 {
     if (at) return u32(dropMapped(at, bytes, true));
   }
   if (how & FILL_BESIDE && flaggedPlace(linear, bytes, PageFlag.Code)) return 1;
-  // one that faults or exits comes again: the interpreter, which has to walk anyway, enters the page when that changes
   const page = (linear >> 12) | load<u64>(TR_TAG);
-  if (page == unsettled) return 0;
+  const table = load<u32>(TR_TABLE);
   const write = how & FILL_WRITE;
   const access = write ? WRITE : READ;
+  // one that faults or exits comes again
+  if (page == refusedPage && refused(table, access)) return 0;
   const tables = pageTableCount;
   if (!walkSettled(linear, access, load<u32>(CPL) == 3, (how & FILL_CERTAIN) != 0) || apicPage(walkPhys)) {
-    unsettled = page;
+    noteRefused(page, table, access);
     return 0;
   }
   const host = physToHost(walkPhys | (linear & 0xfff));
   if (!host) return 0;
-  fill(load<u32>(TR_TABLE), load<u64>(TAG_REAL), linear, host);
+  fill(table, load<u64>(TAG_REAL), linear, host);
   // the frame of a table that was not one before may be written through an address that was translated already
   if (pageTableCount != tables) return 0;
   if (how & FILL_BESIDE && flaggedPlace(linear, bytes, PageFlag.Code)) return 1;
-  return u32(plainAt(load<u32>(TR_TABLE), load<u64>(TR_TAG), linear, bytes, write ? u32(TE_WRITE) : u32(TE_READ)) != 0);
+  return u32(plainAt(table, load<u64>(TR_TAG), linear, bytes, write ? u32(TE_WRITE) : u32(TE_READ)) != 0);
 }

@@ -31,6 +31,8 @@ const PRESENT: u32 = 1;
 const PRESENT_EPT: u32 = 0x407;
 /** So many stores without a walk in between: it seems to be a table no longer, or one that is built. */
 const STORES_MAX: u32 = 64;
+/** Rises with every store to a page table that drops less than everything. */
+export let tableStores: u64 = 0;
 /** Frames that served a walk since the last flush. */
 export let pageTableCount: u32 = 0;
 
@@ -188,6 +190,7 @@ export function notePageTable(host: u32, kind: u64): void {
  * @sdm 3A "Caching Translation Information"
  */
 export function dropMapped(host: u32, bytes: u32, quiet: bool): bool {
+  tableStores++;
   const t = load<u32>(writerPlace(host));
   const kind = load<u64>(t);
   const size = u32(kind) & KIND_ENTRY;

@@ -84,6 +84,13 @@ function findRegion(pa: u64): u32 {
   return 0;
 }
 
+export class Physical {
+  /** physToHost(), without a call where it lies in the region of the last hit. */
+  @inline static host(pa: u64): u32 {
+    return pa - hitBase < hitBytes ? hitHost + u32(pa - hitBase) : physToHost(pa);
+  }
+}
+
 /** Address in linear memory of a guest-physical byte; 0 for a hole or an MMIO window. */
 export function physToHost(pa: u64): u32 {
   const hit = pa - hitBase;

@@ -6,7 +6,7 @@ import { raisePageFault } from "../state/stop";
 import { apicPage, apicTableAccess } from "./apicPage";
 import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, EPT_USER, eptTableAccess, eptWalk, keepsFlags } from "./ept";
 import { noteDirty, notePageTable, TABLE_LEAF } from "./frames";
-import { physRead32, physRead64, physToHost } from "./physical";
+import { Physical } from "./physical";
 
 export const READ: u32 = 1;
 export const WRITE: u32 = 2;
@@ -28,12 +28,17 @@ const RESERVED_HIGH: u64 = PHYSICAL_MASK & ~(((1 as u64) << PHYSICAL_WIDTH) - 1)
 export let walkPhys: u64 = 0; // physical address of the page's 4 KiB part
 export let walkPerm: u32 = 0; // READ | WRITE | EXECUTE that a TLB entry may grant without another walk
 
-// entries visited, for the accessed bits: physical addresses, root first
-let e0: u64 = 0;
-let e1: u64 = 0;
-let e2: u64 = 0;
-let e3: u64 = 0;
+/** Error code of the page fault that the last walk ended in, NO_FAULT: none. */
+export let refusal: u32 = 0xffffffff;
+export const NO_FAULT: u32 = 0xffffffff;
+
+// entries visited, root first: {u64 guest-physical address, u32 address in linear memory, u32 -}
+const path: usize = memory.data(64, 8);
+const PATH_HOST: usize = 8;
+const PATH_ENTRY: u32 = 16;
 let levels: u32 = 0;
+/** An entry where there is no memory reads as all ones. */
+const hole: usize = memory.data<u64>([0xffffffffffffffff]);
 let ignoresAc: bool = false; // an implicit supervisor access: RFLAGS.AC does not lift SMAP
 let silent: bool = false; // no side effects: no A/D bits, no fault record
 let settled: u32 = 0; // not 0: silent, but notes tables; fails where an access would set an A/D bit, 2: sets it
@@ -42,21 +47,8 @@ function quietBit(): u32 {
   return silent ? EPT_QUIET : 0;
 }
 
-function visit(pa: u64): void {
-  if (levels == 0) e0 = pa;
-  else if (levels == 1) e1 = pa;
-  else if (levels == 2) e2 = pa;
-  else e3 = pa;
-  levels++;
-}
-
-function visited(i: u32): u64 {
-  return i == 0 ? e0 : i == 1 ? e1 : i == 2 ? e2 : e3;
-}
-
 /** Physical address of a paging-structure entry; all ones when EPT stopped the walk. */
-function structure(gpa: u64, linear: u64): u64 {
-  if (load<u64>(TR_EPTP) == 0) return gpa;
+function throughEpt(gpa: u64, linear: u64): u64 {
   const r = eptWalk(gpa, eptTableAccess(), EPT_LINEAR | quietBit(), linear);
   if (!r) return ~(0 as u64);
   if (apicPage(r & PHYSICAL_MASK)) {
@@ -66,48 +58,52 @@ function structure(gpa: u64, linear: u64): u64 {
   return (r & PHYSICAL_MASK) | (gpa & 0xfff);
 }
 
+/** Where the next entry of the walk is; its frame is a table of this kind. 0: EPT stopped the walk. */
+function entryAt(gpa: u64, linear: u64, kind: u64): u32 {
+  const pa = load<u64>(TR_EPTP) ? throughEpt(gpa, linear) : gpa;
+  if (pa == ~(0 as u64)) return 0;
+  let host = Physical.host(pa);
+  if (!host) host = u32(hole);
+  else if (!silent || settled) notePageTable(host, kind);
+  const at = path + levels * PATH_ENTRY;
+  store<u64>(at, gpa);
+  store<u32>(at, host, PATH_HOST);
+  levels++;
+  return host;
+}
+
 function fault(linear: u64, access: u32, user: bool, present: bool, reserved: bool): bool {
-  if (silent) return false;
   const mode = load<u32>(TR_MODE);
   let error: u32 = u32(present);
   if (access == WRITE) error |= 2;
   if (user) error |= 4;
   if (reserved) error |= 8;
   if (access == EXECUTE && mode & (TransBit.Nx | TransBit.Smep)) error |= 16;
-  raisePageFault(linear, error);
+  refusal = error;
+  if (!silent) raisePageFault(linear, error);
   return false;
 }
 
 /** Sets A on every visited entry and D on the leaf. False: EPT denied the write, or nothing may be set. */
-function setAccessed(wide: bool, dirty: bool, linear: u64): bool {
+function setAccessed(dirty: bool, linear: u64): bool {
   for (let i: u32 = 0; i < levels; i++) {
-    const gpa = visited(i);
-    const bits: u64 = dirty && i == levels - 1 ? A | D : A;
-    const pa = structure(gpa, linear);
-    const value = wide ? physRead64(pa) : u64(physRead32(pa));
-    if ((value & bits) == bits) continue;
+    const at = path + i * PATH_ENTRY;
+    const host = load<u32>(at, PATH_HOST);
+    const value = u32(load<u8>(host));
+    const bits: u32 = u32(dirty && i == levels - 1 ? A | D : A) & ~value;
+    if (!bits) continue;
     if (settled == 1) return false;
-    if (load<u64>(TR_EPTP) != 0 && eptWalk(gpa, READ | WRITE, EPT_LINEAR | quietBit(), linear) == 0) return false;
-    const host = physToHost(pa);
-    if (!host) continue;
+    if (load<u64>(TR_EPTP) != 0 && eptWalk(load<u64>(at), READ | WRITE, EPT_LINEAR | quietBit(), linear) == 0)
+      return false;
     // an accessed or dirty bit changes no cached translation
-    store<u8>(host, load<u8>(host) | u8(bits));
+    store<u8>(host, value | bits);
     noteDirty(host);
   }
   return true;
 }
 
 /** Leaf reached: permissions, A/D bits, then EPT for the page itself. */
-function finish(
-  linear: u64,
-  access: u32,
-  user: bool,
-  gpa: u64,
-  rights: u64,
-  noExecute: bool,
-  leaf: u64,
-  wide: bool,
-): bool {
+function finish(linear: u64, access: u32, user: bool, gpa: u64, rights: u64, noExecute: bool, leaf: u64): bool {
   const mode = load<u32>(TR_MODE);
   let perm: u32 = READ;
   const userPage = (rights & US) != 0;
@@ -129,7 +125,7 @@ function finish(
   if (!silent || settled) {
     // `rights` are the bits that all entries have
     const kept = (rights & A) != 0 && (access != WRITE || (leaf & D) != 0);
-    if (!kept && !setAccessed(wide, access == WRITE, linear)) return false;
+    if (!kept && !setAccessed(access == WRITE, linear)) return false;
     // a page that is not dirty yet must be walked again on the first write
     if (access != WRITE && !(leaf & D)) perm &= ~WRITE;
   }
@@ -151,36 +147,26 @@ function translated(gpa: u64, access: u32, perm: u32, linear: u64, userPage: boo
   return true;
 }
 
-function mark(pa: u64, kind: u64): void {
-  if (silent && !settled) return;
-  const host = physToHost(pa);
-  if (host) notePageTable(host, kind);
-}
-
 function walk32(linear: u64, access: u32, user: bool): bool {
   const mode = load<u32>(TR_MODE);
   const va = u32(linear);
   const pdeGpa = (load<u64>(CR3) & 0xfffff000) | u64((va >>> 22) << 2);
-  let pa = structure(pdeGpa, linear);
-  if (pa == ~(0 as u64)) return false;
-  mark(pa, 4);
-  const pde = u64(physRead32(pa));
+  let at = entryAt(pdeGpa, linear, 4);
+  if (!at) return false;
+  const pde = u64(load<u32>(at));
   if (!(pde & P)) return fault(linear, access, user, false, false);
-  visit(pdeGpa);
   if (pde & PS && mode & TransBit.Pse) {
     if (pde & 0x200000) return fault(linear, access, user, true, true);
     // PSE-36: bits 20:13 are physical bits 39:32
     const gpa = (pde & 0xffc00000) | (((pde >> 13) & 0xff) << 32) | u64(va & 0x3ff000);
-    return finish(linear, access, user, gpa, pde, false, pde, false);
+    return finish(linear, access, user, gpa, pde, false, pde);
   }
   const pteGpa = (pde & 0xfffff000) | u64(((va >>> 12) & 0x3ff) << 2);
-  pa = structure(pteGpa, linear);
-  if (pa == ~(0 as u64)) return false;
-  mark(pa, u64(va & 0xffc00000) | TABLE_LEAF | 4);
-  const pte = u64(physRead32(pa));
+  at = entryAt(pteGpa, linear, u64(va & 0xffc00000) | TABLE_LEAF | 4);
+  if (!at) return false;
+  const pte = u64(load<u32>(at));
   if (!(pte & P)) return fault(linear, access, user, false, false);
-  visit(pteGpa);
-  return finish(linear, access, user, pte & 0xfffff000, pde & pte, false, pte, false);
+  return finish(linear, access, user, pte & 0xfffff000, pde & pte, false, pte);
 }
 
 /** 4-level paging, and PAE paging from its PDPTE registers. */
@@ -206,23 +192,21 @@ function walkWide(linear: u64, access: u32, user: bool): bool {
   for (;;) {
     const shift = u64(12 + level * 9);
     const gpa = table | (((linear >> shift) & 0x1ff) << 3);
-    const pa = structure(gpa, linear);
-    if (pa == ~(0 as u64)) return false;
-    mark(pa, level ? 8 : (linear & ~(0x1fffff as u64)) | TABLE_LEAF | 8);
-    const e = physRead64(pa);
+    const at = entryAt(gpa, linear, level ? 8 : (linear & ~(0x1fffff as u64)) | TABLE_LEAF | 8);
+    if (!at) return false;
+    const e = load<u64>(at);
     if (!(e & P)) return fault(linear, access, user, false, false);
     if (e & reserved) return fault(linear, access, user, true, true);
-    visit(gpa);
     rights &= e;
     if (e & XD) noExecute = true;
-    if (level == 0) return finish(linear, access, user, e & PHYSICAL_MASK, rights, noExecute, e, true);
+    if (level == 0) return finish(linear, access, user, e & PHYSICAL_MASK, rights, noExecute, e);
     if (e & PS) {
       if (level == 3) return fault(linear, access, user, true, true);
       const inside = ((1 as u64) << shift) - 1;
       // address bits below the page size are reserved, but for PAT (bit 12)
       if (e & PHYSICAL_MASK & inside & ~(0x1000 as u64)) return fault(linear, access, user, true, true);
       const page = (e & PHYSICAL_MASK & ~inside) | (linear & inside & PHYSICAL_MASK);
-      return finish(linear, access, user, page, rights, noExecute, e, true);
+      return finish(linear, access, user, page, rights, noExecute, e);
     }
     table = e & PHYSICAL_MASK;
     level--;
@@ -238,6 +222,7 @@ export function walk(linear: u64, access: u32, user: bool, implicit: bool, quiet
   ignoresAc = implicit;
   silent = quiet;
   levels = 0;
+  refusal = NO_FAULT;
   const mode = load<u32>(TR_MODE);
   if (!(mode & TransBit.Paging)) return translated(linear, access, READ | WRITE | EXECUTE, linear, true);
   return mode & TransBit.Pae ? walkWide(linear, access, user) : walk32(linear, access, user);
@@ -248,6 +233,7 @@ export function walk(linear: u64, access: u32, user: bool, implicit: bool, quiet
  * dirty bit and is not `marking`, that is, the access follows for certain.
  */
 export function walkSettled(linear: u64, access: u32, user: bool, marking: bool): bool {
+  refusal = NO_FAULT;
   if (load<u64>(TR_EPTP) && keepsFlags()) return false;
   settled = 1 + u32(marking);
   const done = walk(linear, access, user, false, true);

@@ -5,6 +5,7 @@ import {
   ACTIVITY,
   APIC_WRITE,
   COUNT,
+  CR2,
   DEADLINE,
   DEBUG_HITS,
   DEBUG_WATCH,
@@ -46,11 +47,12 @@ import {
   WORK,
   XR_REASON,
 } from "../abi/state";
-import { BLOCK_MOV_SS, VEC_DB } from "../abi/x86";
+import { BLOCK_MOV_SS, VEC_DB, VEC_PF } from "../abi/x86";
 import { takeInterrupt } from "../apic/local";
 import { dropAllBlocks, invalidate, PATCH_ALL, PATCH_NONE, patch } from "../blocks/cache";
 import { COMBINE_AS_IS, COMBINE_DOUBLE_FAULT, COMBINE_TRIPLE_FAULT, combine } from "../events/combine";
 import { deliverEvent } from "../events/deliver";
+import { deliverShort } from "../events/short";
 import { call } from "../imports";
 import { dropRegions, dropWritten } from "../jit/manage";
 import {
@@ -63,9 +65,11 @@ import {
 import { commit, discard, Staged } from "../memory/staging";
 import { WatchHits } from "../memory/traps";
 import { codeBreakpoints } from "../memory/watch";
-import { FLAG_IF, FLAG_RF } from "../state/flags";
+import { FLAG_IF, FLAG_RF, getRflags } from "../state/flags";
 import { raise, raiseDebugTrap, raiseSoft, stop } from "../state/stop";
-import { interruptShadow } from "../system/shadow";
+import { clearShadow, interruptShadow } from "../system/shadow";
+import { Usual } from "../system/usual";
+import { nonRoot } from "../system/vmxMode";
 import { boundaryCheck, boundaryControls, interceptEvent, tripleFaultExits, wantsBoundary } from "../vmx/boundary";
 import { pendingInjection } from "../vmx/entry";
 import { takeExit } from "../vmx/exit";
@@ -184,10 +188,7 @@ function deliverOrExit(): i32 {
     if (deliverEvent()) {
       store<u32>(DELIVERING, 0);
       store<u32>(EV_INJECTED, 0);
-      store<u64>(COUNT, load<u64>(COUNT) + 1);
-      store<u64>(WORK, load<u64>(WORK) + 1);
-      store<u64>(EV_DELIVERED, load<u64>(EV_DELIVERED) + 1);
-      if (fault) store<u64>(EV_FAULTS, load<u64>(EV_FAULTS) + 1);
+      noteDelivered(fault);
       takeHits();
       finishStores();
       store<u32>(STOP, load<u32>(STOP) & ~(StopBit.Leave | StopBit.Repeat));
@@ -203,6 +204,35 @@ function deliverOrExit(): i32 {
     if (stop & StopBit.Exit) return leaveGuest();
   }
   return unreachable();
+}
+
+/** The short way of settle() for an exception that nobody else takes. False: there was none, or it must go the whole way. */
+export function deliverFault(): bool {
+  const vector = load<u32>(EV_VECTOR);
+  if (
+    (load<u32>(STOP) & ~StopBit.Repeat) != StopBit.Event ||
+    load<u32>(EV_TYPE) != EventType.Exception ||
+    vector == VEC_DB ||
+    !Usual.quiet() ||
+    load<u32>(HOOKS) & HookBit.Event ||
+    WatchHits.count() ||
+    (nonRoot() && interceptEvent()) || // then settle() carries the exit out
+    !deliverShort(vector, 0, load<u64>(RIP), getRflags() | FLAG_RF, load<u32>(EV_HAS_ERROR) != 0, load<u32>(EV_ERROR))
+  ) {
+    return false;
+  }
+  store<u32>(STOP, 0);
+  if (vector == VEC_PF) store<u64>(CR2, load<u64>(EV_PAYLOAD));
+  noteDelivered(true);
+  clearShadow();
+  return true;
+}
+
+function noteDelivered(fault: bool): void {
+  store<u64>(COUNT, load<u64>(COUNT) + 1);
+  store<u64>(WORK, load<u64>(WORK) + 1);
+  store<u64>(EV_DELIVERED, load<u64>(EV_DELIVERED) + 1);
+  store<u64>(EV_FAULTS, load<u64>(EV_FAULTS) + <u64>fault);
 }
 
 /** Carries out the recorded VM exit. */

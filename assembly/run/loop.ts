@@ -2,7 +2,7 @@
 
 import { BK_BYTES, BK_COUNT, BK_HOT, BK_RECORDS, BK_REGION } from "../abi/block";
 import { TE_ADDEND, TE_EXEC, TLB_ENTRY } from "../abi/layout";
-import { R_FLAGS, R_INDEX, RecordFlag } from "../abi/record";
+import { R_FLAGS, R_INDEX, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { RunCode } from "../abi/run";
 import {
   BLOCK_RIP,
@@ -33,6 +33,9 @@ import { buildBlock, findBlock } from "../blocks/cache";
 import { closeBlock, decode } from "../decode/decode";
 import { account } from "../execute/account";
 import { dispatch, STEP_FLAGS } from "../execute/dispatch";
+import { execute } from "../execute/execute.generated";
+import { Follow } from "../execute/follow";
+import { executed } from "../imports";
 import { stepNext } from "../jit/chain";
 import { compileQueue, enter, grow, hotThreshold, jump, leftAt, request, requests } from "../jit/manage";
 import { setBesideCode } from "../memory/access";
@@ -42,7 +45,16 @@ import { codeTraps, WatchHits } from "../memory/traps";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { raiseError } from "../state/stop";
 import { beginStep } from "../system/debug";
-import { boundary, GO_ON, hostDeadline, LOOK_AFTER_ONE, nothingWaits, settle, takeAlone } from "./boundary";
+import {
+  boundary,
+  deliverFault,
+  GO_ON,
+  hostDeadline,
+  LOOK_AFTER_ONE,
+  nothingWaits,
+  settle,
+  takeAlone,
+} from "./boundary";
 import { departures, stepTraps } from "./singleStep";
 import { takeHeld } from "./step";
 import { codeTrap, fetchCode, stepped } from "./traps";
@@ -115,88 +127,97 @@ function stepFlags(): u32 {
   return load<u32>(EFLAGS_REST) & (watched ? STEP_FLAGS : FLAG_TF);
 }
 
-/** The instruction of the block that RF was set for has run: RF is left as it was when that did not complete. */
-function afterResumed(first: usize, last: usize): void {
-  const stop = load<u32>(STOP) & (StopBit.Event | StopBit.Exit | StopBit.Host | StopBit.Repeat | StopBit.Alone);
-  if (last == first && stop) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
+/** Where the stretch ends. */
+let stretchEnd: u64 = 0;
+
+/**
+ * Goes on from RIP, through regions or through a block and those that follow it. skip: a region left this instruction to
+ * the interpreter. Returns whether one left the next.
+ */
+function advance(skip: bool): bool {
+  const rip = load<u64>(RIP);
+  const limit = stretchEnd;
+  if (hotThreshold && !skip && jump(rip, limit - load<u64>(COUNT))) return stepNext;
+  const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + rip) & load<u64>(LINEAR_MASK);
+  const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & tlbMask) * TLB_ENTRY;
+  let host: u32;
+  if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) host = u32(linear) + load<u32>(e, TE_ADDEND);
+  else {
+    // the last byte of the 64-bit address space has no address after it
+    const wide = load<u64>(LINEAR_MASK) != 0xffffffff;
+    if (wide ? u64((i64(linear) << 16) >> 16) != linear : rip >= load<u64>(CODE_END)) {
+      raiseError(13, 0);
+      return false;
+    }
+    host = fetchCode(linear);
+    if (host == 0) return false;
+    if (host == 1) {
+      stepOne();
+      return false;
+    }
+  }
+  const mode = load<u32>(MODE);
+  let b = findBlock(host, mode);
+  if (!b) b = buildBlock(host, mode);
+  if (
+    b == 0 ||
+    rip + load<u16>(b, BK_BYTES) > load<u64>(CODE_END) ||
+    load<u64>(COUNT) + load<u16>(b, BK_COUNT) > load<u64>(COUNT_LIMIT)
+  ) {
+    stepOne();
+    return false;
+  }
+  Follow.begin(host);
+  if (hotThreshold) {
+    if (skip) {
+      store<u64>(BLOCK_RIP, rip);
+      setBesideCode(false);
+      // what left a region would hardly take the short form
+      const first: usize = b + BK_RECORDS;
+      if (COVERAGE) executed(first);
+      execute(first);
+      const ended = load<u32>(STOP) | (load<u8>(first, R_FLAGS) & RecordFlag.Ends);
+      let last = first;
+      if (!ended) last = dispatch(first + RECORD_SIZE, 0, 0);
+      setBesideCode(true);
+      if (!(load<u32>(STOP) & StopBit.Event))
+        leftAt(host, load<u32>(STOP) & StopBit.Commit && load<u8>(last, R_INDEX) == 0);
+      account(last);
+      return false;
+    }
+    if (load<u32>(b, BK_REGION)) {
+      if (enter(b, rip, limit - load<u64>(COUNT))) return stepNext;
+    } else {
+      const runs = load<i32>(b, BK_HOT) + 1;
+      if (runs < i32(hotThreshold)) store<i32>(b, runs, BK_HOT);
+      else if (request(b, rip)) {
+        // one that comes to nothing is made again after as many runs
+        store<u32>(b, 0, BK_HOT);
+      } else stretchEnd = 0; // the queue is full: generate first
+    }
+  }
+  store<u64>(BLOCK_RIP, rip);
+  account(dispatch(b + BK_RECORDS, stretchEnd, hotThreshold));
+  return false;
 }
 
-/** Runs blocks until COUNT reaches `limit` or the stop word is set. */
+/** Runs until COUNT reaches `limit` or the stop word is set. */
 function stretch(limit: u64): void {
+  stretchEnd = limit;
   let skip = false; // a region left this instruction to the interpreter
   do {
-    const rip = load<u64>(RIP);
+    const count = load<u64>(COUNT);
+    // the instruction that RF was set for clears it when it completes
     const resumed = load<u32>(EFLAGS_REST) & FLAG_RF;
-    if (hotThreshold && !skip && !resumed && jump(rip, limit - load<u64>(COUNT))) {
-      skip = stepNext;
-      continue;
-    }
-    const linear = (load<u64>(SEGS + SEG_CS + SG_EFFECTIVE) + rip) & load<u64>(LINEAR_MASK);
-    const e = load<u32>(TR_TABLE) + (u32(linear >> 12) & tlbMask) * TLB_ENTRY;
-    let host: u32;
-    if (load<u64>(e, TE_EXEC) == ((linear >> 12) | load<u64>(TR_TAG))) host = u32(linear) + load<u32>(e, TE_ADDEND);
-    else {
-      // the last byte of the 64-bit address space has no address after it
-      const wide = load<u64>(LINEAR_MASK) != 0xffffffff;
-      if (wide ? u64((i64(linear) << 16) >> 16) != linear : rip >= load<u64>(CODE_END)) {
-        raiseError(13, 0);
-        return;
-      }
-      host = fetchCode(linear);
-      if (host == 0) return;
-      if (host == 1) {
-        stepOne();
-        continue;
-      }
-    }
-    const mode = load<u32>(MODE);
-    let b = findBlock(host, mode);
-    if (!b) b = buildBlock(host, mode);
-    if (
-      b == 0 ||
-      rip + load<u16>(b, BK_BYTES) > load<u64>(CODE_END) ||
-      load<u64>(COUNT) + load<u16>(b, BK_COUNT) > load<u64>(COUNT_LIMIT)
-    ) {
-      stepOne();
-      continue;
-    }
-    if (resumed) {
-      store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
-      store<u64>(BLOCK_RIP, rip);
-      const last = dispatch(b + BK_RECORDS, 0, 0);
-      afterResumed(b + BK_RECORDS, last);
-      account(last);
-      continue;
-    }
-    if (hotThreshold) {
-      if (skip) {
-        skip = false;
-        store<u64>(BLOCK_RIP, rip);
-        setBesideCode(false);
-        const last = dispatch(b + BK_RECORDS, 0, 0);
-        setBesideCode(true);
-        leftAt(host, load<u32>(STOP) & StopBit.Commit && load<u8>(last, R_INDEX) == 0);
-        account(last);
-        continue;
-      } else if (load<u32>(b, BK_REGION)) {
-        if (enter(b, rip, limit - load<u64>(COUNT))) {
-          skip = stepNext;
-          if (load<u64>(COUNT_LIMIT) < limit) return; // a callback in it asked to stop
-          continue;
-        }
-      } else {
-        const runs = load<i32>(b, BK_HOT) + 1;
-        if (runs < i32(hotThreshold)) store<i32>(b, runs, BK_HOT);
-        else if (request(b, rip)) {
-          // one that comes to nothing is made again after as many runs
-          store<u32>(b, 0, BK_HOT);
-        } else limit = 0; // the queue is full: generate first
-      }
-    }
-    store<u64>(BLOCK_RIP, rip);
-    account(dispatch(b + BK_RECORDS, limit, hotThreshold));
+    if (resumed) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) & ~FLAG_RF);
+    skip = advance(skip);
+    if (resumed && load<u64>(COUNT) == count) store<u32>(EFLAGS_REST, load<u32>(EFLAGS_REST) | FLAG_RF);
+    if (load<u32>(STOP)) deliverFault();
     // what a region left comes next even with something pending: else the region might be entered and left for ever
-  } while (load<u64>(COUNT) < limit && (skip || !(load<u32>(STOP) | load<u32>(EXTRA) | stepFlags())));
+  } while (
+    load<u64>(COUNT) < min<u64>(stretchEnd, load<u64>(COUNT_LIMIT)) &&
+    (skip || !(load<u32>(STOP) | load<u32>(EXTRA) | stepFlags()))
+  );
 }
 
 function saturatingAdd(a: u64, b: u64): u64 {

@@ -5,7 +5,7 @@
 // The last two corrections serve POPF and SAHF, which can set combinations no result has.
 // Everything else of RFLAGS lies in EFLAGS_REST.
 import { EFLAGS_REST, FLAG_CARRIES, FLAG_RESULT } from "../abi/state";
-import { FLAG_AF, FLAG_PF, FLAG_SF, FLAG_ZF } from "../abi/x86";
+import { FLAG_AF } from "../abi/x86";
 
 export {
   FLAG_AC,
@@ -66,18 +66,13 @@ export function getRflags(): u64 {
 /** Sets CF PF AF ZF SF OF from an RFLAGS image. */
 export function setArithmetic(f: u32): void {
   const cf = f & 1;
-  let carries = (cf << 31) | ((cf ^ ((f >>> 11) & 1)) << 30) | ((f & FLAG_AF) >>> 1);
-  let result: u64 = 1; // odd parity in the low byte, positive, non-zero
-  if (f & FLAG_ZF) {
-    result = 0;
-    carries |= (f & FLAG_SF) >>> 7;
-    if (!(f & FLAG_PF)) carries |= 0x100;
-  } else {
-    if (f & FLAG_SF) result |= (1 as u64) << 63;
-    if (f & FLAG_PF) carries |= 0x100;
-  }
-  store<u64>(FLAG_RESULT, result);
-  store<u32>(FLAG_CARRIES, carries);
+  const pf = (f >>> 2) & 1;
+  const zf = (f >>> 6) & 1;
+  const sf = (f >>> 7) & 1;
+  // no branches: predictors fail at flags
+  store<u64>(FLAG_RESULT, u64(zf ^ 1) | (u64(sf & ~zf) << 63));
+  const carries = (cf << 31) | ((cf ^ ((f >>> 11) & 1)) << 30) | ((f & FLAG_AF) >>> 1);
+  store<u32>(FLAG_CARRIES, carries | ((pf ^ zf) << 8) | (sf & zf));
 }
 
 export class Arithmetic {
