@@ -1,6 +1,7 @@
 // The map of the core's linear memory. All addresses are byte offsets into the Wasm memory.
 //
 //   0x0000  null guard
+//   0x0800  the module's global variables (scripts/inline.mjs)
 //   0x1000  STATE      the processor: everything that differs between processors (abi/state.ts)
 //   0x2000  COMM       arguments and results between core and host
 //   0x3000  REGIONS    physical memory map, 64 entries of 32 bytes, sorted by base
