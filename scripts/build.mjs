@@ -6,6 +6,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { createRequire } from "node:module";
 import { basename, dirname, join, parse, relative } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { BYTES_IMPORT, writeCodeCache, writeNodeEntry } from "./node-entry.mjs";
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const at = (...parts) => join(root, ...parts);
@@ -79,17 +80,18 @@ export function buildModules(log = console.error) {
   return MODULES.map((module) => buildModule(module, log)).includes(true);
 }
 
-/** Modules of dist/ that something outside loads by its path: what package.json exports, and programs. */
+/** Modules of dist/ that something outside loads by its path: what package.json exports, and programs; and what stays a file. */
 function entryPoints() {
   const { exports } = JSON.parse(readFileSync(at("package.json"), "utf8"));
-  const exported = Object.values(exports).flatMap((target) => target.default ?? []);
+  const exported = Object.values(exports).flatMap((target) => target.types ?? []);
   const programs = [
+    "core/bytes",
     "cli/main",
     "cli/labWorker",
     "cli/policyHooks",
     ...readdirSync(at("src/bench")).map((file) => `bench/${parse(file).name}`),
   ];
-  const modules = exported.map((file) => file.replace("./dist/", "").replace(/\.js$/, ".ts"));
+  const modules = exported.map((file) => file.replace("./dist/", "").replace(/\.d\.ts$/, ".ts"));
   return [...modules, ...programs.map((name) => `src/${name}.ts`)];
 }
 
@@ -126,22 +128,26 @@ function bundle(out) {
       { exports, imports: imports.map((one) => relative(out, one.path)) },
     ]),
   );
-  const joined = joinChunks(out, outputs, (contents, file) =>
-    buildSync({ ...common, stdin: { contents, resolveDir: at(out, "src/chunks") }, outfile: at(out, file) }),
-  );
+  const bytes = outputs["src/core/bytes.js"].imports.find((chunk) => outputs[chunk].exports.includes("wasmBytes"));
+  const joined = joinChunks(out, outputs, bytes, (contents, file) => {
+    const stdin = { contents, resolveDir: at(out, "src/chunks") };
+    buildSync({ ...common, stdin, external: [...common.external, at(out, bytes)], outfile: at(out, file) });
+  });
+  moveBytes(out, bytes);
   restoreClassNames(out);
   shortenLocals(at(out, joined), (code) => {
     const { target, minifySyntax, minifyWhitespace, lineLimit } = common;
     return transformSync(code, { target, minifySyntax, minifyWhitespace, lineLimit, minifyIdentifiers: true }).code;
   });
-  intoEntry(out, joined, new Set(outputs["src/index.js"].exports));
+  writeNodeEntry(at(out, "src"), intoEntry(out, joined, new Set(outputs["src/index.js"].exports)));
 }
 
-/** Each file costs an import the better part of a millisecond: the chunks that the package's first entry loads become one. */
-function joinChunks(out, outputs, write) {
+/** Each file costs an import the better part of a millisecond: the chunks that the package's first entry loads become one, all but `bytes`. */
+function joinChunks(out, outputs, bytes, write) {
   const joined = new Set();
   const visit = (file) => {
-    for (const chunk of outputs[file].imports.filter((path) => path.startsWith("src/chunks/") && !joined.has(path))) {
+    for (const chunk of outputs[file].imports) {
+      if (!chunk.startsWith("src/chunks/") || chunk === bytes || joined.has(chunk)) continue;
       joined.add(chunk);
       visit(chunk);
     }
@@ -165,6 +171,18 @@ function joinChunks(out, outputs, write) {
   return file;
 }
 
+/** What `wasmBytes` is in goes where its own entry is; only the joined chunk uses it. */
+function moveBytes(out, bytes) {
+  const entry = "src/core/bytes.js";
+  renameSync(at(out, bytes), at(out, entry));
+  for (const file of readdirSync(at(out), { recursive: true })) {
+    if (!file.endsWith(".js") || file === entry) continue;
+    const text = readFileSync(at(out, file), "utf8");
+    const changed = text.replace(new RegExp(`\\bimport"[^"]*/${basename(bytes)}";`), "");
+    if (changed !== text) writeFileSync(at(out, file), changed);
+  }
+}
+
 /** `A,B as C` -> [name in the module, name outside]. */
 const specifiersOf = (list) =>
   list
@@ -174,36 +192,34 @@ const specifiersOf = (list) =>
 const specifiers = (pairs) => pairs.map(([a, b]) => (a === b ? a : `${a} as ${b}`)).join(",");
 
 /**
- * The chunk of the first entry becomes the entry itself, one file fewer for every import. What only other modules of the package
- * import of it has names that begin with `_` there.
+ * The chunk of the first entry becomes the entry of browsers and bundlers, one file fewer for every import. What only other modules
+ * of the package import of it has names that begin with `_` there; they do by a name that package.json resolves as it does the entry.
+ * Returns its exports: names inside and outside.
  */
 function intoEntry(out, chunk, exported) {
-  const entry = "src/index.js";
+  const entry = "src/web.js";
   const outside = (name) => (exported.has(name) ? name : `_${name}`);
   const whole = readFileSync(at(out, chunk), "utf8");
   const begin = whole.lastIndexOf("export{");
   const own = specifiersOf(/\{([^}]*)\}/.exec(whole.slice(begin))[1]);
+  const exports = own.map(([here, name]) => [here, outside(name)]);
   const names = new Set(own.map(([, name]) => name));
   if (![...exported].every((name) => names.has(name))) throw new Error(`${entry} exports more than ${chunk}`);
   for (const file of readdirSync(at(out), { recursive: true })) {
     if (!file.endsWith(".js") || file === entry || file === chunk) continue;
     const text = readFileSync(at(out, file), "utf8");
     if (!text.includes(basename(chunk))) continue;
-    const path = relative(dirname(file), entry);
-    const from = JSON.stringify(path.startsWith(".") ? path : `./${path}`);
     const imports = new RegExp(`import(?:\\{([^}]*)\\}from)?"[^"]*/${basename(chunk)}";`, "g");
     const changed = text.replace(imports, (_, list) => {
       if (list === undefined) return "";
-      return `import{${specifiers(specifiersOf(list).map(([name, here]) => [outside(name), here]))}}from${from};`;
+      return `import{${specifiers(specifiersOf(list).map(([name, here]) => [outside(name), here]))}}from"#entry";`;
     });
     if (changed.includes(basename(chunk))) throw new Error(`${file} imports ${chunk} in a way that is not known here`);
     writeFileSync(at(out, file), changed);
   }
-  writeFileSync(
-    at(out, entry),
-    `${whole.slice(0, begin)}export{${specifiers(own.map(([here, name]) => [here, outside(name)]))}};\n`,
-  );
+  writeFileSync(at(out, entry), `${whole.slice(0, begin)}export{${specifiers(exports)}};\n`);
   rmSync(at(out, chunk));
+  return exports;
 }
 
 /**
@@ -213,8 +229,9 @@ function intoEntry(out, chunk, exported) {
 function shortenLocals(file, transform) {
   const text = readFileSync(file, "utf8");
   const exports = text.lastIndexOf("export{");
-  if (exports < 0 || /^import\b/m.test(text)) throw new Error(`${file} is not one module with its exports at the end`);
-  writeFileSync(file, transform(text.slice(0, exports)) + text.slice(exports));
+  const body = text.slice(0, Math.max(exports, 0)).replace(/\bimport\{wasmBytes\}from"[^"]*";/, "");
+  if (body === "" || /\bimport\b/.test(body)) throw new Error(`${file} is not one module with its exports at the end`);
+  writeFileSync(file, BYTES_IMPORT + transform(body) + text.slice(exports));
 }
 
 /** esbuild calls a class that speaks of itself `_Machine`; people see the name in their consoles. The variable's name is the class's. */
@@ -245,6 +262,7 @@ export function buildHost(log = console.error) {
     "tsconfig.json",
     "tsconfig.build.json",
     "scripts/build.mjs",
+    "scripts/node-entry.mjs",
   ];
   const hash = createHash("sha256")
     .update(hashOf([...sources, "package-lock.json", "package.json"]))
@@ -258,6 +276,7 @@ export function buildHost(log = console.error) {
     bundle(fresh);
     rmSync(at("dist"), { recursive: true, force: true });
     renameSync(at(fresh), at("dist"));
+    writeCodeCache(at("dist/src"));
   } finally {
     rmSync(at(fresh), { recursive: true, force: true });
   }

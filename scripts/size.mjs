@@ -6,12 +6,12 @@ import { root } from "./build.mjs";
 
 /** What an application writes, and what it keeps. */
 const APPLICATIONS = {
-  "a processor (Machine)": `import { Machine } from "./dist/src/index.js"; console.log(new Machine().run({ maxInstructions: 1 }));`,
-  "the disassembler": `import { disassemble } from "./dist/src/index.js"; console.log(disassemble(new Uint8Array(1), { mode: 64 }));`,
-  "all of wasm-vmx": `import * as all from "./dist/src/index.js"; console.log(all);`,
-  "wasm-vmx/kvm (Kvm)": `import { Kvm } from "./dist/src/kvm/index.js"; console.log(new Kvm());`,
-  "wasm-vmx/gdb (GdbSession)": `import { GdbSession } from "./dist/src/gdb/index.js"; console.log(GdbSession);`,
-  "wasm-vmx/policy": `import * as all from "./dist/src/policy/index.js"; console.log(all);`,
+  "a processor (Machine)": `import { Machine } from "wasm-vmx"; console.log(new Machine().run({ maxInstructions: 1 }));`,
+  "the disassembler": `import { disassemble } from "wasm-vmx"; console.log(disassemble(new Uint8Array(1), { mode: 64 }));`,
+  "all of wasm-vmx": `import * as all from "wasm-vmx"; console.log(all);`,
+  "wasm-vmx/kvm (Kvm)": `import { Kvm } from "wasm-vmx/kvm"; console.log(new Kvm());`,
+  "wasm-vmx/gdb (GdbSession)": `import { GdbSession } from "wasm-vmx/gdb"; console.log(GdbSession);`,
+  "wasm-vmx/policy": `import * as all from "wasm-vmx/policy"; console.log(all);`,
 };
 
 export async function sizes() {

@@ -210,7 +210,7 @@ describe("src outside cli and bench", () => {
     const uses = files("src").filter((file) =>
       specifiers(read(file)).some((name) => name.endsWith("Bytes.generated.ts")),
     );
-    expect(uses).toEqual(["src/core/wasm.ts"]);
+    expect(uses).toEqual(["src/core/bytes.ts"]);
   });
 });
 

@@ -3,6 +3,7 @@ import { BK_RECORDS } from "../abi/block";
 import { R_FAST, R_FLAGS, R_INDEX, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, STOP, WORK } from "../abi/state";
 import { FAST_END, FAST_MODIFY, FAST_STRING, FAST_WRITE } from "../decode/fast.generated";
+import { executed } from "../imports";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";
 import { codeEnd, countEnd, enter, follow, link } from "./follow";
@@ -25,7 +26,9 @@ export function dispatch(rec: usize, limit: u64, hot: u32): usize {
   let last = limit ? countEnd(limit) : 0;
   let counted = load<u64>(COUNT);
   for (;;) {
-    const r = short(rec - RECORD_SIZE, last, end, hot);
+    // a record without a short form has nothing to do there
+    const r = load<u8>(rec, R_FAST) ? short(rec - RECORD_SIZE, last, end, hot) : rec | WHOLE;
+    if (COVERAGE && !load<u8>(rec, R_FAST)) executed(rec);
     rec = r & ~(WHOLE | NO_LINK | SIDE);
     const count = load<u64>(COUNT);
     if (count != counted) {

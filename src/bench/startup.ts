@@ -21,6 +21,9 @@ export interface Startup {
   readonly emptyImportMs: number;
   /** From before the import to after the first instruction. */
   readonly firstInstructionMs: number;
+  /** The same two of web.js, which V8 parses: what a Node.js gets that has no code cache in the package. */
+  readonly parsedImportMs: number;
+  readonly parsedFirstInstructionMs: number;
   /** A further machine in the same process, from its making to its first instruction. */
   readonly nextMachineMs: number;
   /** The same without the garbage collections that fell into it: engines count the memory of a machine as garbage to come. */
@@ -100,12 +103,12 @@ function wasmSizes(root: URL): WasmSize[] {
 
 /** Medians over new processes. `root`: the package's folder. */
 export function measureStartup(root: URL, processes = 15): Startup {
-  const entry = new URL("dist/src/index.js", root).href;
+  const [entry, parsed] = ["index.js", "web.js"].map((name) => child(new URL(`dist/src/${name}`, root).href));
   const empty = emptyModule();
   const rows: number[][] = [];
   try {
     for (let i = 0; i < processes; i++) {
-      rows.push([...inNewProcess(child(entry)), ...inNewProcess(emptyChild(empty.url))]);
+      rows.push([...inNewProcess(entry!), ...inNewProcess(emptyChild(empty.url)), ...inNewProcess(parsed!)]);
     }
   } finally {
     rmSync(empty.folder, { recursive: true, force: true });
@@ -119,6 +122,8 @@ export function measureStartup(root: URL, processes = 15): Startup {
     nextMachineWithoutGcMs: column(3),
     nextMachineMiB: column(4),
     emptyImportMs: column(5),
+    parsedImportMs: column(6),
+    parsedFirstInstructionMs: column(7),
     processes,
   };
 }
@@ -133,6 +138,7 @@ export function startupLines(s: Startup): string[] {
     ),
     `import                                 ${s.importMs.toFixed(1)} ms (of an empty module: ${s.emptyImportMs.toFixed(1)} ms)`,
     `import to first guest instruction      ${s.firstInstructionMs.toFixed(1)} ms`,
+    `both without V8's code cache           ${s.parsedImportMs.toFixed(1)} ms, ${s.parsedFirstInstructionMs.toFixed(1)} ms`,
     `a further machine, to its first one    ${s.nextMachineMs.toFixed(2)} ms (${s.nextMachineWithoutGcMs.toFixed(2)} ms without garbage collections)`,
     `resident memory of a further machine   ${s.nextMachineMiB.toFixed(2)} MiB (16 MiB of RAM, untouched)`,
     `medians of ${s.processes} processes, ${process.version}`,

@@ -1,11 +1,10 @@
-// The only file that has the bytes of the processor and of its code generator, and that makes processors.
+// The only file that makes processors.
 import { instantiateSync } from "@assemblyscript/loader";
 import { FLAGS_REACH, FRAME_META, FRAME_META_BYTES, MEMORY_MIN, PAGE } from "../../assembly/abi/layout.ts";
+import { wasmBytes } from "./bytes.ts";
 import type { Seat } from "./callbacks.ts";
-import { coreBase64 } from "./coreBytes.generated.ts";
 import { AddressSpaceError, WasmVmxError } from "./errors.ts";
 import type { CoreExports, CoreImports } from "./exports.ts";
-import { generatorBase64 } from "./generatorBytes.generated.ts";
 import { type GeneratorModule, Linker } from "./jit.ts";
 
 const WASM_PAGE = 0x10000;
@@ -14,26 +13,12 @@ const WASM_PAGES_MAX = 0xffff;
 
 let compiled: WebAssembly.Module | undefined;
 /** Compiled when the first processor of the process needs it (jit.ts). */
-const generator: GeneratorModule = { bytes: () => decodeBase64(generatorBase64) };
-
-function decodeBase64(text: string): Uint8Array<ArrayBuffer> {
-  // the quick ways, where there is one
-  const { Buffer: node } = globalThis as {
-    Buffer?: { from(text: string, encoding: "base64"): Uint8Array<ArrayBuffer> };
-  };
-  if (node) return node.from(text, "base64");
-  const page = Uint8Array as { fromBase64?: (text: string) => Uint8Array<ArrayBuffer> };
-  if (page.fromBase64) return page.fromBase64(text);
-  const binary = atob(text);
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
-}
+const generator: GeneratorModule = { bytes: () => wasmBytes("generator") };
 
 /** The compiled core: once a process, shared by all instances. */
 export function loadCore(): WebAssembly.Module {
   try {
-    compiled ??= new WebAssembly.Module(decodeBase64(coreBase64));
+    compiled ??= new WebAssembly.Module(wasmBytes("core"));
   } catch (error) {
     const advice =
       error instanceof RangeError
@@ -50,7 +35,7 @@ export function loadCore(): WebAssembly.Module {
  * is needed, on such threads in the background.
  */
 export async function compileCore(): Promise<void> {
-  compiled ??= await WebAssembly.compile(decodeBase64(coreBase64));
+  compiled ??= await WebAssembly.compile(wasmBytes("core"));
 }
 
 /** Bytes of linear memory that so many frames take, with the tables and the metadata of `most` frames. */

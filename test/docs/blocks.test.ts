@@ -29,7 +29,7 @@ const files = [
 ];
 const { scripts, exports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
   scripts: Record<string, string>;
-  exports: Record<string, { default?: string }>;
+  exports: Record<string, { types?: string }>;
 };
 /** npm itself, and scripts that CI or a test of their own runs. */
 const NPM = /^npm (?:run (?:--silent )?(?<name>[\w:-]+)|(?<short>start|test|ci|pack)|install .*)/;
@@ -47,9 +47,9 @@ afterAll(() => rmSync(work, { recursive: true, force: true }));
 /** The package's own names lead to its sources. */
 function toSources(code: string): string {
   return code.replace(/(from|import\()\s*"wasm-vmx(\/[\w.]+)?"/g, (_all, keyword: string, path = "") => {
-    const target = exports[path === "" ? "." : `.${path}`]?.default;
+    const target = exports[path === "" ? "." : `.${path}`]?.types;
     if (target === undefined) throw new Error(`the package exports no wasm-vmx${path}`);
-    const source = target.replace("./dist/", "").replace(/\.js$/, ".ts");
+    const source = target.replace("./dist/", "").replace(/\.d\.ts$/, ".ts");
     return `${keyword} ${JSON.stringify(join(root, source))}`;
   });
 }

@@ -1,4 +1,5 @@
 // The installed package, used as its users do.
+import { readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { createContext, runInContext } from "node:vm";
 import { build as esbuild } from "esbuild";
@@ -115,6 +116,62 @@ describe("Node", () => {
     expect(node("main.mjs")).toEqual({ status: 0, stdout: `${SAID}\n`, stderr: "" });
   });
 
+  it("has the exports that browsers and bundlers get, the same for all entries", () => {
+    write(
+      project,
+      "same.mjs",
+      `import * as here from "wasm-vmx";
+      import { MachineTarget } from "wasm-vmx/gdb";
+      import * as there from "./node_modules/wasm-vmx/dist/src/web.js";
+      console.log(Object.keys(here).length > 90, String(Object.keys(here)) === String(Object.keys(there)));
+      // the target looks at the class of the error that the machine throws
+      console.log(new MachineTarget(new here.Machine({ memory: 65536 })).readLinear(1, 0x20000n, 4));`,
+    );
+    expect(node("same.mjs")).toEqual({ status: 0, stdout: "true true\nundefined\n", stderr: "" });
+  });
+
+  it("compiles what V8 kept at the build, and does without", () => {
+    write(
+      project,
+      "cached.mjs",
+      `import vm from "node:vm";
+      const { Script } = vm;
+      const scripts = [];
+      vm.Script = function (...args) {
+        scripts.push(new Script(...args));
+        return scripts.at(-1);
+      };
+      const { loadImage, Machine, parseFlat } = await import("wasm-vmx");${USE}
+      await import("wasm-vmx/kvm");
+      console.log(said, ...scripts.map((script) => script.cachedDataRejected));`,
+    );
+    const said = (...flags: string[]) => run(process.execPath, [...flags, "cached.mjs"], project);
+    expect(said()).toEqual({ status: 0, stdout: `${SAID} false\n`, stderr: "" });
+    // V8 takes only what was compiled with its flags
+    expect(said("--no-opt")).toEqual({ status: 0, stdout: `${SAID} true\n`, stderr: "" });
+    const folder = join(project, "node_modules/wasm-vmx/dist/src");
+    const [cache] = readdirSync(folder).filter((name) => name.endsWith(".cache"));
+    renameSync(join(folder, cache!), join(folder, "kept"));
+    expect(said()).toEqual({ status: 0, stdout: `${SAID} undefined\n`, stderr: "" });
+    renameSync(join(folder, "kept"), join(folder, cache!));
+  });
+
+  it("says in an error where in the package it was thrown", () => {
+    write(
+      project,
+      "thrown.mjs",
+      `import { readFileSync } from "node:fs";
+      import { Machine } from "wasm-vmx";
+      try {
+        new Machine({ memory: 5 });
+      } catch (error) {
+        const [, file, line, column] = /(file:.*web\\.js):(\\d+):(\\d+)/.exec(error.stack);
+        console.log(readFileSync(new URL(file), "utf8").split("\\n")[line - 1].slice(column - 1, +column + 3));
+      }`,
+    );
+    expect(node("thrown.mjs")).toEqual({ status: 0, stdout: "new \n", stderr: "" });
+  });
+
   it("has the command", () => {
     const { status, stdout } = run(join(project, "node_modules/.bin/wasm-vmx"), ["--version"], project);
     expect({ status, stdout }).toEqual({ status: 0, stdout: "0.1.0\n" });
@@ -172,6 +229,21 @@ describe("bundlers", () => {
     const entry = write(project, "esbuild.js", PAGE);
     const { outputFiles } = await esbuild({ entryPoints: [entry], bundle: true, write: false, logLevel: "silent" });
     expect(await inPage(outputFiles[0]!.text)).toBe(SAID);
+  });
+
+  it("esbuild for Node", async () => {
+    const entry = write(
+      project,
+      "server.js",
+      `${IMPORT}import { Kvm } from "wasm-vmx/kvm";${USE}\nconsole.log(said, typeof Kvm);`,
+    );
+    const outfile = join(project, "elsewhere/server.mjs");
+    await esbuild({ entryPoints: [entry], bundle: true, platform: "node", format: "esm", outfile, logLevel: "silent" });
+    expect(node("elsewhere/server.mjs")).toEqual({ status: 0, stdout: `${SAID} function\n`, stderr: "" });
+    // the file for Node says what to do when a bundler takes it
+    const conditions = ["node"];
+    await esbuild({ entryPoints: [entry], bundle: true, platform: "node", conditions, format: "esm", outfile });
+    expect(node("elsewhere/server.mjs").stderr).toContain('with a bundler use the condition "module"');
   });
 
   it("Vite", async () => {
