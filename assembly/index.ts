@@ -30,7 +30,7 @@ import { offerFields, remapVmcs, resetVmx } from "./vmx/vmcs";
 // for the generator (assembly/generator/core.ts), beside some of the others
 export { findBlock } from "./blocks/cache";
 export { handlerHere } from "./events/short";
-export { oftenMissed, oftenRewritten, oftenStaged } from "./jit/rewritten";
+export { alwaysStaged, oftenMissed, oftenRewritten, oftenStaged } from "./jit/rewritten";
 export { seenTarget } from "./jit/seen";
 export { copySite } from "./jit/site";
 export { fetchSettled, fillSettled as jitFill } from "./memory/access";

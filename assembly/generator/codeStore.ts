@@ -1,7 +1,6 @@
 // A store beside code: the bytes are stored at once, and the core is told when they are on a 64-byte line of decoded code
-// (run/step.ts, jitStored). Where more than code stands against it, the interpreter is called.
+// (run/step.ts, jitStored).
 import { R_INDEX } from "../abi/record";
-import { callInterpreter } from "./calls";
 import { besideBytes, blockCount, constR, direct, lowRamHost, ripNext } from "./context";
 import { codeLines } from "./core";
 import {
@@ -24,7 +23,7 @@ import {
 } from "./emit";
 import { forgetChecked } from "./groups";
 import { generate } from "./instruction";
-import { branch, close, LABEL_ALONE, LABEL_DONE, LABEL_EXIT, openBlock, openIf, setSideExit } from "./labels";
+import { branch, close, LABEL_EXIT, openIf } from "./labels";
 import { L_ADJUST, L_BESIDE, L_PC, L_WHY } from "./locals";
 
 /** Function 1 of a generated module: jitStored. */
@@ -82,26 +81,16 @@ export function closeStored(): void {
 
 /** Emits a record that stores beside code. False: it has no generated form. */
 export function storeBeside(rec: usize): bool {
-  openBlock(LABEL_DONE);
-  openBlock(LABEL_ALONE);
-  setSideExit(LABEL_ALONE);
-  const generated = generate(rec);
-  setSideExit(LABEL_EXIT);
-  if (!generated) return false;
-  if (besideBytes) {
-    openStored();
-    constR(ripNext());
-    set(L_PC);
-    i32c(blockCount - load<u8>(rec, R_INDEX) - 1);
-    set(L_ADJUST);
-    i32c(0);
-    set(L_WHY);
-    branch(LABEL_EXIT);
-    closeStored();
-  }
-  branch(LABEL_DONE);
-  close();
-  callInterpreter(rec, rec);
-  close();
+  if (!generate(rec)) return false;
+  if (!besideBytes) return true;
+  openStored();
+  constR(ripNext());
+  set(L_PC);
+  i32c(blockCount - load<u8>(rec, R_INDEX) - 1);
+  set(L_ADJUST);
+  i32c(0);
+  set(L_WHY);
+  branch(LABEL_EXIT);
+  closeStored();
   return true;
 }

@@ -21,5 +21,6 @@ export declare function copySite(site: u32, first: u32, last: u32): void;
 /** What was learned from running generated code: see jit/rewritten.ts and jit/seen.ts. */
 export declare function oftenRewritten(host: u32, bytes: u32): bool;
 export declare function oftenStaged(host: u32): bool;
+export declare function alwaysStaged(host: u32): bool;
 export declare function oftenMissed(host: u32): bool;
 export declare function seenTarget(branch: u32, i: u32): u64;

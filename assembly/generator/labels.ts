@@ -5,9 +5,6 @@ import { op, TYPE_VOID, unsigned, W_BLOCK, W_BR, W_BR_IF, W_END, W_IF, W_LOOP } 
 export const LABEL_EXIT: u32 = 0xffff;
 /** Label of the central node. */
 export const LABEL_CENTRE: u32 = 0xfffe;
-/** The end of an instruction that has a way to the interpreter, and that way. */
-export const LABEL_DONE: u32 = 0xfffb;
-export const LABEL_ALONE: u32 = 0xfffa;
 /** An `if` no branch names. */
 const LABEL_NONE: u32 = 0xfffd;
 
@@ -77,14 +74,7 @@ export function branchIf(label: u32): void {
   unsigned(depthOf(label));
 }
 
-let sideExit: u32 = LABEL_EXIT;
-
-/** Where branchExit() leads. */
-export function setSideExit(label: u32): void {
-  sideExit = label;
-}
-
-/** Leaves the region, or the instruction, when the condition on the stack holds. */
+/** Leaves the region when the condition on the stack holds. */
 export function branchExit(): void {
-  branchIf(sideExit);
+  branchIf(LABEL_EXIT);
 }

@@ -24,7 +24,7 @@ import {
   wide,
   written,
 } from "./context";
-import { oftenMissed, oftenStaged } from "./core";
+import { alwaysStaged, oftenMissed, oftenStaged } from "./core";
 import {
   backUp,
   copyBytes,
@@ -291,7 +291,7 @@ function body(n: u32): void {
     const crosses = ends && crossesRings(kind);
     const generated = ends
       ? crosses || terminates(rec)
-      : kind != KIND_NONE && !(string && (table || (staged && repeats)));
+      : kind != KIND_NONE && !alwaysStaged(host) && !(string && (table || (staged && repeats)));
     if (generated && pending) {
       callInterpreter(pending, rec - RECORD_SIZE);
       pending = 0;

@@ -4,12 +4,16 @@ function place(table: usize, address: u32): usize {
   return table + (((address * 0x9e3779b1) >>> 20) << 1);
 }
 
+/** Counts it as long as it is not above the limit. The count before. */
+function count(table: usize, address: u32, limit: u32): u32 {
+  const n = u32(load<u16>(place(table, address)));
+  if (n <= limit) store<u16>(place(table, address), n + 1);
+  return n;
+}
+
 /** Counts it. True: this time the count went above the limit. */
 function note(table: usize, address: u32, limit: u32): bool {
-  const n = u32(load<u16>(place(table, address)));
-  if (n > limit) return false;
-  store<u16>(place(table, address), n + 1);
-  return n == limit;
+  return count(table, address, limit) == limit;
 }
 
 function often(table: usize, address: u32, limit: u32): bool {
@@ -33,19 +37,26 @@ export function oftenRewritten(host: u32, bytes: u32): bool {
   return false;
 }
 
-// Store instructions that met a frame with code or another flag again and again: generated code calls the interpreter
-// for them instead of leaving. Those that met page tables and nothing else stand at the complement of their address:
-// generated code asks fillSettled() and stores.
+// Store instructions that met a frame with code or another flag again and again: generated code looks at the lines of code
+// itself. Those for which that was not enough (devices) are left to the interpreter, which generated code calls. Those that met
+// page tables and nothing else stand at the complement of their address: generated code asks fillSettled() and stores.
 const stores: usize = memory.data(8192, 2); // u16 a hashed address
 const STORE_LIMIT: u32 = 8;
+const CALL_LIMIT: u32 = 24;
 
 /** The store at this address was staged. True: from now on it is one of them. */
 export function noteStaged(host: u32): bool {
-  return note(stores, host, STORE_LIMIT);
+  const n = count(stores, host, CALL_LIMIT);
+  return n == STORE_LIMIT || n == CALL_LIMIT;
 }
 
 export function oftenStaged(host: u32): bool {
   return often(stores, host, STORE_LIMIT);
+}
+
+/** The form for a store beside code was of no use. */
+export function alwaysStaged(host: u32): bool {
+  return often(stores, host, CALL_LIMIT);
 }
 
 // Instructions that regions left again and again, mostly for an access that missed the TLB: generated code fills it there.

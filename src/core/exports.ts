@@ -13,6 +13,7 @@ export interface GeneratorImports {
   copySite(site: number, first: number, last: number): void;
   oftenRewritten(host: number, bytes: number): number;
   oftenStaged(host: number): number;
+  alwaysStaged(host: number): number;
   oftenMissed(host: number): number;
   seenTarget(branch: number, i: number): bigint;
 }
