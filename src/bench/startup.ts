@@ -21,7 +21,7 @@ export interface Startup {
   readonly emptyImportMs: number;
   /** From before the import to after the first instruction. */
   readonly firstInstructionMs: number;
-  /** The same two of web.js, which V8 parses: what a Node.js gets that has no code cache in the package. */
+  /** The same two of web.js, the module of browsers and bundlers, which V8 parses as it does where the package has no code cache for it. */
   readonly parsedImportMs: number;
   readonly parsedFirstInstructionMs: number;
   /** A further machine in the same process, from its making to its first instruction. */

@@ -1,6 +1,7 @@
 // Generated code. The generator, a module of its own, is made when the first block of a processor is hot; the function bodies
 // that it writes into the core's memory become a module whose functions go into the core's table. By default all that is
 // compiled at once; in the background where that is asked for, or where an engine refuses to compile on the calling thread.
+import { instantiateSync } from "@assemblyscript/loader";
 import { MEMORY_MIN } from "../../assembly/abi/layout.ts";
 import type { CoreExports, GeneratorExports } from "./exports.ts";
 
@@ -166,9 +167,9 @@ export class Linker {
       core: core as unknown as WebAssembly.ModuleImports,
       host: { jitCompile: this.#jitCompile },
     };
-    const { exports } = new WebAssembly.Instance(module.compiled, imports);
+    const { instance } = instantiateSync(module.compiled, imports);
     this.#statistics.milliseconds += performance.now() - start;
-    return exports as unknown as GeneratorExports;
+    return instance.exports as unknown as GeneratorExports;
   }
 
   #expectGenerator(): void {

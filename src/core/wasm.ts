@@ -1,5 +1,4 @@
 // The only file that makes processors.
-import { instantiateSync } from "@assemblyscript/loader";
 import { FLAGS_REACH, FRAME_META, FRAME_META_BYTES, MEMORY_MIN, PAGE } from "../../assembly/abi/layout.ts";
 import { wasmBytes } from "./bytes.ts";
 import type { Seat } from "./callbacks.ts";
@@ -82,12 +81,12 @@ export function instantiateCore(
 ): { exports: CoreExports; linker: Linker } {
   const linker = new Linker(generator);
   const memory = newMemory(frames, maxFrames);
-  // asc names the import module after the file that declares the functions
-  const { instance } = instantiateSync(loadCore(), {
+  // asc names the import module after the file that declares the functions; the loader would make a wrapper of each export, a sixth
+  // of a further machine
+  const instance = new WebAssembly.Instance(loadCore(), {
     env: { memory },
     imports: { ...imports, jitGenerate: linker.jitGenerate },
   });
-  // the module's own functions: the loader's wrappers set a count of arguments that no function here asks for
   const exports = instance.exports as unknown as CoreExports;
   linker.attach(exports);
   return { exports, linker };
