@@ -1,12 +1,12 @@
 // Runs decoded records: short forms in one loop (short.generated.ts), everything else by its whole handler.
-import { BK_RECORDS } from "../abi/block";
+import { BK_HOST, BK_RECORDS } from "../abi/block";
 import { R_FAST, R_FLAGS, R_INDEX, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, STOP, WORK } from "../abi/state";
+import { COUNT, COUNT_LIMIT, EFLAGS_REST, EXTRA, RIP, STOP, WORK } from "../abi/state";
 import { FAST_END, FAST_MODIFY, FAST_STRING, FAST_WRITE } from "../decode/fast.generated";
 import { executed } from "../imports";
 import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { execute } from "./execute.generated";
-import { codeEnd, countEnd, enter, follow, link } from "./follow";
+import { countEnd, Follow, follow, link } from "./follow";
 import { patches } from "./patches";
 import { NO_LINK, SIDE, short, WHOLE } from "./short.generated";
 import { few } from "./strings";
@@ -21,7 +21,7 @@ export const STEP_FLAGS: u32 = FLAG_TF | FLAG_RF;
  * record ends its block. With a limit of 0 no block follows, and `rec` need not be in one; else Follow.begin() goes before.
  */
 export function dispatch(rec: usize, limit: u64, hot: u32): usize {
-  let end = codeEnd();
+  let end = Follow.end();
   let bounded = load<u64>(COUNT_LIMIT);
   let last = limit ? countEnd(limit) : 0;
   let counted = load<u64>(COUNT);
@@ -54,12 +54,14 @@ export function dispatch(rec: usize, limit: u64, hot: u32): usize {
         continue;
       }
       if (!last || load<u8>(rec, R_FAST) == FAST_END || load<u32>(EFLAGS_REST) & STEP_FLAGS) return rec;
-      end = codeEnd();
-      next = follow();
+      end = Follow.end();
+      const host = Follow.code(load<u64>(RIP));
+      next = Follow.hashed(host);
+      if (!host || load<u32>(next, BK_HOST) != host) next = follow();
     } else if (r & NO_LINK) next = link(rec, r & SIDE);
     else return rec;
     const done = u64(load<u8>(rec, R_INDEX)) + u64(load<u8>(rec, R_FAST) != FAST_END);
-    if (!next || count + done >= last || !enter(next, count + done, end, hot)) return rec;
+    if (!next || count + done >= last || !Follow.enter(next, count + done, end, hot)) return rec;
     rec = next + BK_RECORDS;
   }
   return unreachable();

@@ -55,12 +55,27 @@ export class Follow {
     const next = load<u32>(Chain.of(host, key));
     return load<u32>(next, BK_MODE) == key ? next : 0;
   }
-}
 
-/** The offset in CS that no block may reach past. Jumps of 16-bit code wrap at 64 KiB: their whole handlers do that. */
-export function codeEnd(): u64 {
-  const end = load<u64>(CODE_END);
-  return load<u32>(MODE) & (ModeBit.Code32 | ModeBit.Code64) ? end : min<u64>(end, 0x10000);
+  /** The offset in CS that no block may reach past. Jumps of 16-bit code wrap at 64 KiB: their whole handlers do that. */
+  @inline static end(): u64 {
+    const end = load<u64>(CODE_END);
+    return load<u32>(MODE) & (ModeBit.Code32 | ModeBit.Code64) ? end : min<u64>(end, 0x10000);
+  }
+
+  /** Begins the block `next` at RIP, with `count` completed instructions before it; false: the run loop must look first. */
+  @inline static enter(next: u32, count: u64, end: u64, hot: u32): bool {
+    const rip = load<u64>(RIP);
+    if (rip + load<u16>(next, BK_BYTES) > end) return false;
+    if (hot) {
+      const runs = load<i32>(next, BK_HOT) + 1;
+      if (load<u32>(next, BK_REGION) || runs >= i32(hot)) return false;
+      store<i32>(next, runs, BK_HOT);
+    }
+    store<u64>(COUNT, count);
+    store<u64>(BLOCK_RIP, rip);
+    Follow.begin(load<u32>(next, BK_HOST));
+    return true;
+  }
 }
 
 /**
@@ -71,21 +86,6 @@ export function countEnd(limit: u64): u64 {
   const end = load<u64>(COUNT_LIMIT);
   if (load<u32>(EXTRA) || end < BLOCK_MAX) return 0;
   return min<u64>(limit, end - (BLOCK_MAX - 1));
-}
-
-/** Begins the block `next` at RIP, with `count` completed instructions before it; false: the run loop must look first. */
-export function enter(next: u32, count: u64, end: u64, hot: u32): bool {
-  const rip = load<u64>(RIP);
-  if (rip + load<u16>(next, BK_BYTES) > end) return false;
-  if (hot) {
-    const runs = load<i32>(next, BK_HOT) + 1;
-    if (load<u32>(next, BK_REGION) || runs >= i32(hot)) return false;
-    store<i32>(next, runs, BK_HOT);
-  }
-  store<u64>(COUNT, count);
-  store<u64>(BLOCK_RIP, rip);
-  Follow.begin(load<u32>(next, BK_HOST));
-  return true;
 }
 
 /** Links a relative branch to the block at RIP, when that is decoded; side: 0, or 4 when it falls through. The block, else 0. */

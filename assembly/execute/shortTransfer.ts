@@ -9,17 +9,19 @@ import { selectorOf, setFromDescriptor, setNull } from "../system/segments";
 import { enterCode, Usual, usualCode, usualStack } from "../system/usual";
 import { dropDataSegments } from "./farTarget";
 
-/** Is this the operand size and the stack of 64-bit or 32-bit code, with nothing that waits or watches? */
-function usual(size: u32): bool {
-  const mode = load<u32>(MODE);
-  const native = mode & ModeBit.Code64 ? 8 : mode & ModeBit.Stack32 ? 4 : 0;
-  return size == native && Usual.mode() && Usual.quiet();
+class Short {
+  /** Is this the operand size and the stack of 64-bit or 32-bit code, with nothing that waits or watches? */
+  @inline static usual(size: u32): bool {
+    const mode = load<u32>(MODE);
+    const native = mode & ModeBit.Code64 ? 8 : mode & ModeBit.Stack32 ? 4 : 0;
+    return size == native && Usual.mode() && Usual.quiet();
+  }
 }
 
 /** JMP or CALL without a change of privilege; RIP is that of the next instruction. False: nothing was done. */
 export function transferShort(selector: u32, offset: u64, size: u32, call: bool): bool {
   const level = load<u32>(CPL);
-  if (!usual(size) || (selector & SEL_RPL) > level) return false;
+  if (!Short.usual(size) || (selector & SEL_RPL) > level) return false;
   const code = usualCode(selector, offset);
   if (!code || attrDpl(descriptorAttr(code)) != level) return false;
   if (call) {
@@ -42,7 +44,7 @@ function loadSized(at: u32, size: u32): u64 {
 
 /** IRET, or RETF that drops `extra` bytes. False: nothing was done. */
 export function returnShort(size: u32, iret: bool, extra: u32): bool {
-  if (!usual(size) || load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_NT)) return false;
+  if (!Short.usual(size) || load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_NT)) return false;
   const sp = load<u64>(RSP);
   const head = (iret ? 3 : 2) * size;
   let frame = plainRead(SEG_SS, sp, head);

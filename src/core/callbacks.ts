@@ -87,6 +87,10 @@ export function wrapCallbacks(seat: Seat): CoreImports {
       const owner = seat.owner!;
       try {
         if (owner.interpose) return interposed(owner, call, seat, callback, a, b, c);
+        if (callback === Callback.PortOut) {
+          seat.handlers.portOut?.(a & 0xffff, b, c >>> 0);
+          return 0;
+        }
         return call(seat, callback, a, b, c);
       } catch (error) {
         owner.callbackThrew(error);
