@@ -296,6 +296,8 @@ export function findGroups(first: usize, records: u32, host: u32): void {
     const at = host + load<u16>(rec, R_OFF);
     explicit(rec, i, at);
     follow(rec, i, at);
+    // a store to a page table: what was translated before it may lie elsewhere after it
+    if (oftenStaged(~at)) changeAll();
   }
   let used: u32 = 0;
   for (let g: u32 = 0; g < count && used < GROUPS; g++) {

@@ -3,7 +3,7 @@
 import { FLAGS_REACH, FRAME_META, PAGE, PageFlag, TE_WRITE } from "../abi/layout";
 import { StopBit } from "../abi/state";
 import { stop } from "../state/stop";
-import { dropPage, dropWriteEntries, flushTlb, isCodePage, isWriteEntry } from "./context";
+import { dropWriteEntries, flushTlb, isWriteEntry } from "./context";
 
 let frameLimit: u32 = 0; // frames that metadata was reserved for
 let frameCount: u32 = 0; // frames handed out
@@ -18,21 +18,18 @@ const CODE_WRITE_MAX: u32 = 64;
 const codeWrites: usize = memory.data(512); // CODE_WRITE_MAX x {u32 host, u32 bytes}
 let codeWriteCount: u32 = 0;
 const PT_MAX: u32 = 1024;
-// frames that carry PageFlag.PageTable: {u64 kind, u32 frame, u32 stores since it last served a walk}
-const pageTables: usize = memory.data(16384, 8);
-const TABLE: u32 = 16;
-/** Kind of a page table: the bytes of an entry, 4 or 8, with these; 0: nothing is known. */
+// frames that carry PageFlag.PageTable: {u64 kind, u32 frame, u32 stores since it last served a walk, u64 kind as a directory}
+const pageTables: usize = memory.data(24576, 8);
+const TABLE: u32 = 24;
+export const TB_DIRECTORY: usize = 16;
+export const TB_STORES: usize = 12;
+/** Kind of a page table: the bytes of an entry, 4 or 8, with these; 0: it is none. */
 export const TABLE_LEAF: u64 = 1; // its entries map the 4 KiB pages from the linear address in bits 63:12 on
 export const TABLE_EPT: u64 = 2;
-const KIND_ENTRY: u32 = 12;
+export const TABLE_DIRECTORY: u64 = 16; // they are physical addresses of such tables, the first for that linear address
+/** Both sizes: nothing is known. */
+export const KIND_ENTRY: u32 = 12;
 const KIND_SHARED: u64 = TABLE_EPT | KIND_ENTRY;
-/** Bits of an entry that nothing comes from when they are 0. */
-const PRESENT: u32 = 1;
-const PRESENT_EPT: u32 = 0x407;
-/** So many stores without a walk in between: it seems to be a table no longer, or one that is built. */
-const STORES_MAX: u32 = 64;
-/** Rises with every store to a page table that drops less than everything. */
-export let tableStores: u64 = 0;
 /** Frames that served a walk since the last flush. */
 export let pageTableCount: u32 = 0;
 
@@ -164,53 +161,32 @@ export function unwatchFrame(host: u32): void {
   clearPageFlag(host, PageFlag.Vmcs);
 }
 
+/** What is known of a frame with PageFlag.PageTable, in pageTables. */
+export function tableAt(host: u32): u32 {
+  return load<u32>(writerPlace(host));
+}
+
 /** The frame served a page walk, as a table of this kind: a store to it drops what came from it. */
 export function notePageTable(host: u32, kind: u64): void {
   let t: u32;
+  const role = kind & TABLE_DIRECTORY ? u32(TB_DIRECTORY) : 0;
   if (pageFlags(host) & PageFlag.PageTable) {
     t = load<u32>(writerPlace(host));
-    // of two roles what they share stays
-    const had = load<u64>(t);
-    if (had != kind) kind = (had ^ kind) & KIND_SHARED ? 0 : kind & KIND_SHARED;
+    // of two kinds what they share stays
+    const had = load<u64>(t + role);
+    if (had != kind && had) kind = (had ^ kind) & KIND_SHARED ? KIND_ENTRY : kind & KIND_SHARED;
   } else {
     if (pageTableCount == PT_MAX) flushTlb();
     restrict(host, PageFlag.PageTable);
     t = u32(pageTables) + pageTableCount * TABLE;
     store<u32>(writerPlace(host), t);
+    store<u64>(t, 0);
     store<u32>(t, host & ~0xfff, 8);
+    store<u64>(t, 0, TB_DIRECTORY);
     pageTableCount++;
   }
-  store<u64>(t, kind);
-  store<u32>(t, 0, 12);
-}
-
-/**
- * Must go before a store to a frame with PageFlag.PageTable: drops what came from the entries that it changes. An entry
- * that is not present has nothing in the TLB. `quiet`: false is returned where more than a page of data would have to go.
- * @sdm 3A "Caching Translation Information"
- */
-export function dropMapped(host: u32, bytes: u32, quiet: bool): bool {
-  tableStores++;
-  const t = load<u32>(writerPlace(host));
-  const kind = load<u64>(t);
-  const size = u32(kind) & KIND_ENTRY;
-  const stores = load<u32>(t, 12) + 1;
-  store<u32>(t, stores, 12);
-  if (size && stores <= STORES_MAX) {
-    const present = kind & TABLE_EPT ? PRESENT_EPT : PRESENT;
-    let at = host & ~(size - 1);
-    while (!(load<u32>(at) & present) || kind & TABLE_LEAF) {
-      if (load<u32>(at) & present) {
-        const page = (kind >> 12) + u64((at & 0xfff) / size);
-        if (quiet && isCodePage(page)) return false;
-        dropPage(page);
-      }
-      at += size;
-      if (at >= host + bytes) return true;
-    }
-  }
-  if (!quiet) flushTlb();
-  return false;
+  store<u64>(t + role, kind);
+  store<u32>(t, 0, TB_STORES);
 }
 
 /** Called by flushTlb: no translation is cached any more, so no frame is a table in use. */

@@ -1,7 +1,7 @@
 // What generated code could not have entered into the TLB last (fillSettled() in access.ts). The interpreter comes to it next, and
 // need not walk again for a fault while no table has changed.
 import { contextChanges } from "./context";
-import { tableStores } from "./frames";
+import { tableStores } from "./pageTables";
 import { refusal } from "./walk";
 
 /** Page and context. */

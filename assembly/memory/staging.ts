@@ -6,7 +6,8 @@ import { APIC_WRITE, STOP, StopBit } from "../abi/state";
 import { callWide, mmioRead } from "../imports";
 import { aborted, stop, stopHost } from "../state/stop";
 import { deviceAddress, isEmulated, pieceBytes } from "./emulate";
-import { dropMapped, noteStored, pageFlags } from "./frames";
+import { noteStored, pageFlags } from "./frames";
+import { dropMapped } from "./pageTables";
 import { isMmio } from "./physical";
 import { afterRead, beforeCommit, beforeModify } from "./traps";
 

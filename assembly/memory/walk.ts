@@ -5,7 +5,7 @@ import { PHYSICAL_WIDTH } from "../abi/width";
 import { raisePageFault } from "../state/stop";
 import { apicPage, apicTableAccess } from "./apicPage";
 import { EPT_FINAL, EPT_LINEAR, EPT_QUIET, EPT_USER, eptTableAccess, eptWalk, keepsFlags } from "./ept";
-import { noteDirty, notePageTable, TABLE_LEAF } from "./frames";
+import { noteDirty, notePageTable, TABLE_DIRECTORY, TABLE_LEAF } from "./frames";
 import { Physical } from "./physical";
 
 export const READ: u32 = 1;
@@ -151,7 +151,7 @@ function walk32(linear: u64, access: u32, user: bool): bool {
   const mode = load<u32>(TR_MODE);
   const va = u32(linear);
   const pdeGpa = (load<u64>(CR3) & 0xfffff000) | u64((va >>> 22) << 2);
-  let at = entryAt(pdeGpa, linear, 4);
+  let at = entryAt(pdeGpa, linear, load<u64>(TR_EPTP) ? 4 : TABLE_DIRECTORY | 4);
   if (!at) return false;
   const pde = u64(load<u32>(at));
   if (!(pde & P)) return fault(linear, access, user, false, false);
@@ -192,7 +192,11 @@ function walkWide(linear: u64, access: u32, user: bool): bool {
   for (;;) {
     const shift = u64(12 + level * 9);
     const gpa = table | (((linear >> shift) & 0x1ff) << 3);
-    const at = entryAt(gpa, linear, level ? 8 : (linear & ~(0x1fffff as u64)) | TABLE_LEAF | 8);
+    let kind: u64 = 8;
+    if (level == 0) kind |= (linear & ~(0x1fffff as u64)) | TABLE_LEAF;
+    // the addresses in one under EPT are no physical ones
+    else if (level == 1 && !load<u64>(TR_EPTP)) kind |= (linear & ~(0x3fffffff as u64)) | TABLE_DIRECTORY;
+    const at = entryAt(gpa, linear, kind);
     if (!at) return false;
     const e = load<u64>(at);
     if (!(e & P)) return fault(linear, access, user, false, false);

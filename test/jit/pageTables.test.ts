@@ -19,6 +19,7 @@ const OTHER_DIRECTORY = 0x182000;
 const LOW_TABLE = 0x183000; // maps the bytes from 0 on to themselves
 const TABLES = [0x184000, 0x185000];
 const OTHER_POINTERS = 0x186000;
+const LOW_DIRECTORY = 0x187000; // where DIRECTORY lies higher up
 const FRAMES = Array.from({ length: 6 }, (_, i) => 0x190000 + i * 0x1000);
 const LARGE = 0x400000;
 const PAGES = 8;
@@ -38,11 +39,14 @@ interface Paging {
   readonly entry: 4 | 8;
   /** Address bits that a page table covers. */
   readonly span: 21 | 22;
+  /** First address that DIRECTORY maps. */
+  readonly base: 0 | 0x40000000;
 }
 
 const PAGINGS: readonly Paging[] = [
-  { name: "32-bit paging", entry: 4, span: 22 },
-  { name: "PAE paging", entry: 8, span: 21 },
+  { name: "32-bit paging", entry: 4, span: 22, base: 0 },
+  { name: "PAE paging", entry: 8, span: 21, base: 0 },
+  { name: "PAE paging, second directory", entry: 8, span: 21, base: 0x40000000 },
 ];
 
 enum Operation {
@@ -158,10 +162,12 @@ function world(paging: Paging, steps: readonly Step[]): Uint8Array {
     memory.setUint32(LIST + i * 12 + 4, address, true);
     memory.setUint32(LIST + i * 12 + 8, value, true);
   });
-  const { entry, span } = paging;
+  const { entry, span, base } = paging;
   const last = 2 ** 12 / entry - 1;
-  put(memory, entry, POINTERS, DIRECTORY | P);
-  put(memory, entry, OTHER_POINTERS, OTHER_DIRECTORY | P);
+  for (const pointers of [POINTERS, OTHER_POINTERS]) put(memory, entry, pointers, LOW_DIRECTORY | P);
+  put(memory, entry, LOW_DIRECTORY, LOW_TABLE | P | W | A);
+  put(memory, entry, POINTERS + (base >>> 27), DIRECTORY | P);
+  put(memory, entry, OTHER_POINTERS + (base >>> 27), OTHER_DIRECTORY | P);
   for (let i = 0; i < 2 ** (span - 12); i++) put(memory, entry, LOW_TABLE + i * entry, (i << 12) | P | W | A | D);
   for (const directory of [DIRECTORY, OTHER_DIRECTORY]) {
     put(memory, entry, directory, LOW_TABLE | P | W | A);
@@ -195,9 +201,9 @@ class Model {
 
   /** Physical address, or the error code + 0x100. */
   translate(linear: number, write: boolean): { at: number } | { error: number } {
-    const { entry, span } = this.paging;
+    const { entry, span, base } = this.paging;
     const error = 0x100 + (write ? 2 : 0);
-    const directory = this.directory + (linear >>> span) * entry;
+    const directory = linear < base ? LOW_DIRECTORY : this.directory + ((linear - base) >>> span) * entry;
     const pde = this.memory.getUint32(directory, true);
     if (!(pde & P)) return { error };
     const large = (pde & PS) !== 0;
@@ -232,11 +238,11 @@ class Model {
   }
 }
 
-function script({ entry, span }: Paging, seed: number): Step[] {
+function script({ entry, span, base }: Paging, seed: number): Step[] {
   const random = generator(seed);
   const pick = <T>(list: readonly T[]): T => list[random(list.length)]!;
-  const self = (2 ** 12 / entry - 1) * 2 ** span;
-  const window = (n: number) => (n * 2 ** span + random(PAGES) * 0x1000 + random(16) * 4) >>> 0;
+  const self = base + (2 ** 12 / entry - 1) * 2 ** span;
+  const window = (n: number) => (base + n * 2 ** span + random(PAGES) * 0x1000 + random(16) * 4) >>> 0;
   const flags = () => (random(6) ? P : 0) | (random(4) ? W : 0) | pick([0, 0, A, A | D]);
   // where entry i of a table, or of the directory, can be written
   const tableEntry = () => pick([TABLES[0]!, TABLES[0]!, TABLES[1]!, (self + 0x1000) >>> 0]) + random(PAGES) * entry;
@@ -253,7 +259,7 @@ function script({ entry, span }: Paging, seed: number): Step[] {
         address: tableEntry(),
         value: pick(FRAMES) | flags(),
       });
-    } else if (kind < 86) {
+    } else if (kind < 84) {
       steps.push({ operation: Operation.And, address: tableEntry(), value: pick([~P, ~W, ~A, ~D, ~(A | D)]) >>> 0 });
     } else if (kind < 88) {
       const value = random(3) ? pick(TABLES) | P | W : random(2) ? LARGE | PS | P | W : 0;
@@ -312,6 +318,56 @@ it.each(TIERS)("fetches from where a table says that code is: %s", (_, jit) => {
   loadImage(machine, parseFlat(image.subarray(0x1000), { mode: "protected", load: 0x1000, entry: CODE }));
   expect(machine.run({ maxInstructions: 100_000 }).reason).toBe("halt");
   expect(machine.registers.rdx).toBe(1500n * 17n);
+});
+
+/** Turns a page, or all that a directory entry maps, to another frame between two reads of it. */
+function between(store: string, first: number, second: number, address: number): Uint8Array {
+  const { bytes, errors } = assemble(`bits 32
+org ${CODE}
+  mov eax, ${DIRECTORY}
+  mov cr3, eax
+  mov eax, cr0
+  or eax, 0x80010000
+  mov cr0, eax
+  mov ecx, 8000
+  xor ebp, ebp
+  mov esi, ${address}
+next:
+  mov edx, ${first | P | W}
+  test ecx, 1
+  jz even
+  mov edx, ${second | P | W}
+even:
+  mov eax, [esi]
+  ${store}
+  mov ebx, [esi+4]
+  add ebp, ebx
+  dec ecx
+  jnz next
+  hlt
+`);
+  expect(errors).toEqual([]);
+  return bytes;
+}
+
+describe.each([
+  ["page table", `mov [${TABLES[0]!}], edx`, [FRAMES[0]!, FRAMES[1]!]],
+  ["directory", `mov [${DIRECTORY + 4}], edx`, TABLES],
+] as const)("a store to a %s between two reads", (_, store, values) => {
+  it.each(TIERS)("is seen by the second: %s", (_tier, jit) => {
+    const image = world(PAGINGS[0]!, []);
+    const memory = new DataView(image.buffer);
+    image.set(between(store, values[0]!, values[1]!, 1 << 22), CODE);
+    TABLES.forEach((table, i) => {
+      memory.setUint32(table, FRAMES[i]! | P | W, true);
+    });
+    memory.setUint32(FRAMES[0]! + 4, 1, true);
+    memory.setUint32(FRAMES[1]! + 4, 100, true);
+    const machine = new Machine({ memory: MEMORY, jit });
+    loadImage(machine, parseFlat(image.subarray(0x1000), { mode: "protected", load: 0x1000, entry: CODE }));
+    expect(machine.run({ maxInstructions: 200_000 }).reason).toBe("halt");
+    expect(machine.registers.rbp).toBe(4000n * 101n);
+  });
 });
 
 describe.each(PAGINGS)("$name", (paging) => {
