@@ -58,6 +58,10 @@ describe("verifyJit", () => {
         for (let at = copy.indexOf(right); at >= 0; at = copy.indexOf(right)) wrong.copy(copy, at);
         super(copy);
       }
+      // the generator was compiled before
+      static override [Symbol.hasInstance](value: unknown): boolean {
+        return value instanceof Module;
+      }
     } as typeof Module;
     const { difference } = await verifyJit({
       make: (jit) => {

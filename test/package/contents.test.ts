@@ -39,6 +39,28 @@ describe("the tarball", () => {
     expect(packed.size).toBeLessThan(900_000);
   });
 
+  it("has a core without global variables, for which V8 would allocate an ArrayBuffer an instance", () => {
+    const bytes = readFileSync(join(packed.project, "node_modules/wasm-vmx/build/core.wasm"));
+    let at = 8;
+    const unsigned = (): number => {
+      let value = 0;
+      for (let shift = 0; ; shift += 7) {
+        const byte = bytes[at++]!;
+        value += (byte & 0x7f) * 2 ** shift;
+        if (byte < 0x80) return value;
+      }
+    };
+    const sections: number[] = [];
+    while (at < bytes.length) {
+      sections.push(bytes[at++]!);
+      const size = unsigned();
+      at += size;
+    }
+    // types, imports, functions, table, exports, code, data; 6 would be the globals
+    expect(sections).toEqual(expect.arrayContaining([1, 2, 3, 4, 7, 10, 11]));
+    expect(sections).not.toContain(6);
+  });
+
   it("needs nothing else, and says so", () => {
     expect(manifest.dependencies).toBeUndefined();
     expect(manifest.sideEffects).toBe(false);
