@@ -1,7 +1,17 @@
 // Stores to page tables: what came from the entries that they change leaves the TLB (frames.ts knows the tables).
-import { PAGE } from "../abi/layout";
+import { PAGE, PageFlag } from "../abi/layout";
 import { dropPage, flushTlb, isCodePage } from "./context";
-import { KIND_ENTRY, TABLE_DIRECTORY, TABLE_EPT, TABLE_LEAF, TB_DIRECTORY, TB_STORES, tableAt } from "./frames";
+import {
+  clearPageFlag,
+  KIND_ENTRY,
+  pageFlags,
+  TABLE_DIRECTORY,
+  TABLE_EPT,
+  TABLE_LEAF,
+  TB_DIRECTORY,
+  TB_STORES,
+  tableAt,
+} from "./frames";
 import { physToHost } from "./physical";
 
 /** Bits of an entry that nothing comes from when all of them are 0. */
@@ -28,6 +38,7 @@ function dropTable(at: u32, size: u32, directory: u64, quiet: bool): bool {
   const table = physToHost(entry & 0xffffffffff000);
   if (!table) return false;
   let page = (directory >> 12) + u64((at & 0xfff) / size) * (PAGE / size);
+  const kind = (page << 12) | TABLE_LEAF | size;
   for (let e = table; e < table + PAGE; e += 32) {
     // most entries are not in use
     const a = v128.load(e);
@@ -41,6 +52,10 @@ function dropTable(at: u32, size: u32, directory: u64, quiet: bool): bool {
     }
     page += 32 / size;
   }
+  // nothing in the TLB came from it any more: it may be filled anew at speed
+  const t = tableAt(table);
+  const leaf = (pageFlags(table) & PageFlag.PageTable) != 0 && load<u64>(t) == kind && !load<u64>(t, TB_DIRECTORY);
+  if (leaf) clearPageFlag(table, PageFlag.PageTable);
   return true;
 }
 
