@@ -56,6 +56,7 @@ export const I32_SUB: u32 = 0x6b;
 export const I32_MUL: u32 = 0x6c;
 export const I32_DIV_S: u32 = 0x6d;
 export const I32_DIV_U: u32 = 0x6e;
+export const I32_REM_U: u32 = 0x70;
 export const I32_AND: u32 = 0x71;
 export const I32_OR: u32 = 0x72;
 export const I32_XOR: u32 = 0x73;

@@ -10,6 +10,7 @@ import {
   I32_EXTEND16_S,
   I32_MUL,
   I32_OR,
+  I32_REM_U,
   I32_ROTL,
   I32_ROTR,
   I32_SHL,
@@ -191,18 +192,80 @@ function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
   changed(rec, size, r);
 }
 
+/** RCL and RCR of at most 32 bits by a count, 0: by CL. The operand and CF turn together. */
+function throughCarry(rec: usize, left: bool, size: u32, count: u32): void {
+  const bits = size << 3;
+  pushCF();
+  set(L_T2);
+  settleCarries();
+  toChange(rec, size);
+  set(L_A);
+  if (count) i32c(count % (bits + 1));
+  else {
+    getSlot(8, 1); // CL
+    i32c(31);
+    op(I32_AND);
+    tee(L_T1);
+    openIf();
+    get(L_T1);
+    if (size < 4) {
+      i32c(bits + 1);
+      op(I32_REM_U);
+    }
+  }
+  set(L_T1);
+  get(L_A);
+  op(I64_EXTEND_U);
+  get(L_T2);
+  op(I64_EXTEND_U);
+  i64c(bits);
+  op(I64_SHL);
+  op(I64_OR);
+  tee(L_A64);
+  get(L_T1);
+  op(I64_EXTEND_U);
+  op(left ? I64_SHL : I64_SHR_U);
+  get(L_A64);
+  i32c(bits + 1);
+  get(L_T1);
+  op(I32_SUB);
+  op(I64_EXTEND_U);
+  op(left ? I64_SHR_U : I64_SHL);
+  op(I64_OR);
+  set(L_U1);
+  get(L_CARRIES);
+  i32c(0x3fffffff);
+  op(I32_AND);
+  bitTo(L_U1, 8, bits, 31);
+  op(I32_OR);
+  // bit 30 is CF ^ OF
+  bitTo(L_U1, 8, bits - 1, 30);
+  if (!left) {
+    bitTo(L_U1, 8, bits - 2, 30);
+    op(I32_XOR);
+    bitTo(L_U1, 8, bits, 30);
+    op(I32_XOR);
+  }
+  op(I32_OR);
+  putCarries();
+  get(L_U1);
+  op(I32_WRAP);
+  set(L_T1);
+  changed(rec, size, L_T1);
+  if (!count) {
+    close();
+    if (size == 4 && !isMemory(rec)) {
+      // the upper half is cleared whatever the count
+      getDst(rec, 4);
+      setDst(rec, 4);
+    }
+  }
+  setKnown(KNOWN_NONE, 0);
+}
+
 /** Shifts and rotates. */
 export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
   const byCl = (form & FORM_CL) != 0;
-  if (k == RCL || k == RCR) {
-    if (byCl || load<u8>(rec, R_IMM) != 1) {
-      if (isMemory(rec)) return false;
-      callHandler(rec);
-      return true;
-    }
-    rotateThroughCarry(rec, k == RCL, size);
-    return true;
-  }
   const w = size == 8;
   const count = u32(load<u8>(rec, R_IMM)) & (w ? 63 : 31);
   const memory = isMemory(rec);
@@ -213,6 +276,13 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
       getDst(rec, size);
       setDst(rec, size);
     }
+    return true;
+  }
+  if (k == RCL || k == RCR) {
+    if (!byCl && count == 1) rotateThroughCarry(rec, k == RCL, size);
+    else if (!w) throughCarry(rec, k == RCL, size, byCl ? 0 : count);
+    else if (memory) return false;
+    else callHandler(rec);
     return true;
   }
   if (flagsDead && !byCl && size >= 4) {
