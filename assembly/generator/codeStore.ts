@@ -25,6 +25,7 @@ import { forgetChecked } from "./groups";
 import { generate } from "./instruction";
 import { branch, close, LABEL_EXIT, openIf } from "./labels";
 import { L_ADJUST, L_BESIDE, L_PC, L_WHY } from "./locals";
+import { pageList } from "./plan";
 
 /** Function 1 of a generated module: jitStored. */
 const CALL_STORED: u32 = 1;
@@ -44,8 +45,10 @@ function lineBit(offset: u32): void {
   op(I32_SHR_U);
   i32c(3);
   op(I32_SHL);
-  // frames and their lines go up together
-  i32c(i32(codeLines(lowRamHost) - (direct ? 0 : (lowRamHost >> 12) << 3)));
+  // frames and their lines go up together, those of the region among them
+  const frame = load<u32>(pageList, 8);
+  const from = direct ? lowRamHost : 0;
+  i32c(i32(codeLines(frame) - (((frame - from) >> 12) << 3)));
   op(I32_ADD);
   mem(I64_LOAD, 0);
   storedAt(offset);
