@@ -20,7 +20,7 @@ import {
   SEL_INDEX,
   SEL_TI,
 } from "../abi/x86";
-import { probeSystem, readSystem } from "../memory/access";
+import { Plain, probeSystem, readSystem } from "../memory/access";
 import { raiseError } from "../state/stop";
 import { longMode } from "./mode";
 
@@ -46,6 +46,14 @@ export class Descriptor {
   @inline static inGdt(selector: u32, bytes: u32): u64 {
     if ((selector & SEL_INDEX) + bytes - 1 > load<u32>(GDTR_LIMIT)) return 0xffffffffffffffff;
     return tableAddress(load<u64>(GDTR_BASE) + <u64>(selector & SEL_INDEX));
+  }
+
+  /** That of a selector which the TLB has at hand; 0: it is null, outside of its table or not cached. */
+  @inline static cached(selector: u32): u64 {
+    if (isNull(selector)) return 0;
+    const at = selector & SEL_TI ? locateDescriptor(selector, 8) : Descriptor.inGdt(selector, 8);
+    const place = at == 0xffffffffffffffff ? 0 : Plain.system(at, 8);
+    return place ? load<u64>(place) : 0;
   }
 }
 

@@ -25,6 +25,7 @@ import { probeSystem, readSystem } from "../memory/access";
 import { aborted, raiseError } from "../state/stop";
 import {
   attrDpl,
+  Descriptor,
   descriptorAddress,
   descriptorAttr,
   descriptorBase,
@@ -107,13 +108,29 @@ export function loadSegment(seg: u32, selector: u32): bool {
   return seg == SEG_SS ? loadStack(selector) : loadData(seg, selector);
 }
 
+/** The descriptor of a selector that is not null; a fault is recorded. */
+function toLoad(selector: u32): u64 {
+  const d = Descriptor.cached(selector);
+  return descriptorAttr(d) & SA_ACCESSED ? d : fetchDescriptor(selector, VEC_GP, 0);
+}
+
+/** Has the segment just this already? Then what follows from it is as it was. */
+function isLoaded(seg: u32, selector: u32, d: u64, attr: u32): bool {
+  const at: usize = SEGS + seg;
+  const words =
+    (load<u32>(at, SG_SELECTOR) ^ selector) |
+    (load<u32>(at, SG_LIMIT) ^ Descriptor.limit(d)) |
+    (load<u32>(at, SG_ATTR) ^ attr);
+  return (<u64>words | (load<u64>(at, SG_BASE) ^ descriptorBase(d))) == 0;
+}
+
 function loadData(seg: u32, selector: u32): bool {
   if (isNull(selector)) {
     setNull(seg, selector);
     deriveData(seg);
     return true;
   }
-  const d = fetchDescriptor(selector, VEC_GP, 0);
+  const d = toLoad(selector);
   if (aborted()) return false;
   const attr = descriptorAttr(d);
   const error = selector & SEL_ERROR;
@@ -123,6 +140,7 @@ function loadData(seg: u32, selector: u32): bool {
     if ((selector & SEL_RPL) > dpl || cpl() > dpl) return fail(VEC_GP, error);
   }
   if (!(attr & SA_P)) return fail(VEC_NP, error);
+  if (isLoaded(seg, selector, d, attr)) return true;
   const accessed = probeAccessed(attr, descriptorAddress);
   if (aborted()) return false;
   setFromDescriptor(seg, selector, d, markAccessed(attr, accessed));
@@ -138,12 +156,13 @@ function loadStack(selector: u32): bool {
     recomputeTransfer();
     return true;
   }
-  const d = fetchDescriptor(selector, VEC_GP, 0);
+  const d = toLoad(selector);
   if (aborted()) return false;
   const attr = descriptorAttr(d);
   const error = selector & SEL_ERROR;
   if (rpl != cpl() || !isWritableData(attr) || attrDpl(attr) != cpl()) return fail(VEC_GP, error);
   if (!(attr & SA_P)) return fail(VEC_SS, error);
+  if (isLoaded(SEG_SS, selector, d, attr)) return true;
   const accessed = probeAccessed(attr, descriptorAddress);
   if (aborted()) return false;
   setFromDescriptor(SEG_SS, selector, d, markAccessed(attr, accessed));

@@ -30,10 +30,8 @@ import {
   SA_S,
   SA_WRITE,
   SEL_RPL,
-  SEL_TI,
 } from "../abi/x86";
-import { Plain } from "../memory/access";
-import { attrDpl, Descriptor, descriptorAttr, descriptorBase, isNull, locateDescriptor } from "./descriptor";
+import { attrDpl, Descriptor, descriptorAttr, descriptorBase } from "./descriptor";
 import { recomputeTransfer } from "./mode";
 import { setSegment } from "./segments";
 import { canonical } from "./width";
@@ -41,14 +39,6 @@ import { canonical } from "./width";
 const CS: usize = SEGS + SEG_CS;
 
 export class Usual {
-  /** The descriptor of a selector, 0: it is null, outside of its table or not cached. */
-  @inline static descriptor(selector: u32): u64 {
-    if (isNull(selector)) return 0;
-    const at = selector & SEL_TI ? locateDescriptor(selector, 8) : Descriptor.inGdt(selector, 8);
-    const place = at == 0xffffffffffffffff ? 0 : Plain.system(at, 8);
-    return place ? load<u64>(place) : 0;
-  }
-
   /** 64-bit mode, or protected mode outside of IA-32e mode. */
   @inline static mode(): bool {
     const mode = load<u32>(MODE) & (ModeBit.Protected | ModeBit.LongMode | ModeBit.Code64);
@@ -68,7 +58,7 @@ export class Usual {
 
 /** Descriptor of non-conforming code of the width of the present code, when the offset lies in it; else 0. Its DPL is the caller's to check. */
 export function usualCode(selector: u32, offset: u64): u64 {
-  const d = Usual.descriptor(selector);
+  const d = Descriptor.cached(selector);
   const have = descriptorAttr(d) & (SA_P | SA_S | SA_CODE | SA_CONFORMING | SA_ACCESSED | SA_L | SA_DB);
   const want = (load<u32>(CS, SG_ATTR) & (SA_L | SA_DB)) | SA_P | SA_S | SA_CODE | SA_ACCESSED;
   const inside = load<u32>(MODE) & ModeBit.Code64 ? canonical(offset) : offset <= <u64>Descriptor.limit(d);
@@ -77,7 +67,7 @@ export function usualCode(selector: u32, offset: u64): u64 {
 
 /** Descriptor of a 32-bit stack for a privilege level, else 0. */
 export function usualStack(selector: u32, level: u32): u64 {
-  const d = Usual.descriptor(selector);
+  const d = Descriptor.cached(selector);
   const have = descriptorAttr(d) & (SA_P | SA_S | SA_CODE | SA_DOWN | SA_WRITE | SA_ACCESSED | SA_DB | SA_DPL);
   const want = SA_P | SA_S | SA_WRITE | SA_ACCESSED | SA_DB | (level << SA_DPL_SHIFT);
   return have == want && (selector & SEL_RPL) == level ? d : 0;
