@@ -42,12 +42,14 @@ export function oftenRewritten(host: u32, bytes: u32): bool {
 // page tables and nothing else stand at the complement of their address: generated code asks fillSettled() and stores.
 const stores: usize = memory.data(8192, 2); // u16 a hashed address
 const STORE_LIMIT: u32 = 8;
-const CALL_LIMIT: u32 = 24;
+// other regions have the instruction too, made before that
+const AGAIN: u32 = 64;
+const CALL_LIMIT: u32 = 2000;
 
-/** The store at this address was staged. True: from now on it is one of them. */
+/** The store at this address was staged. True: the region that it left should be made anew. */
 export function noteStaged(host: u32): bool {
   const n = count(stores, host, CALL_LIMIT);
-  return n == STORE_LIMIT || n == CALL_LIMIT;
+  return n == STORE_LIMIT || n == AGAIN || n == CALL_LIMIT;
 }
 
 export function oftenStaged(host: u32): bool {
