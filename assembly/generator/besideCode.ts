@@ -3,7 +3,7 @@ import { BK_HOST } from "../abi/block";
 import { R_BASE, R_FLAGS, R_OFF, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { oftenStaged } from "./core";
 import { blockOf, nodeCount } from "./graph";
-import { isMemory, kindOf, writes } from "./kinds";
+import { isMemory, kindOf, NO_REGISTER, writes } from "./kinds";
 import {
   KIND_CALL_E,
   KIND_CALL_REL,
@@ -20,8 +20,6 @@ import { firstRecord } from "./plan";
 const OTHER: u32 = 0;
 const STACK: u32 = 1;
 const CONSTANT: u32 = 2;
-/** R_BASE of an operand without a base register. */
-const NO_BASE: u32 = 128;
 
 /** Kinds of which one store has shown it: a stack and variables at constant addresses tend to lie together. */
 let kinds: u32 = 0;
@@ -41,7 +39,7 @@ function kindOfStore(rec: usize): u32 {
     case KIND_MOV_STORE_OFFSET:
       return CONSTANT;
     default:
-      return isMemory(rec) && load<u8>(rec, R_BASE) >= NO_BASE && writes(rec) ? CONSTANT : OTHER;
+      return isMemory(rec) && load<u8>(rec, R_BASE) >= NO_REGISTER && writes(rec) ? CONSTANT : OTHER;
   }
 }
 

@@ -3,8 +3,8 @@ import { R_FLAGS, RECORD_SIZE, RecordFlag } from "../abi/record";
 import { beginInstruction, blockCount, blockRip, constR, KNOWN_NONE, place, setKnown, used, written } from "./context";
 import { get, I32_SUB, i32c, i64c, op, set, unsigned, W_CALL, W_RETURN } from "./emit";
 import { forgetChecked } from "./groups";
-import { branch, close, LABEL_EXIT, openIf } from "./labels";
-import { L_ADJUST, L_COUNT, L_PC, L_WHY } from "./locals";
+import { branch, close, LABEL_EXIT, leaveBehind, openIf } from "./labels";
+import { L_COUNT, L_PC } from "./locals";
 import { makeSite } from "./site";
 import { loadRegisters, storeRegisters } from "./spill";
 
@@ -59,9 +59,5 @@ export function callHandler(rec: usize): void {
 export function leaveAt(rec: usize): void {
   constR(blockRip);
   set(L_PC);
-  i32c(blockCount);
-  set(L_ADJUST);
-  i32c(makeSite(rec, rec));
-  set(L_WHY);
-  branch(LABEL_EXIT);
+  leaveBehind(blockCount, makeSite(rec, rec));
 }

@@ -23,8 +23,8 @@ import {
 } from "./emit";
 import { forgetChecked } from "./groups";
 import { generate } from "./instruction";
-import { branch, close, LABEL_EXIT, openIf } from "./labels";
-import { L_ADJUST, L_BESIDE, L_PC, L_WHY } from "./locals";
+import { close, leaveBehind, openIf } from "./labels";
+import { L_BESIDE, L_PC } from "./locals";
 import { pageList } from "./plan";
 
 /** Function 1 of a generated module: jitStored. */
@@ -58,8 +58,11 @@ function lineBit(offset: u32): void {
   op(I64_SHR_U);
 }
 
-/** Opens what runs when the region may be left because of the store that was emitted last. */
-export function openStored(): void {
+/**
+ * After a store, with the RIP to go on at in L_PC: leaves the region where the store may have changed what it was made from;
+ * so many of the instructions begun have not completed.
+ */
+export function leaveIfChanged(behind: u32): void {
   lineBit(0);
   if (besideBytes > 1) {
     lineBit(besideBytes - 1);
@@ -75,9 +78,7 @@ export function openStored(): void {
   op(W_CALL);
   unsigned(CALL_STORED);
   openIf();
-}
-
-export function closeStored(): void {
+  leaveBehind(behind, 0);
   close();
   close();
 }
@@ -86,14 +87,8 @@ export function closeStored(): void {
 export function storeBeside(rec: usize): bool {
   if (!generate(rec)) return false;
   if (!besideBytes) return true;
-  openStored();
   constR(ripNext());
   set(L_PC);
-  i32c(blockCount - load<u8>(rec, R_INDEX) - 1);
-  set(L_ADJUST);
-  i32c(0);
-  set(L_WHY);
-  branch(LABEL_EXIT);
-  closeStored();
+  leaveIfChanged(blockCount - load<u8>(rec, R_INDEX) - 1);
   return true;
 }

@@ -1,5 +1,5 @@
 // State of the generator for the region at hand: its mode, the instruction being emitted, what is known of the flags.
-import { JIT_TRANSLATED } from "../abi/generator";
+import { JIT_TRANSLATED, LEFT_INSTRUCTION } from "../abi/generator";
 import { REGIONS, RegionFlag, RG_BYTES, RG_FLAGS } from "../abi/layout";
 import { R_INDEX, R_LEN, R_OFF } from "../abi/record";
 import { ModeBit, SEG_FS } from "../abi/state";
@@ -178,7 +178,7 @@ export function place(): void {
   set(L_PC);
   i32c(blockCount - load<u8>(rec, R_INDEX));
   set(L_ADJUST);
-  i32c(1);
+  i32c(LEFT_INSTRUCTION);
   set(L_WHY);
 }
 

@@ -25,8 +25,8 @@ import {
   tee,
 } from "./emit";
 import { entryCount } from "./graph";
-import { branch, branchExit, branchIf, close, LABEL_CENTRE, LABEL_EXIT, openIf } from "./labels";
-import { L_ADJUST, L_COUNT, L_EA, L_HOST, L_LIMIT, L_PC, L_STATE, L_V, L_WHY } from "./locals";
+import { branchExit, branchIf, close, LABEL_CENTRE, leaveBehind, openIf } from "./labels";
+import { L_COUNT, L_EA, L_HOST, L_LIMIT, L_PC, L_STATE, L_V } from "./locals";
 import { storeHost } from "./operand";
 import { firstRip, span } from "./plan";
 import { moveStack, probePush } from "./stack";
@@ -46,11 +46,7 @@ export function exitTo(rip: u64, why: u32): void {
 
 /** L_PC holds the RIP; everything begun has completed. */
 export function leave(why: u32): void {
-  i32c(0);
-  set(L_ADJUST);
-  i32c(why);
-  set(L_WHY);
-  branch(LABEL_EXIT);
+  leaveBehind(0, why);
 }
 
 /** Pushes 1 while another pass fits the budget. */

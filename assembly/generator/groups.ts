@@ -18,7 +18,7 @@ import { SEG_FS } from "../abi/state";
 import { besideCode } from "./besideCode";
 import { segmented, wide } from "./context";
 import { oftenStaged } from "./core";
-import { addressable, formOf, isMemory, kindOf, memberOf, sizeOf, writes } from "./kinds";
+import { addressable, formOf, isMemory, kindOf, memberOf, NO_REGISTER, sizeOf, writes } from "./kinds";
 import {
   FORM_MI,
   FORM_MR,
@@ -66,7 +66,6 @@ export const GROUPS: u32 = 8;
 const SPAN: i32 = 128;
 const FAR: i32 = 1 << 24;
 const RSP: u32 = 4;
-const NO_BASE: u32 = 128;
 
 // what a register holds: a symbol plus a distance
 const symbols: usize = memory.data(64, 4); // u32 x 16
@@ -171,10 +170,10 @@ function operandSize(rec: usize): u32 {
 }
 
 function explicit(rec: usize, i: u32, host: u32): void {
-  if (!isMemory(rec) || !addressable(rec) || oftenStaged(~host) || (writes(rec) && besideCode(rec, host))) return;
+  if (!isMemory(rec) || !addressable(rec) || (writes(rec) && besideCode(rec, host))) return;
   const size = operandSize(rec);
   const base = u32(load<u8>(rec, R_BASE));
-  if (!size || base >= NO_BASE || load<u8>(rec, R_IDX) != NO_BASE) return;
+  if (!size || base >= NO_REGISTER || load<u8>(rec, R_IDX) != NO_REGISTER) return;
   if (u32(load<u8>(rec, R_SEG)) << 3 >= <u32>SEG_FS || load<u8>(rec, R_FLAGS) & RecordFlag.SoftDisp) return;
   if (load<u8>(rec, R_ADDR_SHIFT) != (wide ? 0 : 32) || !near(load<i64>(rec, R_DISP))) return;
   const r = base >> 3;
@@ -232,7 +231,7 @@ function follow(rec: usize, i: u32, host: u32): void {
     case KIND_LEA: {
       const base = u32(load<u8>(rec, R_BASE));
       const whole = size == native() && load<u8>(rec, R_ADDR_SHIFT) == (wide ? 0 : 32);
-      if (whole && base < NO_BASE && load<u8>(rec, R_IDX) == NO_BASE && near(load<i64>(rec, R_DISP))) {
+      if (whole && base < NO_REGISTER && load<u8>(rec, R_IDX) == NO_REGISTER && near(load<i64>(rec, R_DISP))) {
         if (load<u8>(rec, R_FLAGS) & RecordFlag.SoftDisp) change(dst(rec));
         else hold(dst(rec), symbolOf(base >> 3), distanceOf(base >> 3) + i32(load<i64>(rec, R_DISP)));
       } else change(dst(rec));
@@ -294,10 +293,11 @@ export function findGroups(first: usize, records: u32, host: u32): void {
   for (let i: u32 = 0; i < records; i++) {
     const rec = first + i * RECORD_SIZE;
     const at = host + load<u16>(rec, R_OFF);
-    explicit(rec, i, at);
+    const table = oftenStaged(~at);
+    if (!table) explicit(rec, i, at);
     follow(rec, i, at);
     // a store to a page table: what was translated before it may lie elsewhere after it
-    if (oftenStaged(~at)) changeAll();
+    if (table) changeAll();
   }
   let used: u32 = 0;
   for (let g: u32 = 0; g < count && used < GROUPS; g++) {

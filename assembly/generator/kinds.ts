@@ -15,6 +15,9 @@ import {
   KIND_UNARY,
 } from "./kinds.generated";
 
+/** R_BASE and R_IDX of an operand that has none. */
+export const NO_REGISTER: u32 = 128;
+
 export function kindOf(rec: usize): u32 {
   const kind: u32 = load<u8>(OPERATIONS + (u32(load<u16>(rec, R_OP)) << 2));
   return kind < KIND_COUNT ? kind : KIND_NONE;

@@ -1,5 +1,6 @@
 // The labels open at the point of emission, innermost last, so that branches can name blocks of the region.
-import { op, TYPE_VOID, unsigned, W_BLOCK, W_BR, W_BR_IF, W_END, W_IF, W_LOOP } from "./emit";
+import { i32c, op, set, TYPE_VOID, unsigned, W_BLOCK, W_BR, W_BR_IF, W_END, W_IF, W_LOOP } from "./emit";
+import { L_ADJUST, L_WHY } from "./locals";
 
 /** Label of the common exit. */
 export const LABEL_EXIT: u32 = 0xffff;
@@ -72,6 +73,15 @@ export function branch(label: u32): void {
 export function branchIf(label: u32): void {
   op(W_BR_IF);
   unsigned(depthOf(label));
+}
+
+/** Leaves the region for the RIP in L_PC; so many of the instructions begun have not completed. */
+export function leaveBehind(behind: u32, why: u32): void {
+  i32c(behind);
+  set(L_ADJUST);
+  i32c(why);
+  set(L_WHY);
+  branch(LABEL_EXIT);
 }
 
 /** Leaves the region when the condition on the stack holds. */

@@ -63,12 +63,11 @@ import {
   W_ELSE,
 } from "./emit";
 import { groupBytes, groupOf, intoGroup, isChecked, mayPart, NO_GROUP, setChecked } from "./groups";
-import { isMemory } from "./kinds";
+import { isMemory, NO_REGISTER } from "./kinds";
 import { branchExit, close, openIf } from "./labels";
 import { L_ACCESS, L_APART, L_BESIDE, L_EA, L_GROUP, L_HOST, L_SEG_BASE, L_SEG_READ, L_SEG_WRITE } from "./locals";
 import { APART, checkGroup, translateTop } from "./translate";
 
-const ZERO: u32 = 128;
 const RIP_BASE: u32 = 136;
 
 /** Pushes a sub-register of 1, 2 or 4 bytes zero-extended to i32, or of 8 bytes as i64. */
@@ -148,12 +147,12 @@ export function offset(rec: usize): void {
     terms++;
   }
   if (base == RIP_BASE) disp += blockRip;
-  else if (base != ZERO) {
+  else if (base != NO_REGISTER) {
     getR(base);
     if (terms) addR();
     terms++;
   }
-  if (index != ZERO) {
+  if (index != NO_REGISTER) {
     getR(index);
     const scale = load<u8>(rec, R_IDX) & 7;
     if (scale) {

@@ -7,7 +7,7 @@ import { R_ADDR_SHIFT, R_FLAGS, R_IMM, R_OFF, R_SIZE, RECORD_SIZE, RecordFlag } 
 import { MODE, ModeBit, RIP } from "../abi/state";
 import { besideCode, findBeside } from "./besideCode";
 import { callInterpreter, leaveAt } from "./calls";
-import { closeStored, openStored, storeBeside } from "./codeStore";
+import { leaveIfChanged, storeBeside } from "./codeStore";
 import {
   beginBlock,
   beginInstruction,
@@ -55,7 +55,7 @@ import {
   W_END,
   W_UNREACHABLE,
 } from "./emit";
-import { budgetLeft, central, checkTarget, exitTo, followIndirect, leave, pushReturn, setTargets } from "./exits";
+import { budgetLeft, central, checkTarget, exitTo, followIndirect, pushReturn, setTargets } from "./exits";
 import { pushCondition } from "./flags";
 import {
   blockOf,
@@ -125,6 +125,7 @@ import { answer } from "./system";
 
 /** Label of the loop that starts at a node. */
 const LOOP_LABEL: u32 = 0x4000;
+
 /** Goes to a node, or leaves when it is not part of the region. */
 function follow(from: u32, to: u32, rip: u64): void {
   if (to == NONE) {
@@ -162,9 +163,9 @@ function terminator(n: u32, rec: usize): void {
     if (kind == KIND_CALL_REL) {
       pushReturn(next, size);
       if (besideBytes) {
-        openStored();
-        exitTo(target, 0);
-        closeStored();
+        constR(target);
+        set(L_PC);
+        leaveIfChanged(0);
       }
     }
     follow(n, takenOf(n), target);
@@ -210,11 +211,9 @@ function terminator(n: u32, rec: usize): void {
     if (kind == KIND_CALL_E) {
       pushReturn(next, size);
       if (besideBytes) {
-        openStored();
         get(L_V);
         set(L_PC);
-        leave(0);
-        closeStored();
+        leaveIfChanged(0);
       }
     }
     followIndirect(true, branchAt(rip));
@@ -243,7 +242,7 @@ function afterCall(n: u32): void {
   follow(n, fallOf(n), next);
 }
 
-/** Emits a record that has a generated form. False: nothing was emitted. */
+/** Emits a record that has a generated form; staged: its store is taken to be beside code. False: nothing was emitted. */
 function emitRecord(rec: usize, staged: bool): bool {
   const mark = emitted();
   const labels = labelsOpen();
@@ -291,7 +290,7 @@ function body(n: u32): void {
     const crosses = ends && crossesRings(kind);
     const generated = ends
       ? crosses || terminates(rec)
-      : kind != KIND_NONE && !alwaysStaged(host) && !(string && (table || (staged && repeats)));
+      : kind != KIND_NONE && !(staged && alwaysStaged(host)) && !(string && (table || (staged && repeats)));
     if (generated && pending) {
       callInterpreter(pending, rec - RECORD_SIZE);
       pending = 0;

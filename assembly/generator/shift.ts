@@ -192,6 +192,15 @@ function rotateThroughCarry(rec: usize, left: bool, size: u32): void {
   changed(rec, size, r);
 }
 
+/** Closes what a count in CL other than 0 does. */
+function closeByCl(rec: usize, size: u32): void {
+  close();
+  if (isMemory(rec) || size != 4) return;
+  // the upper half is cleared whatever the count
+  getDst(rec, 4);
+  setDst(rec, 4);
+}
+
 /** RCL and RCR of at most 32 bits by a count, 0: by CL. The operand and CF turn together. */
 function throughCarry(rec: usize, left: bool, size: u32, count: u32): void {
   const bits = size << 3;
@@ -252,14 +261,7 @@ function throughCarry(rec: usize, left: bool, size: u32, count: u32): void {
   op(I32_WRAP);
   set(L_T1);
   changed(rec, size, L_T1);
-  if (!count) {
-    close();
-    if (size == 4 && !isMemory(rec)) {
-      // the upper half is cleared whatever the count
-      getDst(rec, 4);
-      setDst(rec, 4);
-    }
-  }
+  if (!count) closeByCl(rec, size);
   setKnown(KNOWN_NONE, 0);
 }
 
@@ -312,12 +314,7 @@ export function shift(rec: usize, k: u32, size: u32, form: u32): bool {
   shiftBy(k, size);
   if (byCl) {
     changed(rec, size, w ? L_U1 : L_T1);
-    close();
-    if (!memory && size == 4) {
-      // the upper half is cleared whatever the count
-      getDst(rec, 4);
-      setDst(rec, 4);
-    }
+    closeByCl(rec, size);
     if (!flagsDead) setKnown(0, 0);
     return true;
   }

@@ -1,6 +1,6 @@
 // From region to region: a cache of entries by RIP, and the loop that goes from one to the next while nothing needs the run
 // loop between them.
-import { ENTRY_START, LEFT_BY_BRANCH } from "../abi/generator";
+import { ENTRY_START, LEFT_BY_BRANCH, LEFT_INSTRUCTION } from "../abi/generator";
 import { JIT_JUMPS, JIT_JUMPS_END } from "../abi/layout";
 import {
   BLOCK_RIP,
@@ -143,10 +143,16 @@ function carryOut(site: u32): void {
   left = true;
 }
 
+export class Waits {
+  /** Not 0: something must come before the next instruction, or single-stepping is on. */
+  @inline static word(): u32 {
+    return load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF));
+  }
+}
+
 /** After leaveEarly(): may a region be entered at once? */
 function goesOn(): bool {
-  const words = load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF));
-  return (<u64>words | (load<u64>(COUNT_LIMIT) ^ entryCountLimit)) == 0;
+  return (<u64>Waits.word() | (load<u64>(COUNT_LIMIT) ^ entryCountLimit)) == 0;
 }
 
 /** Runs the regions last entered at this RIP and where they lead, at most `allowed` instructions. False: none was entered. */
@@ -177,12 +183,10 @@ export function follow(rip: u64, allowed: u64): bool {
       store<u64>(ENTRY_START, load<u64>(ENTRY_START) + completed);
       entryWork += completed;
       const why = load<u32>(JIT_WHY);
-      stepNext = why == 1;
-      if (why > 1) {
-        if (why & LEFT_BY_BRANCH) {
-          if (noteLeave(why, load<u64>(RIP))) growing = lastRegion;
-        } else carryOut(why);
-      }
+      stepNext = why == LEFT_INSTRUCTION;
+      if (why & LEFT_BY_BRANCH) {
+        if (noteLeave(why, load<u64>(RIP))) growing = lastRegion;
+      } else if (why > <u32>LEFT_INSTRUCTION) carryOut(why);
     }
     if (left) {
       if (!goesOn() || load<u64>(COUNT) >= end) return true;

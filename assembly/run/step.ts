@@ -1,23 +1,20 @@
 // The door from generated code to the interpreter: instructions that have no generated form run here, and the region goes
 // on when nothing happened that it does not know of.
 import { OP_END, R_FAST, R_FLAGS, R_OP, RECORD_SIZE, RecordFlag } from "../abi/record";
-import { BLOCK_RIP, COUNT, EFLAGS_REST, EXTRA, STOP, StopBit } from "../abi/state";
+import { BLOCK_RIP, COUNT, EXTRA, STOP, StopBit } from "../abi/state";
 import { patchedBefore, setImmediate } from "../blocks/cache";
 import { account } from "../execute/account";
 import { dispatch } from "../execute/dispatch";
 import { execute } from "../execute/execute.generated";
 import { executed } from "../imports";
-import { leaveEarly, otherPlace, regionChanges, startOf, takeWork } from "../jit/chain";
+import { leaveEarly, otherPlace, regionChanges, startOf, takeWork, Waits } from "../jit/chain";
 import { noteWrites } from "../memory/frames";
-import { FLAG_RF, FLAG_TF } from "../state/flags";
 import { drainCodeWrites, GO_ON, settle } from "./boundary";
 
 /** Nothing that a region depends on has changed since it was entered, and nothing waits. */
 function undisturbed(changes: u32): bool {
   // one branch for all
-  const words =
-    load<u32>(STOP) | load<u32>(EXTRA) | (load<u32>(EFLAGS_REST) & (FLAG_TF | FLAG_RF)) | (regionChanges ^ changes);
-  return (<u64>words | otherPlace()) == 0;
+  return (<u64>(Waits.word() | (regionChanges ^ changes)) | otherPlace()) == 0;
 }
 
 /** What the run loop must return with, GO_ON: nothing. */

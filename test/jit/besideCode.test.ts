@@ -1,8 +1,8 @@
 // Stores that meet frames with code: variables and stacks beside code, and those that change code, without paging (32-bit code) and
 // with it (64-bit code).
 import { describe, expect, it } from "vitest";
-import { loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import type { Machine } from "../../src/index.ts";
+import { assembled, assembledMachine } from "./assembled.ts";
 
 const ROUNDS = 3000;
 const SUM = BigInt((ROUNDS * (ROUNDS + 1)) / 2);
@@ -12,12 +12,8 @@ type Bits = 32 | 64;
 
 /** The machine after the guest halted, in the interpreter and with code generated at once. */
 function* halted(bits: Bits, source: string): Generator<Machine> {
-  const { bytes, errors } = assemble(`bits ${bits}\norg 0x8000\n${source}`);
-  expect(errors).toEqual([]);
   for (const jit of [false, { threshold: 2 }] as const) {
-    const machine = new Machine({ memory: 1 << 17, jit });
-    const mode = bits === 64 ? "long" : "protected";
-    loadImage(machine, parseFlat(bytes, { mode, load: 0x8000, entry: 0x8000 }));
+    const machine = assembledMachine(bits, source, jit);
     // in pieces, so that what was met again and again is generated anew
     let exit = machine.run({ maxInstructions: 50 });
     while (exit.reason === "instructions" && machine.instructionCount < 100 * ROUNDS) {
@@ -77,7 +73,7 @@ const STORES: readonly [name: string, body: string, variable: bigint, eax?: bigi
 ];
 
 function readVariable(machine: Machine, source: string, bits: Bits): bigint {
-  const { bytes } = assemble(`bits ${bits}\norg 0x8000\n${source}\n  dd variable`);
+  const bytes = assembled(`bits ${bits}\norg 0x8000\n${source}\n  dd variable`);
   const address = new DataView(bytes.buffer, bytes.byteOffset).getUint32(bytes.length - 4, true);
   const [a, b, c, d] = machine.readMemory(address, 4);
   return BigInt.asUintN(32, BigInt(a! | (b! << 8) | (c! << 16) | (d! << 24)));

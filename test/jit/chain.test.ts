@@ -1,15 +1,14 @@
 // Regions that lead to each other, and flags that a region leaves for later.
 import { expect, it } from "vitest";
-import { loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { loadImage, Machine } from "../../src/index.ts";
+import { assembledImage } from "./assembled.ts";
 import { compareTiers, nothingSeen } from "./tiers.ts";
 
 async function bothTiers(source: string): Promise<{ functions: number; eax: bigint }> {
-  const { bytes, errors } = assemble(`bits 32\norg 0x8000\n${source}`);
-  expect(errors).toEqual([]);
+  const image = assembledImage(32, source);
   const make = (jit: boolean | { threshold: number } | undefined): Machine => {
     const machine = new Machine({ memory: 1 << 20, ...(jit === undefined ? {} : { jit }) });
-    loadImage(machine, parseFlat(bytes, { mode: "protected", load: 0x8000, entry: 0x8000 }));
+    loadImage(machine, image);
     return machine;
   };
   const seen = nothingSeen();

@@ -3,7 +3,7 @@
 // 3B "Instruction-Breakpoint Exception Condition", 3A "Page-Fault Exceptions"
 import { describe, expect, it } from "vitest";
 import { type JitOptions, loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { assembled, putTables } from "./assembled.ts";
 import { generator } from "./lockstep.ts";
 
 const MEMORY = 4 << 20;
@@ -21,17 +21,11 @@ const PAGES = 0x100000; // sixteen that come and go
 const PTE = TABLE + (PAGES >> 12) * 4;
 const RF = 0x10000n;
 
-function assembled(source: string): { readonly bytes: Uint8Array } {
-  const result = assemble(`bits 32\n${source}`);
-  expect(result.errors).toEqual([]);
-  return result;
-}
-
 /** Each round reads a page that is not present, writes to it when it is read-only, meets UD2 and takes the page away. */
 function image(rounds: number): Uint8Array {
   const bytes = new Uint8Array(0x40000);
   const view = new DataView(bytes.buffer);
-  const place = (at: number, source: string) => bytes.set(assembled(`org ${at}\n${source}`).bytes, at);
+  const place = (at: number, source: string) => bytes.set(assembled(`bits 32\norg ${at}\n${source}`), at);
   place(
     CODE,
     `lgdt [${GDT + 0x80}]
@@ -89,12 +83,7 @@ marked:
   add dword [esp], 2
   iret`,
   );
-  view.setBigUint64(GDT + 8, 0x00cf9b000000ffffn, true);
-  view.setBigUint64(GDT + 16, 0x00cf93000000ffffn, true);
-  view.setUint16(GDT + 0x80, 0x17, true);
-  view.setUint32(GDT + 0x82, GDT, true);
-  view.setUint16(GDT + 0x88, 0x7f, true);
-  view.setUint32(GDT + 0x8a, IDT, true);
+  putTables(view, GDT, IDT);
   view.setBigUint64(IDT + 6 * 8, 0x00008e0000080000n | BigInt(UD_HANDLER), true);
   view.setBigUint64(IDT + 14 * 8, 0x00008e0000080000n | BigInt(HANDLER), true);
   view.setUint32(DIRECTORY, TABLE | 3, true);
@@ -175,7 +164,8 @@ describe.each(TIERS)("%s", (_, jit) => {
   it("leaves RF set when a callback stops the instruction after IRET", () => {
     const machine = start(1, jit);
     const at = 0x8800;
-    const { bytes } = assembled(`org ${at}
+    const bytes = assembled(`bits 32
+org ${at}
   lgdt [${GDT + 0x80}]
   mov esp, 0x7000
 again:

@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { setCoreDefaults } from "../../src/core/index.ts";
 import { type JitOptions, loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { assembled, putTables } from "./assembled.ts";
 import { generator } from "./lockstep.ts";
 
 const MEMORY = 8 << 20;
@@ -66,7 +66,7 @@ interface Step {
 }
 
 function program({ entry }: Paging): Uint8Array {
-  const code = assemble(`bits 32
+  return assembled(`bits 32
 org ${CODE}
   lgdt [${GDT + 0x80}]
   lidt [${GDT + 0x88}]
@@ -122,21 +122,17 @@ done:
   add ebp, 8
   jmp next
 `);
-  expect(code.errors).toEqual([]);
-  return code.bytes;
 }
 
 /** #PF: ECX gets the error code + 0x100, and the operation is over. */
 function handler(): Uint8Array {
-  const { bytes, errors } = assemble(`bits 32
+  return assembled(`bits 32
 org ${HANDLER}
   pop ecx
   add ecx, 0x100
   mov dword [esp], ${HANDLER - 0x100}
   iret
 `);
-  expect(errors).toEqual([]);
-  return bytes;
 }
 
 function put(memory: Bytes, entry: number, address: number, value: number): void {
@@ -150,12 +146,7 @@ function world(paging: Paging, steps: readonly Step[]): Uint8Array {
   const memory = new DataView(bytes.buffer);
   bytes.set(program(paging), CODE);
   bytes.set(handler(), HANDLER);
-  memory.setBigUint64(GDT + 8, 0x00cf9b000000ffffn, true);
-  memory.setBigUint64(GDT + 16, 0x00cf93000000ffffn, true);
-  memory.setUint16(GDT + 0x80, 0x17, true);
-  memory.setUint32(GDT + 0x82, GDT, true);
-  memory.setUint16(GDT + 0x88, 0x7f, true);
-  memory.setUint32(GDT + 0x8a, IDT, true);
+  putTables(memory, GDT, IDT);
   memory.setBigUint64(IDT + 14 * 8, 0x00008e0000080000n | BigInt(HANDLER), true);
   steps.forEach(({ operation, address, value }, i) => {
     memory.setUint32(LIST + i * 12, operation, true);
@@ -282,16 +273,18 @@ const TIERS: readonly (readonly [string, false | JitOptions])[] = [
   ["generated code, late", { threshold: 60 }],
 ];
 
-/** Two frames take turns at the page of a function; each adds another number to EDX. */
-function remapper(): Uint8Array {
-  const { bytes, errors } = assemble(`bits 32
+const PAGING_ON = `bits 32
 org ${CODE}
   mov eax, ${DIRECTORY}
   mov cr3, eax
   mov eax, cr0
   or eax, 0x80010000
   mov cr0, eax
-  mov esp, 0x7000
+`;
+
+/** Two frames take turns at the page of a function; each adds another number to EDX. */
+function remapper(): Uint8Array {
+  return assembled(`${PAGING_ON}  mov esp, 0x7000
   mov ecx, 3000
   xor edx, edx
 next:
@@ -305,8 +298,6 @@ next:
   jnz next
   hlt
 `);
-  expect(errors).toEqual([]);
-  return bytes;
 }
 
 it.each(TIERS)("fetches from where a table says that code is: %s", (_, jit) => {
@@ -322,14 +313,7 @@ it.each(TIERS)("fetches from where a table says that code is: %s", (_, jit) => {
 
 /** Turns a page, or all that a directory entry maps, to another frame between two reads of it. */
 function between(store: string, first: number, second: number, address: number): Uint8Array {
-  const { bytes, errors } = assemble(`bits 32
-org ${CODE}
-  mov eax, ${DIRECTORY}
-  mov cr3, eax
-  mov eax, cr0
-  or eax, 0x80010000
-  mov cr0, eax
-  mov ecx, 8000
+  return assembled(`${PAGING_ON}  mov ecx, 8000
   xor ebp, ebp
   mov esi, ${address}
 next:
@@ -346,8 +330,6 @@ even:
   jnz next
   hlt
 `);
-  expect(errors).toEqual([]);
-  return bytes;
 }
 
 describe.each([

@@ -1,13 +1,11 @@
 // How much is generated: one region for code that belongs together.
 import { expect, it } from "vitest";
-import { type JitStatistics, loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { type JitStatistics, loadImage, Machine } from "../../src/index.ts";
+import { assembledImage } from "./assembled.ts";
 
 function generated(source: string): JitStatistics {
-  const { bytes, errors } = assemble(`bits 32\norg 0x8000\n${source}`);
-  expect(errors).toEqual([]);
   const machine = new Machine({ memory: 1 << 20, jit: { threshold: 500 } });
-  loadImage(machine, parseFlat(bytes, { mode: "protected", load: 0x8000, entry: 0x8000 }));
+  loadImage(machine, assembledImage(32, source));
   expect(machine.run({ maxInstructions: 20_000_000 }).reason).toBe("halt");
   return machine.jitStatistics;
 }

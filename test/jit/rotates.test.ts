@@ -1,7 +1,6 @@
 // RCL and RCR of every size, by counts on both sides of what turns all the way round: generated code against the manual's operation.
 import { describe, expect, it } from "vitest";
-import { loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { assembledMachine } from "./assembled.ts";
 
 const VALUES = [0x00000000n, 0xffffffffn, 0x80000001n, 0x12345678n, 0xa5c3e187n];
 const COUNTS = [0, 1, 2, 8, 9, 10, 16, 17, 18, 31, 32, 33];
@@ -37,9 +36,7 @@ const words = { 1: "byte", 2: "word", 4: "dword" } as const;
 /** A loop over VALUES with both carries, which leaves operand and flags of each at RESULTS; it runs often enough to be generated. */
 function results(operation: string, operand: string, cl: number): Map<string, [bigint, bigint]> {
   const memory = operand.includes("[");
-  const { bytes, errors } = assemble(`bits 32
-org 0x8000
-  mov ebp, 20
+  const source = `  mov ebp, 20
 again:
   mov edi, ${RESULTS}
   mov esi, values
@@ -68,10 +65,8 @@ carry:
   jnz again
   hlt
   align 4096
-values: dd ${VALUES.join(", ")}`);
-  expect(errors).toEqual([]);
-  const machine = new Machine({ memory: 1 << 17, jit: { threshold: 2 } });
-  loadImage(machine, parseFlat(bytes, { mode: "protected", load: 0x8000, entry: 0x8000 }));
+values: dd ${VALUES.join(", ")}`;
+  const machine = assembledMachine(32, source, { threshold: 2 });
   expect(machine.run({ maxInstructions: 10_000 }).reason).toBe("halt");
   const found = new Map<string, [bigint, bigint]>();
   const view = new DataView(machine.readMemory(RESULTS, 16 * VALUES.length).buffer);

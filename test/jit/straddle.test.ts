@@ -1,7 +1,6 @@
 // Accesses that generated code checks together, where their bytes are on two pages: a stack frame over the end of a page.
 import { expect, it } from "vitest";
-import { loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { assembledMachine } from "./assembled.ts";
 
 const ROUNDS = 3000;
 
@@ -19,9 +18,7 @@ function expected(): bigint {
 }
 
 it.each([0x10100, 0x10ff0, 0x10ff8, 0x10ffc, 0x10fec])("a frame at %i", (rsp) => {
-  const { bytes, errors } = assemble(`bits 64
-org 0x8000
-  mov ecx, ${ROUNDS}
+  const source = `  mov ecx, ${ROUNDS}
   mov esp, ${rsp}
   xor eax, eax
   mov qword [rsp + 16], 5
@@ -33,12 +30,10 @@ next: mov [rsp], rax
   add rax, [rsp]
   dec rcx
   jnz next
-  hlt`);
-  expect(errors).toEqual([]);
+  hlt`;
   // few rounds until what was left again and again is generated anew
   for (const jit of [false, { threshold: 2 }] as const) {
-    const machine = new Machine({ memory: 1 << 17, jit });
-    loadImage(machine, parseFlat(bytes, { mode: "long", load: 0x8000, entry: 0x8000 }));
+    const machine = assembledMachine(64, source, jit);
     while (machine.run({ maxInstructions: 50 }).reason !== "halt") {}
     expect(machine.registers.rax).toBe(expected());
     expect(machine.instructionCount).toBe(BigInt(4 + ROUNDS * 8 + 1));

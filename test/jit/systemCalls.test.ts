@@ -1,15 +1,12 @@
 // Loops that go to another level and back, on both tiers: system calls lead from region to region.
 import { expect, it } from "vitest";
-import { loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { assembledImage, assembledMachine } from "./assembled.ts";
 import { generator, lockstep } from "./lockstep.ts";
 
 const ROUNDS = 2000;
 
 // SYSENTER goes to selectors 8 and 0x10, SYSEXIT to 0x1b and 0x23; none of them is looked up
-const SOURCE = `bits 32
-org 0x8000
-  mov ecx, 0x174
+const SOURCE = `  mov ecx, 0x174
   mov eax, 8
   xor edx, edx
   wrmsr
@@ -48,15 +45,8 @@ kernel:
 done:
   hlt`;
 
-function image() {
-  const { bytes, errors } = assemble(SOURCE);
-  expect(errors).toEqual([]);
-  return parseFlat(bytes, { mode: "protected", load: 0x8000, entry: 0x8000 });
-}
-
 it.each([false, { threshold: 2 }] as const)("SYSENTER and SYSEXIT, jit: %o", (jit) => {
-  const machine = new Machine({ memory: 1 << 17, jit });
-  loadImage(machine, image());
+  const machine = assembledMachine(32, SOURCE, jit);
   expect(machine.run({ maxInstructions: 100 * ROUNDS }).reason).toBe("halt");
   const { rbx, rdi, cs, ss } = machine.registers;
   // SYSEXIT leaves the flags: the kernel's CMP never has CF, for EDI is 5 or more
@@ -69,5 +59,5 @@ it.each([false, { threshold: 2 }] as const)("SYSENTER and SYSEXIT, jit: %o", (ji
 
 it("SYSENTER and SYSEXIT in lock-step, stopped anywhere", () => {
   const random = generator(7);
-  expect(lockstep(image(), () => 1 + random(40), 100 * ROUNDS, 1 << 17)).toBeGreaterThan(100);
+  expect(lockstep(assembledImage(32, SOURCE), () => 1 + random(40), 100 * ROUNDS, 1 << 17)).toBeGreaterThan(100);
 });

@@ -1,11 +1,8 @@
 // A segment register loaded with the selector it has: the descriptor counts, as it is then.
 import { expect, it } from "vitest";
-import { loadImage, Machine, parseFlat } from "../../src/index.ts";
-import { assemble } from "../../web/assembler/index.ts";
+import { assembledMachine } from "../jit/assembled.ts";
 
-const SOURCE = `bits 32
-org 0x8000
-  lgdt [gdtr]
+const SOURCE = `  lgdt [gdtr]
   mov dword [0x14000], 0x11111111
   mov dword [0x15000], 0x22222222
   mov ax, 0x18
@@ -29,10 +26,7 @@ gdt: dd 0, 0, 0x0000ffff, 0x00cf9b00, 0x0000ffff, 0x00cf9300
 descriptor: dd 0x4000ffff, 0x00409301`;
 
 it.each([false, { threshold: 1 }] as const)("jit: %o", (jit) => {
-  const { bytes, errors } = assemble(SOURCE);
-  expect(errors).toEqual([]);
-  const machine = new Machine({ memory: 1 << 17, jit });
-  loadImage(machine, parseFlat(bytes, { mode: "protected", load: 0x8000, entry: 0x8000 }));
+  const machine = assembledMachine(32, SOURCE, jit);
   // the last load finds a segment that is not present: #NP, and there is no handler
   expect(machine.run({ maxInstructions: 100 }).reason).toBe("shutdown");
   const { rdx, rsi, rbx, rcx, fs } = machine.registers;
